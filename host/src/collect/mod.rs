@@ -1,0 +1,139 @@
+//! Reads every target on the host's own schedule.
+//!
+//! In: the registry's plugins and their targets. Out: checked batches into the inventory. One task a (plugin, target), so
+//! that nothing is read twice at once and a slow target delays no other. It must never serve a request.
+
+mod backoff;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::inventory::{Inventory, SourceInfo};
+use crate::now_ms;
+use crate::plugins::contract::Target;
+use crate::plugins::{Blame, Failure, Plugin, Registry};
+use backoff::Backoff;
+
+/// First reads are spread over this, so that a start is no stampede, and a new plugin has data within two seconds.
+const FIRST_SPREAD: Duration = Duration::from_millis(500);
+
+/// Keeps one task running for each (plugin, target).
+pub struct Collector {
+    registry: Arc<Registry>,
+    inventory: Arc<Inventory>,
+    tasks: HashMap<(String, String), (AbortHandle, String)>,
+}
+
+impl Collector {
+    pub fn new(registry: Arc<Registry>, inventory: Arc<Inventory>) -> Self {
+        Self { registry, inventory, tasks: HashMap::new() }
+    }
+
+    /// Starts tasks for new targets and stops those of targets and plugins that are gone.
+    pub fn sync(&mut self) {
+        let mut wanted = HashMap::new();
+        for plugin in self.registry.list() {
+            if plugin.generation().is_none() {
+                continue;
+            }
+            let settings = plugin.settings();
+            for (target, interval) in &settings.targets {
+                let interval = interval.unwrap_or(settings.interval);
+                let fingerprint = format!("{target:?} {interval:?} {:?}", settings.timeout);
+                wanted.insert((plugin.name.clone(), target.id.clone()), (plugin.clone(), target.clone(), interval, fingerprint));
+            }
+        }
+        self.tasks.retain(|key, (task, fingerprint)| {
+            let stays = wanted.get(key).is_some_and(|w| w.3 == *fingerprint);
+            if !stays {
+                task.abort();
+                if !wanted.contains_key(key) {
+                    self.inventory.remove_source(&key.0, Some(&key.1), now_ms());
+                }
+            }
+            stays
+        });
+        for (key, (plugin, target, interval, fingerprint)) in wanted {
+            if !self.tasks.contains_key(&key) {
+                let work = read_for_ever(self.registry.clone(), self.inventory.clone(), plugin, target, interval);
+                self.tasks.insert(key, (tokio::spawn(work).abort_handle(), fingerprint));
+            }
+        }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(|(task, _)| task.abort());
+    }
+}
+
+async fn read_for_ever(registry: Arc<Registry>, inventory: Arc<Inventory>, plugin: Arc<Plugin>, target: Target, interval: Duration) {
+    let target = Arc::new(target);
+    let source = SourceInfo {
+        plugin: plugin.name.as_str().into(),
+        target: target.id.as_str().into(),
+        cluster: target.cluster.as_str().into(),
+        interval_ms: interval.as_millis() as i64,
+        priority: plugin.settings().priority,
+    };
+    let spread = FIRST_SPREAD.min(interval).mul_f64(rand::rng().random());
+    let mut next = Instant::now() + spread;
+    let mut backoff = Backoff::default();
+    loop {
+        tokio::time::sleep_until(next).await;
+        let outcome = read_once(&registry, &inventory, &plugin, &target, &source).await;
+        // From the planned time, not from now: a slow read does not shift the schedule. Missed turns are left out.
+        next += interval;
+        let delay = match &outcome {
+            Ok(()) => {
+                backoff.reset();
+                Duration::ZERO
+            }
+            Err(failure) => backoff.after(failure.blame() == Blame::Plugin, interval),
+        };
+        next = next.max(Instant::now() + delay);
+    }
+}
+
+async fn read_once(
+    registry: &Arc<Registry>,
+    inventory: &Arc<Inventory>,
+    plugin: &Arc<Plugin>,
+    target: &Arc<Target>,
+    source: &SourceInfo,
+) -> Result<(), Failure> {
+    let Some(generation) = plugin.generation() else {
+        return Ok(());
+    };
+    let timeout = plugin.settings().timeout;
+    let (catalogue, target) = (registry.catalogue().clone(), target.clone());
+    let call = async move { generation.collect(&catalogue, &target, timeout).await };
+    let joined = registry.runtime().handle().spawn(call).await;
+    let outcome = joined.unwrap_or_else(|e| Err(Failure::Host(format!("the call's task failed: {e}"))));
+    let now = now_ms();
+    match outcome {
+        Ok(batch) => {
+            plugin.count(Ok(()), now);
+            plugin.out_of_range.fetch_add(batch.out_of_range, Ordering::Relaxed);
+            let said = batch.problems.clone();
+            let problems = inventory.apply(source, batch, now);
+            for problem in said.iter().chain(&problems).take(20) {
+                plugin.log.write(&plugin.name, crate::plugins::capabilities::log::Level::Debug, problem, &[]);
+            }
+            Ok(())
+        }
+        Err(failure) => {
+            plugin.count(Err(&failure), now);
+            tracing::debug!(plugin = plugin.name, target = &*source.target, %failure, blame = ?failure.blame(), "collect");
+            inventory.failed(source, &failure.to_string());
+            Err(failure)
+        }
+    }
+}

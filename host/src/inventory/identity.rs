@@ -1,0 +1,115 @@
+//! Who is who (spec/DATA_MODELS.md): the keys by which two sources mean the same thing.
+
+/// Kinds of subjects, in the order in which a snapshot lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Cluster,
+    Node,
+    Accelerator,
+    Partition,
+    Core,
+    Link,
+    Process,
+    Pod,
+    Container,
+    Vm,
+    Chassis,
+    Sensor,
+    Psu,
+    Fan,
+    Facility,
+    /// A kind that the model does not know (`x_…`): kept and shown raw.
+    Other,
+}
+
+impl Kind {
+    /// The kind that a plugin named; `None` when it is neither known nor `x_…`.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "cluster" => Self::Cluster,
+            "node" => Self::Node,
+            "accelerator" => Self::Accelerator,
+            "partition" => Self::Partition,
+            "core" => Self::Core,
+            "link" => Self::Link,
+            "process" => Self::Process,
+            "pod" => Self::Pod,
+            "container" => Self::Container,
+            "vm" => Self::Vm,
+            "chassis" => Self::Chassis,
+            "sensor" => Self::Sensor,
+            "psu" => Self::Psu,
+            "fan" => Self::Fan,
+            "facility" => Self::Facility,
+            _ if name.starts_with("x_") => Self::Other,
+            _ => return None,
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Node => "node",
+            Self::Accelerator => "accelerator",
+            Self::Partition => "partition",
+            Self::Core => "core",
+            Self::Link => "link",
+            Self::Process => "process",
+            Self::Pod => "pod",
+            Self::Container => "container",
+            Self::Vm => "vm",
+            Self::Chassis => "chassis",
+            Self::Sensor => "sensor",
+            Self::Psu => "psu",
+            Self::Fan => "fan",
+            Self::Facility => "facility",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The identity keys of a subject, the most trusted first. Two subjects of one kind that share a key are one, unless a
+/// more trusted label of both differs. `scope` is the parent's id, or the cluster's name.
+pub(super) fn keys(kind: Kind, scope: &str, parent: Option<&str>, node: Option<&str>, get: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let node = node.unwrap_or("");
+    let mut keys = Vec::with_capacity(3);
+    let mut push = |id: Option<String>| keys.extend(id);
+    match kind {
+        Kind::Cluster | Kind::Facility => push(get("name").or_else(|| Some(scope.to_owned()))),
+        Kind::Node => push(get("node").or_else(|| get("name")).map(|n| format!("{scope}/{n}"))),
+        Kind::Accelerator => {
+            push(get("uuid"));
+            push(get("pci_address").map(|p| format!("{scope}/{node}/{}", pci(&p))));
+            push(get("device").map(|d| format!("{scope}/{node}/{d}")));
+        }
+        Kind::Vm => push(get("uuid")),
+        Kind::Pod => push(get("namespace").zip(get("name")).map(|(ns, n)| format!("{scope}/{ns}/{n}"))),
+        _ => {
+            let own = ["partition_id", "index", "pid", "name", "entity"].iter().find_map(|k| get(k));
+            push(own.map(|own| format!("{}/{own}", parent.unwrap_or(scope))));
+        }
+    }
+    keys
+}
+
+/// `00000000:17:00.0`, `0000:17:00.0` and `0000:17:00` in upper or lower case name one address.
+fn pci(address: &str) -> String {
+    let lower = address.to_ascii_lowercase();
+    let (head, rest) = lower.split_once(':').unwrap_or(("", &lower));
+    let domain = head.trim_start_matches('0');
+    format!("{domain:0>4}:{}", rest.strip_suffix(".0").unwrap_or(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_pci_address_agree() {
+        for spelling in ["00000000:17:00.0", "0000:17:00.0", "0000:17:00", "00000000:17:00.0"] {
+            assert_eq!(pci(spelling), "0000:17:00");
+        }
+        assert_ne!(pci("0001:17:00.0"), pci("0000:17:00.0"));
+    }
+}

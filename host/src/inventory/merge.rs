@@ -1,0 +1,511 @@
+//! The working side of the model: takes batches, merges what several sources say, and publishes snapshots.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arc_swap::ArcSwap;
+
+use super::batch::{Batch, BatchSubject};
+use super::identity::keys;
+use super::{Event, Kind, Labels, Life, Quality, Reading, Sequence, Snapshot, Source, Subject, Value};
+use crate::catalogue::MetricId;
+
+/// Stale after this many intervals without a sign of it (model.md, "Who is who").
+const STALE_INTERVALS: i64 = 3;
+const OFFLINE_MS: i64 = 10 * 60_000;
+/// Events kept in a snapshot.
+const MAX_EVENTS: usize = 10_000;
+/// A stamp further ahead than this is the source's clock being wrong.
+const MAX_AHEAD_MS: i64 = 5 * 60_000;
+
+/// Who a batch comes from.
+#[derive(Debug, Clone)]
+pub struct SourceInfo {
+    pub plugin: Arc<str>,
+    pub target: Arc<str>,
+    pub cluster: Arc<str>,
+    pub interval_ms: i64,
+    /// Decides between sources of one quality; the higher wins.
+    pub priority: i32,
+}
+
+/// One observation for history.
+#[derive(Debug, Clone)]
+pub struct NewPoint {
+    pub subject: Arc<str>,
+    pub metric: MetricId,
+    pub at_ms: i64,
+    /// `None` where a series ends: what lies across is not joined.
+    pub value: Option<f64>,
+}
+
+/// What a publish tick found to do.
+pub struct Publication {
+    pub snapshot: Arc<Snapshot>,
+    pub points: Vec<NewPoint>,
+}
+
+/// The model. Writers hold its lock for microseconds; readers never take it.
+pub struct Inventory {
+    working: Mutex<Working>,
+    current: ArcSwap<Snapshot>,
+}
+
+#[derive(Default)]
+struct Working {
+    slots: Vec<Slot>,
+    by_key: HashMap<(Kind, String), usize>,
+    sources: Vec<SourceState>,
+    by_source: HashMap<(Arc<str>, Arc<str>), u16>,
+    events: VecDeque<Arc<Event>>,
+    event_keys: HashSet<(Arc<str>, Arc<str>)>,
+    points: Vec<NewPoint>,
+    dirty: bool,
+    sequence: Sequence,
+}
+
+struct SourceState {
+    info: SourceInfo,
+    public: Arc<Source>,
+    subjects: HashSet<usize>,
+}
+
+struct Slot {
+    subject: Arc<Subject>,
+    /// What each source says, by source index.
+    said: Vec<Said>,
+    /// Gone from every source and to be left out of the next snapshot.
+    forgotten: bool,
+}
+
+struct Said {
+    source: u16,
+    readings: Vec<Reading>,
+    labels: Labels,
+    last_seen_ms: i64,
+}
+
+impl Inventory {
+    /// An empty model whose first snapshot follows `sequence`.
+    pub fn new(sequence: Sequence) -> Self {
+        let working = Working { sequence, ..Working::default() };
+        let current = ArcSwap::from_pointee(Snapshot { sequence, ..Snapshot::default() });
+        Self { working: Mutex::new(working), current }
+    }
+
+    /// The world now.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Working> {
+        self.working.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Takes what a source said at `now_ms`. Gives back what was wrong with it.
+    pub fn apply(&self, info: &SourceInfo, batch: Batch, now_ms: i64) -> Vec<String> {
+        self.lock().apply(info, batch, now_ms)
+    }
+
+    /// Notes that a source failed; its data ages from now on.
+    pub fn failed(&self, info: &SourceInfo, error: &str) {
+        let mut w = self.lock();
+        let source = w.source(info);
+        let public = Arc::make_mut(&mut w.sources[source as usize].public);
+        public.last_error = Some(error.into());
+        public.consecutive_failures += 1;
+        w.dirty = true;
+    }
+
+    /// Takes a source's data out of force: its plugin or target was removed.
+    pub fn remove_source(&self, plugin: &str, target: Option<&str>, now_ms: i64) {
+        let mut w = self.lock();
+        let gone: Vec<u16> = (0..w.sources.len() as u16)
+            .filter(|i| {
+                let info = &w.sources[*i as usize].info;
+                &*info.plugin == plugin && target.is_none_or(|t| t == &*info.target)
+            })
+            .collect();
+        for source in gone {
+            let subjects = std::mem::take(&mut w.sources[source as usize].subjects);
+            for slot in subjects {
+                w.leave(slot, source, now_ms);
+            }
+            w.dirty = true;
+        }
+    }
+
+    /// Builds the next snapshot if anything changed since the last. The caller makes the points durable, then calls
+    /// [`Inventory::publish`].
+    pub fn prepare(&self, now_ms: i64, forget_after_ms: i64) -> Option<Publication> {
+        self.lock().prepare(now_ms, forget_after_ms, &self.current.load())
+    }
+
+    /// Makes a prepared snapshot the current one.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.current.store(snapshot);
+    }
+}
+
+impl Working {
+    fn source(&mut self, info: &SourceInfo) -> u16 {
+        let key = (info.plugin.clone(), info.target.clone());
+        if let Some(i) = self.by_source.get(&key) {
+            let state = &mut self.sources[*i as usize];
+            state.info = info.clone();
+            return *i;
+        }
+        let index = self.sources.len() as u16;
+        let public = Arc::new(Source {
+            plugin: info.plugin.clone(),
+            target: info.target.clone(),
+            cluster: info.cluster.clone(),
+            interval_ms: info.interval_ms,
+            last_success_ms: None,
+            last_error: None,
+            consecutive_failures: 0,
+        });
+        self.sources.push(SourceState { info: info.clone(), public, subjects: HashSet::new() });
+        self.by_source.insert(key, index);
+        index
+    }
+
+    fn apply(&mut self, info: &SourceInfo, batch: Batch, now_ms: i64) -> Vec<String> {
+        let source = self.source(info);
+        let mut problems = Vec::new();
+        let mut slots = Vec::with_capacity(batch.subjects.len());
+        for (i, subject) in batch.subjects.iter().enumerate() {
+            let parent = subject.parent.and_then(|p| slots.get(p as usize).copied().flatten());
+            let slot = self.slot(info, subject, parent, now_ms);
+            if slot.is_none() {
+                problems.push(format!("subject {i} ({}): no identity that the model knows", subject.kind.name()));
+            }
+            slots.push(slot);
+        }
+        let mut readings: HashMap<usize, Vec<Reading>> = slots.iter().flatten().map(|s| (*s, Vec::new())).collect();
+        for gap in &batch.gaps {
+            if let Some(slot) = slots[gap.subject as usize] {
+                let value = Value::Gap(gap.reason);
+                readings.entry(slot).or_default().push(Reading { metric: gap.metric, value, at_ms: now_ms, source });
+            }
+        }
+        let mut ahead = 0u32;
+        for point in &batch.points {
+            let Some(slot) = slots[point.subject as usize] else { continue };
+            let stamped = point.at_ms.or(batch.subjects[point.subject as usize].observed_at_ms);
+            if stamped.is_some_and(|at| at > now_ms + MAX_AHEAD_MS) {
+                ahead += 1;
+                continue;
+            }
+            let at_ms = stamped.unwrap_or(now_ms);
+            let value = Value::Number(point.value, point.quality);
+            readings.entry(slot).or_default().push(Reading { metric: point.metric, value, at_ms, source });
+        }
+        if ahead > 0 {
+            problems.push(format!("{ahead} readings are stamped more than five minutes ahead of this host; not taken"));
+        }
+        for event in batch.events {
+            let Some(slot) = slots[event.subject as usize] else { continue };
+            let subject = self.slots[slot].subject.id.clone();
+            let key: Arc<str> = event.key.into();
+            if !self.event_keys.insert((subject.clone(), key.clone())) {
+                continue;
+            }
+            self.events.push_back(Arc::new(Event {
+                subject,
+                at_ms: event.at_ms.unwrap_or(now_ms),
+                severity: event.severity,
+                code: event.code.into(),
+                message: event.message.into(),
+                key,
+                source,
+            }));
+            if self.events.len() > MAX_EVENTS
+                && let Some(old) = self.events.pop_front()
+            {
+                self.event_keys.remove(&(old.subject.clone(), old.key.clone()));
+            }
+        }
+        for (i, subject) in batch.subjects.into_iter().enumerate() {
+            let Some(slot) = slots[i] else { continue };
+            if batch.tombstones.contains(&(i as u32)) {
+                self.sources[source as usize].subjects.remove(&slot);
+                self.leave(slot, source, now_ms);
+                continue;
+            }
+            let Some(readings) = readings.remove(&slot) else { continue };
+            self.say(slot, source, batch.whole, readings, labels(subject.labels), now_ms);
+        }
+        let named = slots.into_iter().flatten();
+        if batch.whole {
+            let now: HashSet<usize> = named.collect();
+            let before = std::mem::take(&mut self.sources[source as usize].subjects);
+            for slot in before.difference(&now) {
+                self.leave(*slot, source, now_ms);
+            }
+            self.sources[source as usize].subjects = now;
+        } else {
+            self.sources[source as usize].subjects.extend(named);
+        }
+        let public = Arc::make_mut(&mut self.sources[source as usize].public);
+        public.interval_ms = info.interval_ms;
+        public.last_success_ms = Some(now_ms);
+        public.last_error = None;
+        public.consecutive_failures = 0;
+        self.dirty = true;
+        problems
+    }
+
+    /// Finds or makes the slot of a subject; `None` when no identity key can be made.
+    fn slot(&mut self, info: &SourceInfo, subject: &BatchSubject, parent: Option<usize>, now_ms: i64) -> Option<usize> {
+        let get = |k: &str| {
+            let all = subject.identity.iter().chain(&subject.labels);
+            all.into_iter().find(|(key, value)| key == k && !value.is_empty()).map(|(_, v)| v.clone())
+        };
+        let parent_id = parent.map(|p| self.slots[p].subject.id.clone());
+        let node: Option<Arc<str>> = match subject.kind {
+            Kind::Cluster | Kind::Facility => None,
+            _ => get("node").map(Arc::from).or_else(|| parent.and_then(|p| self.slots[p].subject.node.clone())),
+        };
+        let scope = &info.cluster;
+        let mut candidates = keys(subject.kind, scope, parent_id.as_deref(), node.as_deref(), get);
+        let found = candidates.iter().find_map(|k| {
+            let slot = *self.by_key.get(&(subject.kind, k.clone()))?;
+            // A weaker key (an address, a device name) never joins two cards whose UUIDs differ: a card was swapped.
+            let same = match (self.slots[slot].subject.label("uuid"), get("uuid")) {
+                (Some(a), Some(b)) => a == b || subject.kind != Kind::Accelerator,
+                _ => true,
+            };
+            same.then_some(slot)
+        });
+        let first = candidates.first()?.clone();
+        let slot = found.unwrap_or_else(|| {
+            let id = match subject.kind {
+                Kind::Accelerator | Kind::Vm => first.clone(),
+                _ => format!("{}/{first}", subject.kind.name()),
+            };
+            self.slots.push(Slot {
+                subject: Arc::new(Subject {
+                    id: id.into(),
+                    kind: subject.kind,
+                    cluster: scope.clone(),
+                    node: node.clone(),
+                    parent: None,
+                    identity: Vec::new(),
+                    labels: Vec::new(),
+                    readings: Vec::new(),
+                    others: Vec::new(),
+                    first_seen_ms: now_ms,
+                    last_seen_ms: now_ms,
+                    life: Life::Live,
+                }),
+                said: Vec::new(),
+                forgotten: false,
+            });
+            self.slots.len() - 1
+        });
+        for key in candidates.drain(..) {
+            self.by_key.insert((subject.kind, key), slot);
+        }
+        let s = &mut self.slots[slot];
+        s.forgotten = false;
+        let stale = s.subject.parent != parent_id
+            || (node.is_some() && s.subject.node != node)
+            || subject.identity.iter().any(|(k, v)| s.subject.label(k) != Some(v));
+        if stale {
+            let public = Arc::make_mut(&mut s.subject);
+            public.parent = parent_id;
+            public.node = node.or(public.node.take());
+            for (k, v) in &subject.identity {
+                match public.identity.binary_search_by(|(key, _)| (**key).cmp(k)) {
+                    Ok(i) => public.identity[i].1 = v.as_str().into(),
+                    Err(i) => public.identity.insert(i, (k.as_str().into(), v.as_str().into())),
+                }
+            }
+        }
+        Some(slot)
+    }
+
+    /// Takes what a source says of a subject and merges it with what the others said.
+    fn say(&mut self, slot: usize, source: u16, whole: bool, mut readings: Vec<Reading>, labels: Labels, now_ms: i64) {
+        // The last of one metric wins: a gap comes before a number in `apply`.
+        readings.sort_by_key(|r| r.metric);
+        readings.dedup_by(|later, earlier| {
+            let same = later.metric == earlier.metric;
+            if same {
+                *earlier = *later;
+            }
+            same
+        });
+        let Self { slots, sources, points, .. } = self;
+        let s = &mut slots[slot];
+        let said = match s.said.iter_mut().position(|x| x.source == source) {
+            Some(i) => {
+                let said = &mut s.said[i];
+                if whole {
+                    said.readings = readings;
+                } else {
+                    for r in readings {
+                        match said.readings.binary_search_by_key(&r.metric, |x| x.metric) {
+                            Ok(i) => said.readings[i] = r,
+                            Err(i) => said.readings.insert(i, r),
+                        }
+                    }
+                }
+                said
+            }
+            None => {
+                s.said.push(Said { source, readings, labels: Vec::new(), last_seen_ms: now_ms });
+                let last = s.said.len() - 1;
+                &mut s.said[last]
+            }
+        };
+        said.labels = labels;
+        said.last_seen_ms = now_ms;
+        merge(s, sources, now_ms, points);
+    }
+
+    /// A source no longer knows a subject: its readings go; the subject stays until it is forgotten.
+    fn leave(&mut self, slot: usize, source: u16, now_ms: i64) {
+        let Self { slots, sources, points, .. } = self;
+        let s = &mut slots[slot];
+        let before = s.said.len();
+        let leaving = matches!(s.subject.kind, Kind::Pod | Kind::Container | Kind::Process);
+        if s.said.len() == 1 && s.said[0].source == source && !leaving {
+            // The last one that knew it: keep what it said, aging, so that its last values can still be read.
+            return;
+        }
+        s.said.retain(|x| x.source != source);
+        if s.said.len() != before {
+            merge(s, sources, now_ms, points);
+        }
+        s.forgotten = s.said.is_empty() && leaving;
+    }
+
+    fn prepare(&mut self, now_ms: i64, forget_after_ms: i64, current: &Snapshot) -> Option<Publication> {
+        let mut changed = std::mem::take(&mut self.dirty);
+        for s in &mut self.slots {
+            if s.forgotten {
+                continue;
+            }
+            let silent = now_ms - s.subject.last_seen_ms;
+            let interval = s.said.iter().map(|x| self.sources[x.source as usize].info.interval_ms).max().unwrap_or(0);
+            let life = match silent {
+                _ if silent >= OFFLINE_MS => Life::Offline,
+                _ if silent > interval * STALE_INTERVALS => Life::Stale,
+                _ => Life::Live,
+            };
+            if silent >= forget_after_ms {
+                s.forgotten = true;
+                changed = true;
+            }
+            if life != s.subject.life {
+                let public = Arc::make_mut(&mut s.subject);
+                if public.life == Life::Live {
+                    let ends = public.readings.iter().filter(|r| matches!(r.value, Value::Number(..)));
+                    self.points.extend(ends.map(|r| end_of(&public.id, r.metric, now_ms)));
+                }
+                public.life = life;
+                changed = true;
+            }
+        }
+        if !changed {
+            return None;
+        }
+        self.sequence = self.sequence.max(current.sequence) + 1;
+        let live = self.slots.iter().filter(|s| !s.forgotten).map(|s| s.subject.clone());
+        let mut subjects: Vec<Arc<Subject>> = live.collect();
+        subjects.sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
+        let same = subjects.len() == current.subjects.len()
+            && subjects.iter().zip(&current.subjects).all(|(a, b)| a.id == b.id);
+        let index = match same {
+            true => current.index.clone(),
+            false => Arc::new(subjects.iter().enumerate().map(|(i, s)| (s.id.clone(), i)).collect()),
+        };
+        let snapshot = Arc::new(Snapshot {
+            sequence: self.sequence,
+            at_ms: now_ms,
+            subjects,
+            sources: self.sources.iter().map(|s| s.public.clone()).collect(),
+            events: self.events.iter().cloned().collect(),
+            index,
+        });
+        Some(Publication { snapshot, points: std::mem::take(&mut self.points) })
+    }
+}
+
+/// Chooses for each metric whom to trust, notes what is new for history.
+fn merge(slot: &mut Slot, sources: &[SourceState], now_ms: i64, points: &mut Vec<NewPoint>) {
+    let trust = |r: &Reading| match r.value {
+        Value::Number(_, Quality::Measured) => 0,
+        Value::Number(_, Quality::Derived) => 1,
+        Value::Number(_, Quality::Modelled) => 2,
+        Value::Gap(_) => 3,
+    };
+    let priority = |r: &Reading| -sources[r.source as usize].info.priority;
+    let fresh = |said: &Said| {
+        let interval = sources[said.source as usize].info.interval_ms;
+        now_ms - said.last_seen_ms <= interval * STALE_INTERVALS
+    };
+    let mut all: Vec<(bool, Reading)> =
+        slot.said.iter().flat_map(|s| s.readings.iter().map(|r| (!fresh(s), *r))).collect();
+    all.sort_by_key(|(old, r)| (r.metric, *old, trust(r), priority(r), r.source));
+    let mut readings: Vec<Reading> = Vec::with_capacity(all.len());
+    let mut others = Vec::new();
+    for (_, reading) in all {
+        match readings.last().is_some_and(|r| r.metric == reading.metric) {
+            true => others.push(reading),
+            false => readings.push(reading),
+        }
+    }
+    let mut labels: Labels = Vec::new();
+    for said in &slot.said {
+        for (k, v) in &said.labels {
+            if let Err(i) = labels.binary_search_by(|(key, _)| key.cmp(k)) {
+                labels.insert(i, (k.clone(), v.clone()));
+            }
+        }
+    }
+    let public = Arc::make_mut(&mut slot.subject);
+    for r in &readings {
+        let before = public.readings.binary_search_by_key(&r.metric, |x| x.metric).ok().map(|i| public.readings[i]);
+        match (r.value, before) {
+            (Value::Number(_, _), Some(b)) if b.at_ms >= r.at_ms && matches!(b.value, Value::Number(..)) => {}
+            (Value::Number(v, _), _) => {
+                points.push(NewPoint { subject: public.id.clone(), metric: r.metric, at_ms: r.at_ms, value: Some(v) });
+            }
+            (Value::Gap(_), Some(Reading { value: Value::Number(..), .. })) => {
+                points.push(end_of(&public.id, r.metric, now_ms));
+            }
+            (Value::Gap(_), _) => {}
+        }
+    }
+    for r in public.readings.iter().filter(|r| matches!(r.value, Value::Number(..))) {
+        if readings.binary_search_by_key(&r.metric, |x| x.metric).is_err() {
+            points.push(end_of(&public.id, r.metric, now_ms));
+        }
+    }
+    public.readings = readings;
+    public.others = others;
+    if public.labels != labels {
+        public.labels = labels;
+    }
+    if let Some(seen) = slot.said.iter().map(|s| s.last_seen_ms).max() {
+        public.last_seen_ms = seen;
+    }
+}
+
+fn end_of(subject: &Arc<str>, metric: MetricId, at_ms: i64) -> NewPoint {
+    NewPoint { subject: subject.clone(), metric, at_ms, value: None }
+}
+
+fn labels(pairs: Vec<(String, String)>) -> Labels {
+    let mut labels: Labels = pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+    labels.sort();
+    labels.dedup_by(|a, b| a.0 == b.0);
+    labels
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

@@ -1,0 +1,185 @@
+//! One model of everything that is watched.
+//!
+//! In: checked batches ([`batch::Batch`]) from `collect/`. Out: an immutable [`Snapshot`] with a sequence number, and the
+//! points that history keeps. It must never block a reader: readers take the current snapshot and go.
+
+pub mod batch;
+mod identity;
+mod merge;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::catalogue::MetricId;
+pub use identity::Kind;
+pub use merge::{Inventory, NewPoint, Publication, SourceInfo};
+
+/// Number of a snapshot; grows by one with each that is published.
+pub type Sequence = u64;
+
+/// How a value came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quality {
+    Measured,
+    Derived,
+    Modelled,
+}
+
+/// Why there is no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    Unsupported,
+    Stale,
+    Denied,
+    Error,
+    Absent,
+}
+
+/// A number in base units, or the reason why there is none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    Number(f64, Quality),
+    Gap(Reason),
+}
+
+/// What one source says about one metric of one subject.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    pub metric: MetricId,
+    pub value: Value,
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// Index into [`Snapshot::sources`].
+    pub source: u16,
+}
+
+/// Whether a subject is still heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Life {
+    Live,
+    /// Not seen for three intervals.
+    Stale,
+    /// Not seen for ten minutes.
+    Offline,
+}
+
+/// Labels sorted by key.
+pub type Labels = Vec<(Arc<str>, Arc<str>)>;
+
+/// One thing that has readings.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Stable over restarts: made of the identity.
+    pub id: Arc<str>,
+    pub kind: Kind,
+    pub cluster: Arc<str>,
+    pub node: Option<Arc<str>>,
+    /// Id of the subject that contains this one.
+    pub parent: Option<Arc<str>>,
+    pub identity: Labels,
+    pub labels: Labels,
+    /// The trusted reading of each metric, sorted by metric.
+    pub readings: Vec<Reading>,
+    /// Readings of other sources that were not taken.
+    pub others: Vec<Reading>,
+    pub first_seen_ms: i64,
+    pub last_seen_ms: i64,
+    pub life: Life,
+}
+
+impl Subject {
+    /// A label, descriptive or of the identity.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().chain(&self.identity).find(|(k, _)| &**k == key).map(|(_, v)| &**v)
+    }
+
+    /// The trusted reading of a metric.
+    pub fn reading(&self, metric: MetricId) -> Option<&Reading> {
+        self.readings.binary_search_by_key(&metric, |r| r.metric).ok().map(|i| &self.readings[i])
+    }
+
+    /// The number of a metric; `None` where it was not read or the subject is no longer live.
+    pub fn number(&self, metric: MetricId) -> Option<f64> {
+        match (self.life, self.reading(metric)?.value) {
+            (Life::Live, Value::Number(v, _)) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// Why a metric has no number now.
+    pub fn gap(&self, metric: MetricId) -> Option<Reason> {
+        match (self.life, self.reading(metric).map(|r| r.value)) {
+            (Life::Live, Some(Value::Number(..))) => None,
+            (_, Some(Value::Gap(reason))) => Some(reason),
+            (_, Some(Value::Number(..))) => Some(Reason::Stale),
+            (_, None) => Some(Reason::Absent),
+        }
+    }
+}
+
+/// Something that happened to a subject.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub subject: Arc<str>,
+    pub at_ms: i64,
+    pub severity: Severity,
+    pub code: Arc<str>,
+    pub message: Arc<str>,
+    pub key: Arc<str>,
+    pub source: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+/// A (plugin, target) that feeds the model, and how it fares.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub plugin: Arc<str>,
+    pub target: Arc<str>,
+    pub cluster: Arc<str>,
+    pub interval_ms: i64,
+    pub last_success_ms: Option<i64>,
+    pub last_error: Option<Arc<str>>,
+    pub consecutive_failures: u32,
+}
+
+/// The world at one moment. Shares its subjects with the snapshot before.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub sequence: Sequence,
+    pub at_ms: i64,
+    /// Sorted by kind, then id.
+    pub subjects: Vec<Arc<Subject>>,
+    pub sources: Vec<Arc<Source>>,
+    /// Newest last, bounded.
+    pub events: Vec<Arc<Event>>,
+    index: Arc<HashMap<Arc<str>, usize>>,
+}
+
+impl Snapshot {
+    /// All subjects of a kind.
+    pub fn of_kind(&self, kind: Kind) -> &[Arc<Subject>] {
+        let start = self.subjects.partition_point(|s| s.kind < kind);
+        let end = self.subjects.partition_point(|s| s.kind <= kind);
+        &self.subjects[start..end]
+    }
+
+    /// A subject by its id.
+    pub fn get(&self, id: &str) -> Option<&Arc<Subject>> {
+        self.index.get(id).map(|i| &self.subjects[*i])
+    }
+
+    /// Direct children of a subject, of one kind.
+    pub fn children<'a>(&'a self, id: &'a str, kind: Kind) -> impl Iterator<Item = &'a Arc<Subject>> {
+        self.of_kind(kind).iter().filter(move |s| s.parent.as_deref() == Some(id))
+    }
+}

@@ -1,0 +1,110 @@
+//! One call into a guest: armed before it starts, ended by its budget, and blamed when it fails.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+
+use super::capabilities::{Guest, Shared};
+use super::contract::CollectError;
+use super::limits::{Exceeded, TICK};
+
+/// Whose fault a failure is; only the plugin's own count against the plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Blame {
+    Plugin,
+    Target,
+    Operator,
+    Host,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Guest(#[from] CollectError),
+    #[error("{0}")]
+    Budget(Exceeded),
+    #[error("trapped: {0}")]
+    Trap(String),
+    /// It answered what the contract does not allow.
+    #[error("invalid answer: {0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Host(String),
+}
+
+impl Failure {
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Guest(CollectError::Config(_) | CollectError::Auth(_) | CollectError::Denied(_)) => Blame::Operator,
+            Self::Guest(CollectError::Internal(_)) => Blame::Plugin,
+            Self::Guest(_) => Blame::Target,
+            // A plugin that waits for a slow target is not to blame for it; one that spins meets the CPU budget first.
+            Self::Budget(Exceeded::Wall(_)) => Blame::Target,
+            Self::Budget(_) | Self::Trap(_) | Self::Invalid(_) => Blame::Plugin,
+            Self::Host(_) => Blame::Host,
+        }
+    }
+
+    /// Whether the instance can be called again.
+    pub fn instance_lives(&self) -> bool {
+        matches!(self, Self::Guest(_) | Self::Invalid(_))
+    }
+}
+
+/// A store with its limits armed; start functions are guest code too.
+pub fn store(engine: &Engine, shared: &Arc<Shared>) -> Store<Guest> {
+    let mut store = Store::new(engine, Guest::new(shared.clone()));
+    store.limiter(|guest| &mut guest.limiter);
+    store.set_hostcall_fuel(shared.limits.output_bytes);
+    store.epoch_deadline_callback(|mut context| {
+        let guest = context.data_mut();
+        guest.ticks += 1;
+        match guest.ticks <= guest.tick_budget {
+            true => Ok(UpdateDeadline::Yield(1)),
+            false => Err(Exceeded::Cpu(TICK * guest.tick_budget).into()),
+        }
+    });
+    store
+}
+
+/// Arms the budgets of the next call.
+pub fn arm(store: &mut Store<Guest>, cpu: Duration, wall: Duration) {
+    let guest = store.data_mut();
+    guest.ticks = 0;
+    guest.tick_budget = cpu.as_millis().div_ceil(TICK.as_millis()).max(1) as u32;
+    guest.deadline = Instant::now() + wall;
+    guest.log_lines = 0;
+    guest.log_bytes = 0;
+    store.set_epoch_deadline(1);
+}
+
+/// Waits for a call within its wall time and names what ended it.
+pub async fn bounded<T>(wall: Duration, output: usize, call: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(wall, call).await {
+        Err(_) => Err(Failure::Budget(Exceeded::Wall(wall))),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(explain(&error, output)),
+    }
+}
+
+fn explain(error: &wasmtime::Error, output: usize) -> Failure {
+    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+        return Failure::Budget(exceeded.clone());
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => Failure::Trap("it panicked (its log says why)".into()),
+        Some(Trap::StackOverflow) => Failure::Trap("its stack overflowed".into()),
+        Some(trap) => Failure::Trap(trap.to_string()),
+        None => {
+            let text = format!("{error:#}");
+            match text.contains("hostcall fuel") || text.contains("fuel allocated for hostcalls") {
+                true => Failure::Budget(Exceeded::Output(output)),
+                false => Failure::Trap(text.lines().next().unwrap_or_default().to_owned()),
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Checks what a guest said before anything of it is believed: indexes, numbers, names, lengths, ranges.
+
+use std::collections::HashMap;
+
+use super::contract::{Batch, MetricDef, Pairs};
+use super::limits::Limits;
+use crate::catalogue::{Catalogue, Kind as MetricKind, MetricId};
+use crate::inventory::{Kind, Quality, Reason, batch as b};
+
+const MAX_KEY: usize = 128;
+const MAX_EVENTS: usize = 1_000;
+const MAX_PROBLEMS: usize = 1_000;
+/// No source reports readings from before this (2001-09-09): a stamp below it is in another unit.
+const OLDEST_MS: i64 = 1_000_000_000_000;
+
+/// One metric of a plugin, admitted to the catalogue.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted {
+    id: MetricId,
+    kind: MetricKind,
+    quality: Quality,
+    states: u32,
+}
+
+/// Admits a plugin's metrics. The first that is not acceptable refuses them all: its author must know.
+pub fn metrics(catalogue: &Catalogue, defs: &[MetricDef]) -> Result<Vec<Admitted>, String> {
+    defs.iter()
+        .map(|d| {
+            let id = catalogue.admit(&d.name, &d.unit, d.kind).map_err(|e| e.to_string())?;
+            Ok(Admitted { id, kind: d.kind, quality: d.quality, states: d.states.len() as u32 })
+        })
+        .collect()
+}
+
+/// Checks a batch and brings it into the model's shape. `known` are the metrics of `describe`.
+pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: Batch) -> Result<b::Batch, String> {
+    let own = metrics(catalogue, &batch.metrics)?;
+    let metric = |index: u32| -> Result<&Admitted, String> {
+        let i = index as usize;
+        let found = known.get(i).or_else(|| own.get(i.wrapping_sub(known.len())));
+        found.ok_or_else(|| format!("metric index {index}, of {}", known.len() + own.len()))
+    };
+    let count = batch.subjects.len() as u32;
+    let subject = |index: u32| match index < count {
+        true => Ok(index),
+        false => Err(format!("subject index {index}, of {count}")),
+    };
+    within("subjects", batch.subjects.len(), limits.subjects)?;
+    let numbers = batch.points.len() + batch.timed_points.len() + batch.states.len() + batch.histograms;
+    within("points", numbers, limits.points)?;
+    within("gaps", batch.gaps.len(), limits.points)?;
+    within("events", batch.events.len(), MAX_EVENTS)?;
+    within("problems", batch.problems.len(), MAX_PROBLEMS)?;
+    if batch.whole && !batch.tombstones.is_empty() {
+        return Err("a whole batch has tombstones; only a delta may".into());
+    }
+
+    let mut out = b::Batch { whole: batch.whole, ..b::Batch::default() };
+    out.subjects.reserve(batch.subjects.len());
+    for (i, s) in batch.subjects.into_iter().enumerate() {
+        let kind = Kind::parse(&s.kind).ok_or_else(|| format!("subject {i}: unknown kind {:?}", short(&s.kind)))?;
+        if s.parent.is_some_and(|p| p as usize >= i) {
+            return Err(format!("subject {i}: its parent must stand before it"));
+        }
+        if s.identity.is_empty() {
+            return Err(format!("subject {i}: no identity label"));
+        }
+        within("labels of a subject", s.identity.len() + s.labels.len(), limits.labels_per_subject)?;
+        pairs(&s.identity, limits).map_err(|e| format!("subject {i}: {e}"))?;
+        pairs(&s.labels, limits).map_err(|e| format!("subject {i}: {e}"))?;
+        let observed_at_ms = s.observed_at_ns.map(millis).transpose()?;
+        out.subjects.push(b::BatchSubject { kind, identity: s.identity, labels: s.labels, parent: s.parent, observed_at_ms });
+    }
+
+    out.points.reserve(batch.points.len() + batch.timed_points.len());
+    let plain = batch.points.iter().map(|p| (*p, None));
+    let timed = batch.timed_points.iter().map(|t| (t.point, Some(t.observed_at_ns)));
+    for (p, at_ns) in plain.chain(timed) {
+        let m = metric(p.metric)?;
+        let subject = subject(p.subject)?;
+        if matches!(m.kind, MetricKind::State | MetricKind::Histogram) {
+            return Err(format!("metric {} is no number; it goes into states or histograms", catalogue.name(m.id)));
+        }
+        if !p.value.is_finite() {
+            return Err(format!("metric {}: {} is no reading; say a gap", catalogue.name(m.id), p.value));
+        }
+        let (low, high) = Catalogue::metric(m.id).map_or((f64::MIN, f64::MAX), |m| m.range);
+        if p.value < low || p.value > high {
+            out.out_of_range += 1;
+            out.gaps.push(b::BatchGap { subject, metric: m.id, reason: Reason::Error });
+            continue;
+        }
+        let at_ms = at_ns.map(millis).transpose()?;
+        out.points.push(b::BatchPoint { subject, metric: m.id, value: p.value, quality: m.quality, at_ms });
+    }
+    for s in &batch.states {
+        let m = metric(s.metric)?;
+        if m.kind != MetricKind::State || s.state >= m.states {
+            return Err(format!("metric {}: state {} of {}", catalogue.name(m.id), s.state, m.states));
+        }
+        let subject = subject(s.subject)?;
+        out.points.push(b::BatchPoint { subject, metric: m.id, value: s.state.into(), quality: m.quality, at_ms: None });
+    }
+    for g in &batch.gaps {
+        out.gaps.push(b::BatchGap { subject: subject(g.subject)?, metric: metric(g.metric)?.id, reason: g.reason });
+    }
+    for e in batch.events {
+        let at_ms = e.at_ns.map(millis).transpose()?;
+        let text = |s: &str| super::capabilities::log::clean(s);
+        let subject = subject(e.subject)?;
+        out.events.push(b::BatchEvent {
+            subject,
+            at_ms,
+            severity: e.severity,
+            code: text(&e.code),
+            message: text(&e.message),
+            key: text(&e.key),
+        });
+    }
+    for p in &batch.problems {
+        let place = match (p.subject, p.line) {
+            (_, Some(line)) => format!("line {line}: "),
+            (Some(s), None) => format!("subject {}: ", subject(s)?),
+            (None, None) => String::new(),
+        };
+        out.problems.push(super::capabilities::log::clean(&format!("{place}{}", p.error)));
+    }
+    for t in batch.tombstones {
+        out.tombstones.push(subject(t)?);
+    }
+    Ok(out)
+}
+
+/// Joins the pages of one answer.
+pub fn join(into: &mut b::Batch, page: b::Batch) {
+    let shift = into.subjects.len() as u32;
+    let moved = |i: u32| i + shift;
+    into.subjects.extend(page.subjects.into_iter().map(|s| b::BatchSubject { parent: s.parent.map(moved), ..s }));
+    into.points.extend(page.points.into_iter().map(|p| b::BatchPoint { subject: moved(p.subject), ..p }));
+    into.gaps.extend(page.gaps.into_iter().map(|g| b::BatchGap { subject: moved(g.subject), ..g }));
+    into.events.extend(page.events.into_iter().map(|e| b::BatchEvent { subject: moved(e.subject), ..e }));
+    into.tombstones.extend(page.tombstones.into_iter().map(moved));
+    into.problems.extend(page.problems);
+    into.out_of_range += page.out_of_range;
+}
+
+fn within(what: &str, given: usize, limit: usize) -> Result<(), String> {
+    match given <= limit {
+        true => Ok(()),
+        false => Err(format!("{given} {what}; the limit is {limit}")),
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+fn millis(ns: u64) -> Result<i64, String> {
+    let ms = (ns / 1_000_000) as i64;
+    match ms >= OLDEST_MS {
+        true => Ok(ms),
+        false => Err(format!("time {ns} is not in nanoseconds since the Unix epoch")),
+    }
+}
+
+fn pairs(pairs: &Pairs, limits: &Limits) -> Result<(), String> {
+    let mut seen: HashMap<&str, ()> = HashMap::with_capacity(pairs.len());
+    for (k, v) in pairs {
+        let mut bytes = k.bytes();
+        let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        let rest = bytes.all(|b| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b));
+        if !first || !rest || k.len() > MAX_KEY {
+            return Err(format!("label name {:?} is not allowed", short(k)));
+        }
+        if v.len() > limits.label_value_bytes {
+            return Err(format!("label {k:?} has {} bytes; the limit is {}", v.len(), limits.label_value_bytes));
+        }
+        if v.chars().any(char::is_control) {
+            return Err(format!("label {k:?} holds a control character"));
+        }
+        if seen.insert(k, ()).is_some() {
+            return Err(format!("label {k:?} stands twice"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::contract::{Point, Subject};
+
+    fn def(name: &str, unit: &str) -> MetricDef {
+        MetricDef { name: name.into(), unit: unit.into(), kind: MetricKind::Gauge, quality: Quality::Measured, states: vec![] }
+    }
+
+    fn checked(change: impl FnOnce(&mut Batch)) -> Result<b::Batch, String> {
+        let catalogue = Catalogue::default();
+        let known = metrics(&catalogue, &[def("power_watts", "watts")]).unwrap();
+        let subject = Subject {
+            kind: "accelerator".into(),
+            identity: vec![("uuid".into(), "GPU-1".into())],
+            labels: vec![],
+            parent: None,
+            observed_at_ns: None,
+        };
+        let points = vec![Point { metric: 0, subject: 0, value: 300.0 }];
+        let mut raw = Batch { whole: true, subjects: vec![subject], points, ..Batch::default() };
+        change(&mut raw);
+        batch(&catalogue, &known, &Limits::default(), raw)
+    }
+
+    #[test]
+    fn a_right_batch_passes() {
+        assert_eq!(checked(|_| {}).unwrap().points[0].value, 300.0);
+    }
+
+    #[test]
+    fn a_value_out_of_range_becomes_a_gap_and_is_counted() {
+        let b = checked(|b| b.points[0].value = 9.2e18).unwrap();
+        assert_eq!((b.points.len(), b.gaps.len(), b.out_of_range), (0, 1, 1));
+    }
+
+    #[test]
+    fn what_the_contract_forbids_is_refused_with_its_place() {
+        type Change = fn(&mut Batch);
+        let cases: [(&str, Change); 9] = [
+            ("metric index 1, of 1", |b| b.points[0].metric = 1),
+            ("subject index 7, of 1", |b| b.points[0].subject = 7),
+            ("say a gap", |b| b.points[0].value = f64::NAN),
+            ("unknown kind", |b| b.subjects[0].kind = "toaster".into()),
+            ("parent must stand before", |b| b.subjects[0].parent = Some(0)),
+            ("no identity", |b| b.subjects[0].identity.clear()),
+            ("control character", |b| b.subjects[0].labels.push(("a".into(), "x\ny".into()))),
+            ("not allowed", |b| b.subjects[0].labels.push(("a b".into(), "x".into()))),
+            ("nanoseconds", |b| b.subjects[0].observed_at_ns = Some(1_700_000_000)),
+        ];
+        for (expected, change) in cases {
+            let error = checked(change).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let error = checked(|b| b.points = vec![b.points[0]; 50_001]).unwrap_err();
+        assert!(error.contains("limit is 50000"), "{error}");
+    }
+}

@@ -1,0 +1,293 @@
+//! One loaded version of a plugin, with its warm instances. Nothing else swaps a plugin.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use wasmtime::Store;
+use wasmtime::component::Component;
+
+use super::call::{self, Failure};
+use super::capabilities::{Guest, Shared};
+use super::check::{self, Admitted};
+use super::contract::{Info, Target};
+use super::engine::Runtime;
+use super::verify::{ContentDigest, Trust};
+use super::wit::v0_1;
+use crate::catalogue::Catalogue;
+use crate::inventory::batch::Batch;
+
+/// Pages of one answer, at most.
+const MAX_PAGES: usize = 1_000;
+
+/// Why a component cannot become a generation.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    #[error("{0}")]
+    NotAComponent(String),
+    #[error("{0}")]
+    Contract(String),
+    /// It asks for what the operator did not grant.
+    #[error("it asks for {}, which its [grants] do not give", .0.join(", "))]
+    NeedsGrant(Vec<String>),
+    #[error("describe: {0}")]
+    Describe(Failure),
+    #[error("its description: {0}")]
+    Description(String),
+    #[error("its [config]: {0}")]
+    Config(String),
+    #[error("configure: {0}")]
+    Configure(Failure),
+}
+
+/// A compiled component; compiling is the slow part, so it is kept apart from linking.
+pub struct Compiled {
+    component: Component,
+    pub digest: ContentDigest,
+    pub trust: Trust,
+    pub rights_asked: Vec<String>,
+}
+
+impl Compiled {
+    /// Compiles; blocking, and slow where the code cache does not help.
+    pub fn new(runtime: &Runtime, name: &str, bytes: &[u8]) -> Result<Self, LoadError> {
+        let digest = ContentDigest::of(bytes);
+        // Text (WAT) would be accepted by `Component::new`; a plugin is a binary component.
+        if !bytes.starts_with(b"\0asm") {
+            return Err(LoadError::NotAComponent("it is not WebAssembly: the first bytes are not \\0asm".into()));
+        }
+        if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
+            return Err(LoadError::NotAComponent("it is a core module; `cargo xtask build` makes a component of it".into()));
+        }
+        let component = Component::from_binary(runtime.engine(), bytes).map_err(|e| LoadError::NotAComponent(format!("it does not compile: {}", first_line(&format!("{e:#}")))))?;
+        let rights_asked = v0_1::asked(runtime.engine(), &component).map_err(LoadError::Contract)?;
+        Ok(Self { component, digest, trust: super::verify::trust(name, digest), rights_asked })
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// A version of a plugin that can be called.
+pub struct Generation {
+    pub number: u64,
+    pub digest: ContentDigest,
+    pub trust: Trust,
+    pub rights_asked: Vec<String>,
+    pub info: Info,
+    pub config: String,
+    pub loaded_at_ms: i64,
+    runtime: Arc<Runtime>,
+    ready: v0_1::Ready,
+    shared: Arc<Shared>,
+    metrics: Vec<Admitted>,
+    permits: Arc<Semaphore>,
+    idle: Mutex<HashMap<String, Vec<Warm>>>,
+    /// The most memory an instance used, in bytes.
+    pub memory_high_water: AtomicU64,
+}
+
+struct Warm {
+    store: Store<Guest>,
+    instance: v0_1::Instance,
+    calls: u32,
+    last: Instant,
+    cursor: Option<Vec<u8>>,
+}
+
+impl Generation {
+    /// Links what is granted, asks the component what it is, checks its configuration and configures a first instance.
+    pub async fn new(
+        runtime: Arc<Runtime>,
+        catalogue: &Catalogue,
+        compiled: Compiled,
+        shared: Shared,
+        config: &serde_json::Value,
+        number: u64,
+        now_ms: i64,
+    ) -> Result<Self, LoadError> {
+        let missing: Vec<String> = compiled.rights_asked.iter().filter(|r| !shared.grants.holds(r)).cloned().collect();
+        if !missing.is_empty() {
+            return Err(LoadError::NeedsGrant(missing));
+        }
+        let contract = |e: wasmtime::Error| LoadError::Contract(first_line(&format!("{e:#}")));
+        let linker = v0_1::link(runtime.engine(), &shared.grants).map_err(contract)?;
+        let pre = linker.instantiate_pre(&compiled.component).map_err(contract)?;
+        let ready = v0_1::Ready::new(pre).map_err(contract)?;
+        let limits = shared.limits.clone();
+        let shared = Arc::new(shared);
+        let config_text = config.to_string();
+        let mut generation = Self {
+            number,
+            digest: compiled.digest,
+            trust: compiled.trust,
+            rights_asked: compiled.rights_asked,
+            info: Info {
+                name: String::new(),
+                version: String::new(),
+                vendor: String::new(),
+                description: String::new(),
+                metrics: Vec::new(),
+                config_schema: String::new(),
+                bound_to_target: false,
+            },
+            config: config_text,
+            loaded_at_ms: now_ms,
+            permits: Arc::new(Semaphore::new(limits.instances.max(1))),
+            runtime,
+            ready,
+            shared,
+            metrics: Vec::new(),
+            idle: Mutex::new(HashMap::new()),
+            memory_high_water: AtomicU64::new(0),
+        };
+        let info = generation.describe().await.map_err(LoadError::Describe)?;
+        generation.metrics = described(catalogue, &info).map_err(LoadError::Description)?;
+        fits_schema(&info.config_schema, config)?;
+        generation.info = info;
+        let first = generation.instance(limits.cpu, Duration::from_secs(5)).await.map_err(LoadError::Configure)?;
+        generation.keep(String::new(), first);
+        Ok(generation)
+    }
+
+    async fn describe(&self) -> Result<Info, Failure> {
+        let limits = &self.shared.limits;
+        // Wall time is generous beside the CPU budget: the machine may be busy, the guest may not.
+        let (cpu, wall) = (limits.describe_cpu, Duration::from_secs(5));
+        let mut store = call::store(self.runtime.engine(), &self.shared);
+        call::arm(&mut store, cpu, wall);
+        let instance = call::bounded(wall, limits.output_bytes, self.ready.instantiate(&mut store)).await?;
+        call::bounded(wall, limits.output_bytes, instance.describe(&mut store)).await
+    }
+
+    async fn instance(&self, cpu: Duration, wall: Duration) -> Result<Warm, Failure> {
+        let output = self.shared.limits.output_bytes;
+        let mut store = call::store(self.runtime.engine(), &self.shared);
+        call::arm(&mut store, cpu, wall);
+        let instance = call::bounded(wall, output, self.ready.instantiate(&mut store)).await?;
+        call::bounded(wall, output, instance.configure(&mut store, &self.config)).await??;
+        Ok(Warm { store, instance, calls: 0, last: Instant::now(), cursor: None })
+    }
+
+    /// Reads one target once, all pages of it.
+    pub async fn collect(&self, catalogue: &Catalogue, target: &Target, wall: Duration) -> Result<Batch, Failure> {
+        let deadline = Instant::now() + wall;
+        let host = |e: tokio::sync::AcquireError| Failure::Host(e.to_string());
+        let waited = tokio::time::timeout(wall, self.permits.acquire()).await;
+        let _permit = waited.map_err(|_| Failure::Host("all instances were busy for the whole time-out".into()))?.map_err(host)?;
+        let limits = &self.shared.limits;
+        let key = if self.info.bound_to_target { target.id.clone() } else { String::new() };
+        let mut warm = match self.take(&key) {
+            Some(warm) => warm,
+            None => self.instance(limits.cpu, wall).await?,
+        };
+        let left = |now: Instant| deadline.saturating_duration_since(now);
+        call::arm(&mut warm.store, limits.cpu, left(Instant::now()));
+        let mut whole: Option<Batch> = None;
+        let mut page: Option<Vec<u8>> = None;
+        let mut cursor = None;
+        let outcome = async {
+            for _ in 0..MAX_PAGES {
+                let now = left(Instant::now());
+                let collect = warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
+                let mut raw = call::bounded(now, limits.output_bytes, collect).await??;
+                page = raw.next_page.take();
+                cursor = raw.cursor.take().or(cursor.take());
+                let checked = check::batch(catalogue, &self.metrics, limits, raw).map_err(Failure::Invalid)?;
+                match &mut whole {
+                    None => whole = Some(checked),
+                    Some(first) => check::join(first, checked),
+                }
+                if page.is_none() {
+                    return Ok(());
+                }
+            }
+            Err(Failure::Invalid(format!("more than {MAX_PAGES} pages")))
+        }
+        .await;
+        let used = warm.store.data().limiter.high_water as u64;
+        self.memory_high_water.fetch_max(used, Ordering::Relaxed);
+        warm.cursor = cursor;
+        match outcome {
+            Ok(()) => {
+                self.keep(key, warm);
+                whole.ok_or_else(|| Failure::Host("no page".into()))
+            }
+            Err(failure) => {
+                if failure.instance_lives() {
+                    self.keep(key, warm);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Targets that the component finds itself.
+    pub async fn discover(&self, wall: Duration) -> Result<Vec<Target>, Failure> {
+        let limits = &self.shared.limits;
+        let mut warm = self.instance(limits.cpu, wall).await?;
+        call::arm(&mut warm.store, limits.cpu, wall);
+        let found = call::bounded(wall, limits.output_bytes, warm.instance.discover(&mut warm.store)).await?;
+        Ok(found?)
+    }
+
+    fn take(&self, key: &str) -> Option<Warm> {
+        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
+        let expiry = self.shared.limits.idle;
+        idle.retain(|_, all| {
+            all.retain(|w| w.last.elapsed() < expiry);
+            !all.is_empty()
+        });
+        idle.get_mut(key)?.pop()
+    }
+
+    fn keep(&self, key: String, mut warm: Warm) {
+        warm.calls += 1;
+        if warm.calls >= self.shared.limits.max_calls {
+            return;
+        }
+        warm.last = Instant::now();
+        self.idle.lock().unwrap_or_else(|e| e.into_inner()).entry(key).or_default().push(warm);
+    }
+
+    /// Lets no new call in and waits for those under way.
+    pub async fn drain(&self, within: Duration) -> bool {
+        let all = self.shared.limits.instances.max(1) as u32;
+        let drained = tokio::time::timeout(within, self.permits.acquire_many(all)).await.is_ok();
+        self.idle.lock().unwrap_or_else(|e| e.into_inner()).clear();
+        drained
+    }
+
+    /// The plugin's log.
+    pub fn log(&self) -> &Arc<super::capabilities::log::Tail> {
+        &self.shared.log
+    }
+}
+
+fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String> {
+    let name_ok = !info.name.is_empty()
+        && info.name.len() <= 64
+        && info.name.starts_with(|c: char| c.is_ascii_lowercase())
+        && info.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !name_ok {
+        return Err(format!("name {:?}; it must match [a-z][a-z0-9-]* and have at most 64 bytes", info.name.chars().take(80).collect::<String>()));
+    }
+    let parts: Vec<&str> = info.version.split(['-', '+']).next().unwrap_or("").split('.').collect();
+    if parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
+        return Err(format!("version {:?} is not a semantic version", info.version.chars().take(80).collect::<String>()));
+    }
+    check::metrics(catalogue, &info.metrics)
+}
+
+fn fits_schema(schema: &str, config: &serde_json::Value) -> Result<(), LoadError> {
+    let schema: serde_json::Value = serde_json::from_str(schema).map_err(|e| LoadError::Description(format!("its config schema is not JSON: {e}")))?;
+    let validator = jsonschema::validator_for(&schema).map_err(|e| LoadError::Description(format!("its config schema: {e}")))?;
+    let errors: Vec<String> = validator.iter_errors(config).take(10).map(|e| format!("{} (at {:?})", e, e.instance_path().to_string())).collect();
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(LoadError::Config(errors.join("; "))),
+    }
+}

@@ -1,0 +1,3 @@
+//! The contract's versions. Nothing outside this folder sees a generated type; conversion only, every check lies below.
+
+pub mod v0_1;
