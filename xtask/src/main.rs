@@ -1,1 +1,154 @@
-fn main() {}
+//! The build: `cargo xtask components | build | demo | test | ci`. Installs what it needs where it can, names it where not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use sha2::{Digest, Sha256};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+/// Crates of the plugins workspace that users get; the others are guests of the tests.
+const BUNDLED: [&str; 1] = ["nvidia-dcgm"];
+const GUESTS: [&str; 1] = ["evil"];
+
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds the plugins into target/dist/plugins.
+    Components,
+    /// Builds everything that a user installs into target/dist.
+    Build,
+    /// Builds, then runs the simulated fleet.
+    Demo {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Builds the plugins, then runs every test of both workspaces.
+    Test {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?.to_owned();
+    match Args::parse().task {
+        Task::Components => components(&root).map(drop),
+        Task::Build => build(&root),
+        Task::Demo { args } => {
+            build(&root)?;
+            run(Command::new(root.join("target/dist/kcloud-monitor")).arg("demo").args(args).current_dir(&root))
+        }
+        Task::Test { args } => test(&root, &args),
+    }
+}
+
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?} did not start"))?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    Ok(())
+}
+
+/// Compiles the guests and makes components of them; gives `name=sha256,…` of the bundled ones.
+fn components(root: &Path) -> Result<String> {
+    wasm_target()?;
+    let target_dir = root.join("target/plugins");
+    let plugins = root.join("plugins");
+    run(cargo(&plugins).args(["build", "--locked", "--release", "--workspace", "--target", TARGET]).env("CARGO_TARGET_DIR", &target_dir))?;
+    let mut digests = Vec::new();
+    for (names, out) in [(&BUNDLED, root.join("target/dist/plugins")), (&GUESTS, root.join("target/guests"))] {
+        fs::create_dir_all(&out)?;
+        for name in names {
+            let core = target_dir.join(format!("{TARGET}/release/{}.wasm", name.replace('-', "_")));
+            let component = componentize(&core)?;
+            digests.push(format!("{name}={}", hex(&Sha256::digest(&component))));
+            // Beside, then renamed: a host that watches the directory never sees half a file.
+            let (file, part) = (out.join(format!("{name}.wasm")), out.join(format!(".{name}.part")));
+            if fs::read(&file).ok().as_deref() != Some(&component) {
+                fs::write(&part, &component)?;
+                fs::rename(&part, &file)?;
+            }
+        }
+    }
+    digests.truncate(BUNDLED.len());
+    Ok(digests.join(","))
+}
+
+fn componentize(core: &PathBuf) -> Result<Vec<u8>> {
+    let module = fs::read(core).with_context(|| format!("{} was not built", core.display()))?;
+    let mut encoder = wit_component::ComponentEncoder::default().validate(true);
+    encoder = encoder.module(&module).with_context(|| format!("{}: no component type in it", core.display()))?;
+    encoder.encode().with_context(|| format!("{}: not a component", core.display()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn wasm_target() -> Result<()> {
+    let out = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output().context("rustc")?;
+    if Path::new(String::from_utf8_lossy(&out.stdout).trim()).is_dir() {
+        return Ok(());
+    }
+    let added = run(Command::new("rustup").args(["target", "add", TARGET]));
+    added.with_context(|| format!("plugins need the {TARGET} target: `rustup target add {TARGET}` did not work here"))
+}
+
+fn build(root: &Path) -> Result<()> {
+    let digests = components(root)?;
+    run(cargo(root).args(["build", "--locked", "--release", "-p", "kcloud-monitor"]).env("KCLOUD_BUNDLED_DIGESTS", digests))?;
+    let dist = root.join("target/dist");
+    let (binary, part) = (dist.join("kcloud-monitor"), dist.join(".kcloud-monitor.part"));
+    fs::copy(root.join("target/release/kcloud-monitor"), &part)?;
+    fs::rename(part, binary)?;
+    fs::copy(root.join("LICENSE"), dist.join("LICENSE"))?;
+    copy_tree(&root.join("config"), &dist.join("config"))
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy_tree(&entry.path(), &target)?,
+            false => fs::copy(entry.path(), target).map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+fn test(root: &Path, args: &[String]) -> Result<()> {
+    let digests = components(root)?;
+    // The guests' own tests run natively; their closing line comes first, the host's last.
+    run(cargo(&root.join("plugins")).args(["test", "--locked", "--workspace"]).env("CARGO_TARGET_DIR", root.join("target/plugins")))?;
+    let nextest = cargo(root).args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
+    if !nextest {
+        eprintln!("cargo-nextest is missing; installing it");
+        run(cargo(root).args(["install", "--locked", "cargo-nextest"])).context("cargo-nextest: `cargo install --locked cargo-nextest`")?;
+    }
+    if Command::new("prometheus").arg("--version").output().is_err() {
+        eprintln!("prometheus is missing; installing it for the tests of real parts");
+        let apt = |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
+        let installed = apt(&["update", "-qq"]).and_then(|()| apt(&["install", "-y", "-qq", "--no-install-recommends", "prometheus"]));
+        if let Err(error) = installed {
+            eprintln!("NOT RUN where it is needed: Debian's prometheus could not be installed: {error:#}");
+        }
+    }
+    run(cargo(root).args(["nextest", "run", "--locked", "--workspace"]).args(args).env("KCLOUD_BUNDLED_DIGESTS", digests))
+}

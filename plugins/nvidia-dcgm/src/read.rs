@@ -1,0 +1,192 @@
+//! From rows to subjects and readings, whichever way the rows came.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use kcloud_collector_sdk::exposition::{BadLine, Labels};
+use kcloud_collector_sdk::mapping::{Mapping, definition};
+use kcloud_collector_sdk::{Batch, CollectError, Event, Label, Metric, MetricKind, Quality, Severity, SubjectRef, Target, blank, target_label};
+
+use crate::table::{ENGINE, is_per_instance};
+
+/// Labels by name.
+pub(crate) trait Get {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>>;
+}
+
+impl Get for Labels<'_> {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        Labels::get(self, name)
+    }
+}
+
+#[derive(Default)]
+struct Sums {
+    used: Option<f64>,
+    free: Option<f64>,
+    reserved: Option<f64>,
+    has_total: bool,
+    has_utilization: bool,
+    engine: Option<f64>,
+    has_instances: bool,
+}
+
+pub(crate) struct Reader<'a> {
+    target: &'a Target,
+    mapping: &'a Mapping,
+    batch: &'a mut Batch,
+    seen: HashSet<(u32, SubjectRef)>,
+    sums: HashMap<SubjectRef, Sums>,
+    rows: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(target: &'a Target, mapping: &'a Mapping, batch: &'a mut Batch) -> Self {
+        Self { target, mapping, batch, seen: HashSet::new(), sums: HashMap::new(), rows: 0 }
+    }
+
+    pub(crate) fn bad_line(&mut self, bad: BadLine) {
+        self.batch.problem(CollectError::Protocol(format!("column {}: {}", bad.column, bad.reason)), Some(bad.line));
+    }
+
+    pub(crate) fn problem(&mut self, text: String) {
+        self.batch.problem(CollectError::Protocol(text), None);
+    }
+
+    pub(crate) fn sample(&mut self, name: &str, labels: &impl Get, value: f64, at_ms: Option<i64>) {
+        let is_engine = ENGINE.contains(&name);
+        let row = self.mapping.find(name);
+        if row.is_none() && !is_engine {
+            return;
+        }
+        let label = |names: &[&str]| names.iter().find_map(|n| labels.get(n).filter(|v| !v.is_empty()));
+        let Some(uuid) = label(&["UUID", "gpu_uuid", "uuid"]) else { return };
+        self.rows += 1;
+        let card = self.card(&uuid, &label);
+        let instance = label(&["GPU_I_ID"]).map(|id| {
+            let profile = label(&["GPU_I_PROFILE"]).map(Cow::into_owned);
+            self.sums.entry(card).or_default().has_instances = true;
+            self.batch.subject("partition", &format!("{uuid}/{id}"), Some(card), |s| {
+                s.identity = vec![pair("uuid", &uuid), pair("partition_id", &id)];
+                s.labels.extend(profile.map(|p| pair("profile", &p)));
+            })
+        });
+        let Some((index, row)) = row else {
+            if value.is_finite() && blank::dcgm(value).is_none() {
+                self.sums.entry(instance.unwrap_or(card)).or_default().engine.get_or_insert(value);
+            }
+            return;
+        };
+        let link = label(&["nvlink"]).map(|nvlink| {
+            self.batch.subject("link", &format!("{uuid}/{nvlink}"), Some(card), |s| {
+                s.identity = vec![pair("uuid", &uuid), pair("index", &nvlink)];
+                s.labels = vec![pair("link_type", "nvlink")];
+            })
+        });
+        let subject = match (link, instance) {
+            (Some(link), _) => link,
+            (None, Some(instance)) if is_per_instance(row.metric) => instance,
+            // Repeated on every instance, and true of the card.
+            _ => card,
+        };
+        // An old and a new name, or one row a pod of a shared card: the first counts.
+        if !self.seen.insert((index as u32, subject)) {
+            return;
+        }
+        let metric = Metric(index as u32);
+        if let Some(reason) = blank::dcgm(value) {
+            self.batch.gap(metric, subject, reason);
+            return;
+        }
+        self.batch.point(metric, subject, value * row.factor, at_ms);
+        let sums = self.sums.entry(subject).or_default();
+        match row.metric {
+            "memory_used_bytes" => sums.used = Some(value * row.factor),
+            "memory_free_bytes" => sums.free = Some(value * row.factor),
+            "memory_reserved_bytes" => sums.reserved = Some(value * row.factor),
+            "memory_total_bytes" => sums.has_total = true,
+            "utilization_ratio" => sums.has_utilization = true,
+            "xid_last" if value > 0.0 => {
+                let code = format!("xid:{value}");
+                let message = label(&["err_msg"]).map_or_else(|| format!("the last XID is {value}"), Cow::into_owned);
+                let key = format!("{uuid}/{code}");
+                let event = Event { subject: 0, at: None, severity: Severity::Critical, code, message, key };
+                self.batch.event(subject, event);
+            }
+            _ => {}
+        }
+    }
+
+    fn card<'b>(&mut self, uuid: &str, label: &impl Fn(&[&str]) -> Option<Cow<'b, str>>) -> SubjectRef {
+        let configured = target_label(self.target, "node");
+        let said = label(&["Hostname", "hostname", "node", "kubernetes_node"]);
+        let node = match (&said, configured) {
+            (Some(said), Some(configured)) if is_exporters_pod(said) => configured.to_owned(),
+            (Some(said), _) => said.clone().into_owned(),
+            (None, Some(configured)) => configured.to_owned(),
+            (None, None) => String::new(),
+        };
+        let parent = (!node.is_empty()).then(|| self.batch.subject("node", &node, None, |s| s.identity = vec![pair("node", &node)]));
+        let card = self.batch.subject("accelerator", uuid, parent, |s| {
+            s.identity = vec![pair("uuid", uuid)];
+            s.labels = vec![pair("class", "gpu"), pair("vendor", "nvidia")];
+            if !node.is_empty() {
+                s.identity.push(pair("node", &node));
+            }
+        });
+        // An NVLink row, which names less, may be the first of its card.
+        let of_instance = label(&["GPU_I_ID"]).is_some();
+        let wanted: [(&str, &[&str]); 8] = [
+            ("pci_address", &["pci_bus_id"]),
+            ("device", &["device"]),
+            ("index", &["gpu"]),
+            ("model", &["modelName", "model_name"]),
+            ("driver_version", &["DCGM_FI_DRIVER_VERSION"]),
+            ("namespace", &["exported_namespace", "namespace", "pod_namespace"]),
+            ("pod", &["exported_pod", "pod", "pod_name"]),
+            ("container", &["exported_container", "container", "container_name"]),
+        ];
+        // Of a Prometheus with `honor_labels` off, `pod` is the exporter's: only the exported ones are the workload's.
+        let through_prometheus = label(&["job"]).is_some();
+        for (key, names) in wanted {
+            let is_workload = matches!(key, "namespace" | "pod" | "container");
+            let names = match is_workload && through_prometheus {
+                true => &names[..1],
+                false => names,
+            };
+            let have = self.batch.labels(card).iter().any(|l| l.key == key);
+            if !have && !(is_workload && of_instance) && let Some(value) = label(names) {
+                self.batch.labels(card).push(pair(key, &value));
+            }
+        }
+        card
+    }
+
+    /// Adds what follows from the rows together.
+    pub(crate) fn finish(self) -> Result<(), CollectError> {
+        if self.rows == 0 {
+            return Err(CollectError::Unsupported("no row of DCGM in the answer: is this a dcgm-exporter?".to_owned()));
+        }
+        let derived = |batch: &mut Batch, name, unit| batch.metric(definition(name, unit, MetricKind::Gauge, Quality::Derived));
+        for (subject, sums) in self.sums {
+            if let (false, Some(used), Some(free)) = (sums.has_total, sums.used, sums.free) {
+                let metric = derived(self.batch, "memory_total_bytes", "bytes");
+                self.batch.point(metric, subject, used + free + sums.reserved.unwrap_or(0.0), None);
+            }
+            if let (false, false, Some(engine)) = (sums.has_utilization, sums.has_instances, sums.engine) {
+                let metric = derived(self.batch, "utilization_ratio", "ratio");
+                self.batch.point(metric, subject, engine, None);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `hostname` is the exporter's own pod where it does not run in the host's network.
+fn is_exporters_pod(name: &str) -> bool {
+    (name.contains("dcgm") || name.contains("exporter")) && name.contains('-')
+}
+
+fn pair(key: &str, value: &str) -> Label {
+    Label { key: key.to_owned(), value: value.to_owned() }
+}

@@ -1,0 +1,112 @@
+//! Builds a batch: each subject once, flat points that index it.
+
+use std::collections::HashMap;
+
+use crate::bindings::kcloud::collector::types as t;
+use crate::{CollectError, Event, GapReason, MetricDef};
+
+/// A metric of this batch: its place in `describe`, or of one that was added here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Metric(pub u32);
+
+/// A subject of this batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SubjectRef(u32);
+
+/// What one call answers.
+pub struct Batch {
+    known: u32,
+    out: t::Batch,
+    index: HashMap<(String, String), u32>,
+}
+
+impl Batch {
+    /// A whole batch over the metrics of `describe`.
+    pub fn new(described: Vec<MetricDef>) -> Self {
+        let out = t::Batch {
+            coverage: t::Coverage::Whole,
+            metrics: Vec::new(),
+            subjects: Vec::new(),
+            points: Vec::new(),
+            timed_points: Vec::new(),
+            states: Vec::new(),
+            histograms: Vec::new(),
+            gaps: Vec::new(),
+            events: Vec::new(),
+            problems: Vec::new(),
+            tombstones: Vec::new(),
+            next_page: None,
+            cursor: None,
+        };
+        Self { known: described.len() as u32, out, index: HashMap::new() }
+    }
+
+    /// A metric that `describe` did not name.
+    pub fn metric(&mut self, definition: MetricDef) -> Metric {
+        let found = self.out.metrics.iter().position(|m| m.name == definition.name && m.quality == definition.quality);
+        let index = found.unwrap_or_else(|| {
+            self.out.metrics.push(definition);
+            self.out.metrics.len() - 1
+        });
+        Metric(self.known + index as u32)
+    }
+
+    /// The subject of this kind that `key` tells from the others; made by `new` when it is the first of it.
+    pub fn subject(&mut self, kind: &str, key: &str, parent: Option<SubjectRef>, new: impl FnOnce(&mut t::Subject)) -> SubjectRef {
+        if let Some(found) = self.index.get(&(kind.to_owned(), key.to_owned())) {
+            return SubjectRef(*found);
+        }
+        let mut subject = t::Subject {
+            kind: kind.to_owned(),
+            identity: Vec::new(),
+            labels: Vec::new(),
+            parent: parent.map(|p| p.0),
+            observed_at: None,
+        };
+        new(&mut subject);
+        let index = self.out.subjects.len() as u32;
+        self.out.subjects.push(subject);
+        self.index.insert((kind.to_owned(), key.to_owned()), index);
+        SubjectRef(index)
+    }
+
+    /// The descriptive labels of a subject, to add to.
+    pub fn labels(&mut self, subject: SubjectRef) -> &mut Vec<t::Label> {
+        &mut self.out.subjects[subject.0 as usize].labels
+    }
+
+    /// One reading. What is no number becomes a gap.
+    pub fn point(&mut self, metric: Metric, subject: SubjectRef, value: f64, at_ms: Option<i64>) {
+        let (metric, subject) = (metric.0, subject.0);
+        match (value.is_finite(), at_ms) {
+            (false, _) => self.out.gaps.push(t::Gap { metric, subject, reason: GapReason::Error }),
+            (true, None) => self.out.points.push(t::Point { metric, subject, value }),
+            (true, Some(ms)) => {
+                let observed_at = ms.max(0) as u64 * 1_000_000;
+                self.out.timed_points.push(t::TimedPoint { metric, subject, value, observed_at });
+            }
+        }
+    }
+
+    /// Says why there is no reading.
+    pub fn gap(&mut self, metric: Metric, subject: SubjectRef, reason: GapReason) {
+        self.out.gaps.push(t::Gap { metric: metric.0, subject: subject.0, reason });
+    }
+
+    /// Something that happened; `event.subject` is filled in.
+    pub fn event(&mut self, subject: SubjectRef, event: Event) {
+        self.out.events.push(Event { subject: subject.0, ..event });
+    }
+
+    /// Something wrong with a part of the answer, at a line of it. The first hundred are kept.
+    pub fn problem(&mut self, error: CollectError, line: Option<u32>) {
+        if self.out.problems.len() < 100 {
+            self.out.problems.push(t::Problem { subject: None, error, line });
+        }
+    }
+
+    /// What crosses the boundary.
+    pub fn finish(self) -> t::Batch {
+        self.out
+    }
+}
