@@ -2,8 +2,13 @@
 //!
 //! Data flows `plugins → collect → catalogue → inventory → history → api` (spec/ARCHITECTURE.md).
 
+pub mod api;
+pub mod auth;
 pub mod catalogue;
+pub mod cli;
 pub mod collect;
+pub mod config;
+pub mod host;
 pub mod inventory;
 pub mod plugins;
 

@@ -1,14 +1,14 @@
 //! What a plugin said, in the host's own types: the same shape for every version of the contract.
 
 use super::{Reason, Severity};
+pub use crate::plugins::contract::Coverage;
 use crate::catalogue::MetricId;
 use crate::inventory::{Kind, Quality};
 
 /// A checked batch: every index is in range, every number finite, every string within its limits.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// All that the target has now; otherwise only what changed.
-    pub whole: bool,
+    pub coverage: Coverage,
     pub subjects: Vec<BatchSubject>,
     pub points: Vec<BatchPoint>,
     pub gaps: Vec<BatchGap>,

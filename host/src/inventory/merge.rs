@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 
-use super::batch::{Batch, BatchSubject};
+use super::batch::{Batch, BatchSubject, Coverage};
 use super::identity::keys;
 use super::{Event, Kind, Labels, Life, Quality, Reading, Sequence, Snapshot, Source, Subject, Value};
 use crate::catalogue::MetricId;
@@ -234,10 +234,10 @@ impl Working {
                 continue;
             }
             let Some(readings) = readings.remove(&slot) else { continue };
-            self.say(slot, source, batch.whole, readings, labels(subject.labels), now_ms);
+            self.say(slot, source, batch.coverage == Coverage::Whole, readings, labels(subject.labels), now_ms);
         }
         let named = slots.into_iter().flatten();
-        if batch.whole {
+        if batch.coverage == Coverage::Whole {
             let now: HashSet<usize> = named.collect();
             let before = std::mem::take(&mut self.sources[source as usize].subjects);
             for slot in before.difference(&now) {
@@ -246,6 +246,9 @@ impl Working {
             self.sources[source as usize].subjects = now;
         } else {
             self.sources[source as usize].subjects.extend(named);
+        }
+        if batch.coverage == Coverage::Delta {
+            self.confirm(source, now_ms);
         }
         let public = Arc::make_mut(&mut self.sources[source as usize].public);
         public.interval_ms = info.interval_ms;
@@ -363,6 +366,15 @@ impl Working {
         said.labels = labels;
         said.last_seen_ms = now_ms;
         merge(s, sources, now_ms, points);
+    }
+
+    /// A delta says of all that it does not name that it stands: they were heard of.
+    fn confirm(&mut self, source: u16, now_ms: i64) {
+        for slot in &self.sources[source as usize].subjects {
+            let s = &mut self.slots[*slot];
+            s.said.iter_mut().filter(|x| x.source == source).for_each(|x| x.last_seen_ms = now_ms);
+            Arc::make_mut(&mut s.subject).last_seen_ms = now_ms;
+        }
     }
 
     /// A source no longer knows a subject: its readings go; the subject stays until it is forgotten.

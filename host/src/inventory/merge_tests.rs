@@ -32,7 +32,7 @@ fn batch(subjects: Vec<BatchSubject>, watts: &[(u32, f64, Quality)]) -> Batch {
         quality: *quality,
         at_ms: None,
     };
-    Batch { whole: true, subjects, points: watts.iter().map(point).collect(), ..Batch::default() }
+    Batch { subjects, points: watts.iter().map(point).collect(), ..Batch::default() }
 }
 
 fn publish(i: &Inventory, now: i64) -> Publication {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::contract::{Batch, MetricDef, Pairs};
+use super::contract::{Batch, Coverage, MetricDef, Pairs};
 use super::limits::Limits;
 use crate::catalogue::{Catalogue, Kind as MetricKind, MetricId};
 use crate::inventory::{Kind, Quality, Reason, batch as b};
@@ -51,11 +51,11 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
     within("gaps", batch.gaps.len(), limits.points)?;
     within("events", batch.events.len(), MAX_EVENTS)?;
     within("problems", batch.problems.len(), MAX_PROBLEMS)?;
-    if batch.whole && !batch.tombstones.is_empty() {
-        return Err("a whole batch has tombstones; only a delta may".into());
+    if batch.coverage != Coverage::Delta && !batch.tombstones.is_empty() {
+        return Err("it has tombstones; only a delta may".into());
     }
 
-    let mut out = b::Batch { whole: batch.whole, ..b::Batch::default() };
+    let mut out = b::Batch { coverage: batch.coverage, ..b::Batch::default() };
     out.subjects.reserve(batch.subjects.len());
     for (i, s) in batch.subjects.into_iter().enumerate() {
         let kind = Kind::parse(&s.kind).ok_or_else(|| format!("subject {i}: unknown kind {:?}", short(&s.kind)))?;
@@ -105,7 +105,8 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
         out.gaps.push(b::BatchGap { subject: subject(g.subject)?, metric: metric(g.metric)?.id, reason: g.reason });
     }
     for e in batch.events {
-        let at_ms = e.at_ns.map(millis).transpose()?;
+        // A clock that was never set (SEL entries of a new BMC) must not cost the batch.
+        let at_ms = e.at_ns.and_then(|ns| millis(ns).ok());
         let text = |s: &str| super::capabilities::log::clean(s);
         let subject = subject(e.subject)?;
         out.events.push(b::BatchEvent {
@@ -205,7 +206,7 @@ mod tests {
             observed_at_ns: None,
         };
         let points = vec![Point { metric: 0, subject: 0, value: 300.0 }];
-        let mut raw = Batch { whole: true, subjects: vec![subject], points, ..Batch::default() };
+        let mut raw = Batch { subjects: vec![subject], points, ..Batch::default() };
         change(&mut raw);
         batch(&catalogue, &known, &Limits::default(), raw)
     }

@@ -111,9 +111,21 @@ pub struct Problem {
     pub line: Option<u32>,
 }
 
+/// What a batch says about what it does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coverage {
+    /// It is gone.
+    #[default]
+    Whole,
+    /// It stands.
+    Delta,
+    /// It could not be read, and ages.
+    Partial,
+}
+
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub whole: bool,
+    pub coverage: Coverage,
     pub metrics: Vec<MetricDef>,
     pub subjects: Vec<Subject>,
     pub points: Vec<Point>,

@@ -185,13 +185,13 @@ impl Generation {
             None => self.instance(limits.cpu, wall).await?,
         };
         let left = |now: Instant| deadline.saturating_duration_since(now);
-        call::arm(&mut warm.store, limits.cpu, left(Instant::now()));
         let mut whole: Option<Batch> = None;
         let mut page: Option<Vec<u8>> = None;
         let mut cursor = None;
         let outcome = async {
             for _ in 0..MAX_PAGES {
                 let now = left(Instant::now());
+                call::arm(&mut warm.store, limits.cpu, now);
                 let collect = warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
                 let mut raw = call::bounded(now, limits.output_bytes, collect).await??;
                 page = raw.next_page.take();

@@ -510,6 +510,8 @@ pub mod kcloud {
                 Whole,
                 /// Only what changed: what is not named stands, what `tombstones` name is gone.
                 Delta,
+                /// Half an answer (one chassis of two did not reply): what is named holds, what is not named ages.
+                Partial,
             }
             impl ::core::fmt::Debug for Coverage {
                 fn fmt(
@@ -519,6 +521,7 @@ pub mod kcloud {
                     match self {
                         Coverage::Whole => f.debug_tuple("Coverage::Whole").finish(),
                         Coverage::Delta => f.debug_tuple("Coverage::Delta").finish(),
+                        Coverage::Partial => f.debug_tuple("Coverage::Partial").finish(),
                     }
                 }
             }
@@ -531,6 +534,7 @@ pub mod kcloud {
                     match val {
                         0 => Coverage::Whole,
                         1 => Coverage::Delta,
+                        2 => Coverage::Partial,
                         _ => panic!("invalid enum discriminant"),
                     }
                 }
@@ -550,11 +554,12 @@ pub mod kcloud {
                 pub problems: _rt::Vec<Problem>,
                 /// Indexes of subjects in this batch that no longer exist; only in a `delta`.
                 pub tombstones: _rt::Vec<u32>,
-                /// There is more: the host calls `collect` again at once with this page, within the same deadline and budgets.
-                /// A whole is complete with its last page; an error on any page leaves the last whole in force.
+                /// There is more: the host calls `collect` of the same instance again at once with this page, within the same
+                /// deadline; the CPU budget starts anew. Each page stands alone (its indexes start at 0, parents are named again)
+                /// and all have one coverage. A whole is complete with its last page; an error on any leaves the last in force.
                 pub next_page: ::core::option::Option<_rt::Vec<u8>>,
                 /// For a `delta`: where the next call goes on (a resourceVersion). Handed back while the instance lives;
-                /// a new instance gets none and must answer with a `whole`.
+                /// a new instance gets none and answers with a `whole`, or a `partial` where it cannot.
                 pub cursor: ::core::option::Option<_rt::Vec<u8>>,
             }
             impl ::core::fmt::Debug for Batch {
@@ -2882,6 +2887,100 @@ pub mod kcloud {
                     result20
                 }
             }
+            #[allow(unused_unsafe, clippy::all)]
+            /// When a file was last written, nanoseconds since the Unix epoch: how old a dump is.
+            #[allow(async_fn_in_trait)]
+            pub fn modified(path: &str) -> ::core::result::Result<u64, FileError> {
+                unsafe {
+                    #[repr(align(8))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 16 + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 16
+                            + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = path;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "kcloud:collector/files@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "modified"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result14 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = *ptr1.add(8).cast::<i64>();
+                                l4 as u64
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l5 = i32::from(*ptr1.add(8).cast::<u8>());
+                                let v13 = match l5 {
+                                    0 => {
+                                        let e13 = {
+                                            let l6 = *ptr1.add(16).cast::<*mut u8>();
+                                            let l7 = *ptr1
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len8 = l7;
+                                            let bytes8 = _rt::Vec::from_raw_parts(
+                                                l6.cast(),
+                                                len8,
+                                                len8,
+                                            );
+                                            _rt::string_lift(bytes8)
+                                        };
+                                        FileError::Denied(e13)
+                                    }
+                                    1 => FileError::NotFound,
+                                    2 => {
+                                        let e13 = {
+                                            let l9 = *ptr1.add(16).cast::<i64>();
+                                            l9 as u64
+                                        };
+                                        FileError::TooLarge(e13)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e13 = {
+                                            let l10 = *ptr1.add(16).cast::<*mut u8>();
+                                            let l11 = *ptr1
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len12 = l11;
+                                            let bytes12 = _rt::Vec::from_raw_parts(
+                                                l10.cast(),
+                                                len12,
+                                                len12,
+                                            );
+                                            _rt::string_lift(bytes12)
+                                        };
+                                        FileError::Io(e13)
+                                    }
+                                };
+                                v13
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result14
+                }
+            }
         }
         /// Reading commands to the target's BMC. The host owns session, keys and password; only an allowlist of reading
         /// netfn and cmd pairs passes.
@@ -2891,8 +2990,27 @@ pub mod kcloud {
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
+            /// A controller behind the BMC (Node Manager at 0x2C on channel 6).
+            #[repr(C)]
+            #[derive(Clone, Copy)]
+            pub struct Bridge {
+                pub channel: u8,
+                pub address: u8,
+            }
+            impl ::core::fmt::Debug for Bridge {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Bridge")
+                        .field("channel", &self.channel)
+                        .field("address", &self.address)
+                        .finish()
+                }
+            }
             #[derive(Clone)]
             pub struct Request {
+                pub bridge: ::core::option::Option<Bridge>,
                 pub netfn: u8,
                 pub lun: u8,
                 pub cmd: u8,
@@ -2904,6 +3022,7 @@ pub mod kcloud {
                     f: &mut ::core::fmt::Formatter<'_>,
                 ) -> ::core::fmt::Result {
                     f.debug_struct("Request")
+                        .field("bridge", &self.bridge)
                         .field("netfn", &self.netfn)
                         .field("lun", &self.lun)
                         .field("cmd", &self.cmd)
@@ -2979,46 +3098,56 @@ pub mod kcloud {
                     let vec0 = target;
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
-                    let vec3 = requests;
-                    let len3 = vec3.len();
-                    let layout3 = _rt::alloc::Layout::from_size_align(
-                            vec3.len() * (3 * ::core::mem::size_of::<*const u8>()),
+                    let vec4 = requests;
+                    let len4 = vec4.len();
+                    let layout4 = _rt::alloc::Layout::from_size_align(
+                            vec4.len() * (8 + 2 * ::core::mem::size_of::<*const u8>()),
                             ::core::mem::size_of::<*const u8>(),
                         )
                         .unwrap();
-                    let (result3, _cleanup3) = kcloud_collector_sdk::rt::Cleanup::new(
-                        layout3,
+                    let (result4, _cleanup4) = kcloud_collector_sdk::rt::Cleanup::new(
+                        layout4,
                     );
-                    for (i, e) in vec3.into_iter().enumerate() {
-                        let base = result3
-                            .add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                    for (i, e) in vec4.into_iter().enumerate() {
+                        let base = result4
+                            .add(i * (8 + 2 * ::core::mem::size_of::<*const u8>()));
                         {
                             let Request {
+                                bridge: bridge1,
                                 netfn: netfn1,
                                 lun: lun1,
                                 cmd: cmd1,
                                 data: data1,
                             } = e;
-                            *base.add(0).cast::<u8>() = (_rt::as_i32(netfn1)) as u8;
-                            *base.add(1).cast::<u8>() = (_rt::as_i32(lun1)) as u8;
-                            *base.add(2).cast::<u8>() = (_rt::as_i32(cmd1)) as u8;
-                            let vec2 = data1;
-                            let ptr2 = vec2.as_ptr().cast::<u8>();
-                            let len2 = vec2.len();
+                            match bridge1 {
+                                Some(e) => {
+                                    *base.add(0).cast::<u8>() = (1i32) as u8;
+                                    let Bridge { channel: channel2, address: address2 } = e;
+                                    *base.add(1).cast::<u8>() = (_rt::as_i32(channel2)) as u8;
+                                    *base.add(2).cast::<u8>() = (_rt::as_i32(address2)) as u8;
+                                }
+                                None => {
+                                    *base.add(0).cast::<u8>() = (0i32) as u8;
+                                }
+                            };
+                            *base.add(3).cast::<u8>() = (_rt::as_i32(netfn1)) as u8;
+                            *base.add(4).cast::<u8>() = (_rt::as_i32(lun1)) as u8;
+                            *base.add(5).cast::<u8>() = (_rt::as_i32(cmd1)) as u8;
+                            let vec3 = data1;
+                            let ptr3 = vec3.as_ptr().cast::<u8>();
+                            let len3 = vec3.len();
                             *base
-                                .add(2 * ::core::mem::size_of::<*const u8>())
-                                .cast::<usize>() = len2;
-                            *base
-                                .add(::core::mem::size_of::<*const u8>())
-                                .cast::<*mut u8>() = ptr2.cast_mut();
+                                .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len3;
+                            *base.add(8).cast::<*mut u8>() = ptr3.cast_mut();
                         }
                     }
-                    let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
                     #[link(wasm_import_module = "kcloud:collector/ipmi@0.1.0")]
                     unsafe extern "C" {
                         #[link_name = "raw-all"]
-                        fn wit_import5(
+                        fn wit_import6(
                             _: *mut u8,
                             _: usize,
                             _: *mut u8,
@@ -3027,7 +3156,7 @@ pub mod kcloud {
                         );
                     }
                     #[cfg(not(target_arch = "wasm32"))]
-                    unsafe extern "C" fn wit_import5(
+                    unsafe extern "C" fn wit_import6(
                         _: *mut u8,
                         _: usize,
                         _: *mut u8,
@@ -3036,214 +3165,214 @@ pub mod kcloud {
                     ) {
                         unreachable!()
                     }
-                    wit_import5(ptr0.cast_mut(), len0, result3, len3, ptr4);
-                    let l6 = i32::from(*ptr4.add(0).cast::<u8>());
-                    let result38 = match l6 {
+                    wit_import6(ptr0.cast_mut(), len0, result4, len4, ptr5);
+                    let l7 = i32::from(*ptr5.add(0).cast::<u8>());
+                    let result39 = match l7 {
                         0 => {
                             let e = {
-                                let l7 = *ptr4
+                                let l8 = *ptr5
                                     .add(::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>();
-                                let l8 = *ptr4
+                                let l9 = *ptr5
                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base25 = l7;
-                                let len25 = l8;
-                                let mut result25 = _rt::Vec::with_capacity(len25);
-                                for i in 0..len25 {
-                                    let base = base25
+                                let base26 = l8;
+                                let len26 = l9;
+                                let mut result26 = _rt::Vec::with_capacity(len26);
+                                for i in 0..len26 {
+                                    let base = base26
                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
-                                    let e25 = {
-                                        let l9 = i32::from(*base.add(0).cast::<u8>());
-                                        match l9 {
+                                    let e26 = {
+                                        let l10 = i32::from(*base.add(0).cast::<u8>());
+                                        match l10 {
                                             0 => {
                                                 let e = {
-                                                    let l10 = *base
+                                                    let l11 = *base
                                                         .add(::core::mem::size_of::<*const u8>())
                                                         .cast::<*mut u8>();
-                                                    let l11 = *base
+                                                    let l12 = *base
                                                         .add(2 * ::core::mem::size_of::<*const u8>())
                                                         .cast::<usize>();
-                                                    let len12 = l11;
+                                                    let len13 = l12;
                                                     <_ as From<
                                                         _rt::Vec<_>,
-                                                    >>::from(_rt::Vec::from_raw_parts(l10.cast(), len12, len12))
+                                                    >>::from(_rt::Vec::from_raw_parts(l11.cast(), len13, len13))
                                                 };
                                                 Ok(e)
                                             }
                                             1 => {
                                                 let e = {
-                                                    let l13 = i32::from(
+                                                    let l14 = i32::from(
                                                         *base.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                                     );
-                                                    let v24 = match l13 {
+                                                    let v25 = match l14 {
                                                         0 => {
-                                                            let e24 = {
-                                                                let l14 = *base
+                                                            let e25 = {
+                                                                let l15 = *base
                                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                                     .cast::<*mut u8>();
-                                                                let l15 = *base
+                                                                let l16 = *base
                                                                     .add(3 * ::core::mem::size_of::<*const u8>())
                                                                     .cast::<usize>();
-                                                                let len16 = l15;
-                                                                let bytes16 = _rt::Vec::from_raw_parts(
-                                                                    l14.cast(),
-                                                                    len16,
-                                                                    len16,
+                                                                let len17 = l16;
+                                                                let bytes17 = _rt::Vec::from_raw_parts(
+                                                                    l15.cast(),
+                                                                    len17,
+                                                                    len17,
                                                                 );
-                                                                _rt::string_lift(bytes16)
+                                                                _rt::string_lift(bytes17)
                                                             };
-                                                            IpmiError::Denied(e24)
+                                                            IpmiError::Denied(e25)
                                                         }
                                                         1 => {
-                                                            let e24 = {
-                                                                let l17 = *base
+                                                            let e25 = {
+                                                                let l18 = *base
                                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                                     .cast::<*mut u8>();
-                                                                let l18 = *base
+                                                                let l19 = *base
                                                                     .add(3 * ::core::mem::size_of::<*const u8>())
                                                                     .cast::<usize>();
-                                                                let len19 = l18;
-                                                                let bytes19 = _rt::Vec::from_raw_parts(
-                                                                    l17.cast(),
-                                                                    len19,
-                                                                    len19,
+                                                                let len20 = l19;
+                                                                let bytes20 = _rt::Vec::from_raw_parts(
+                                                                    l18.cast(),
+                                                                    len20,
+                                                                    len20,
                                                                 );
-                                                                _rt::string_lift(bytes19)
+                                                                _rt::string_lift(bytes20)
                                                             };
-                                                            IpmiError::Unreachable(e24)
+                                                            IpmiError::Unreachable(e25)
                                                         }
                                                         2 => {
-                                                            let e24 = {
-                                                                let l20 = *base
+                                                            let e25 = {
+                                                                let l21 = *base
                                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                                     .cast::<*mut u8>();
-                                                                let l21 = *base
+                                                                let l22 = *base
                                                                     .add(3 * ::core::mem::size_of::<*const u8>())
                                                                     .cast::<usize>();
-                                                                let len22 = l21;
-                                                                let bytes22 = _rt::Vec::from_raw_parts(
-                                                                    l20.cast(),
-                                                                    len22,
-                                                                    len22,
+                                                                let len23 = l22;
+                                                                let bytes23 = _rt::Vec::from_raw_parts(
+                                                                    l21.cast(),
+                                                                    len23,
+                                                                    len23,
                                                                 );
-                                                                _rt::string_lift(bytes22)
+                                                                _rt::string_lift(bytes23)
                                                             };
-                                                            IpmiError::Auth(e24)
+                                                            IpmiError::Auth(e25)
                                                         }
                                                         3 => IpmiError::Timeout,
                                                         n => {
                                                             debug_assert_eq!(n, 4, "invalid enum discriminant");
-                                                            let e24 = {
-                                                                let l23 = i32::from(
+                                                            let e25 = {
+                                                                let l24 = i32::from(
                                                                     *base
                                                                         .add(2 * ::core::mem::size_of::<*const u8>())
                                                                         .cast::<u8>(),
                                                                 );
-                                                                l23 as u8
+                                                                l24 as u8
                                                             };
-                                                            IpmiError::Completion(e24)
+                                                            IpmiError::Completion(e25)
                                                         }
                                                     };
-                                                    v24
+                                                    v25
                                                 };
                                                 Err(e)
                                             }
                                             _ => _rt::invalid_enum_discriminant(),
                                         }
                                     };
-                                    result25.push(e25);
+                                    result26.push(e26);
                                 }
                                 _rt::cabi_dealloc(
-                                    base25,
-                                    len25 * (4 * ::core::mem::size_of::<*const u8>()),
+                                    base26,
+                                    len26 * (4 * ::core::mem::size_of::<*const u8>()),
                                     ::core::mem::size_of::<*const u8>(),
                                 );
-                                result25
+                                result26
                             };
                             Ok(e)
                         }
                         1 => {
                             let e = {
-                                let l26 = i32::from(
-                                    *ptr4.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                let l27 = i32::from(
+                                    *ptr5.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                let v37 = match l26 {
+                                let v38 = match l27 {
                                     0 => {
-                                        let e37 = {
-                                            let l27 = *ptr4
+                                        let e38 = {
+                                            let l28 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
-                                            let l28 = *ptr4
+                                            let l29 = *ptr5
                                                 .add(3 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<usize>();
-                                            let len29 = l28;
-                                            let bytes29 = _rt::Vec::from_raw_parts(
-                                                l27.cast(),
-                                                len29,
-                                                len29,
+                                            let len30 = l29;
+                                            let bytes30 = _rt::Vec::from_raw_parts(
+                                                l28.cast(),
+                                                len30,
+                                                len30,
                                             );
-                                            _rt::string_lift(bytes29)
+                                            _rt::string_lift(bytes30)
                                         };
-                                        IpmiError::Denied(e37)
+                                        IpmiError::Denied(e38)
                                     }
                                     1 => {
-                                        let e37 = {
-                                            let l30 = *ptr4
+                                        let e38 = {
+                                            let l31 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
-                                            let l31 = *ptr4
+                                            let l32 = *ptr5
                                                 .add(3 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<usize>();
-                                            let len32 = l31;
-                                            let bytes32 = _rt::Vec::from_raw_parts(
-                                                l30.cast(),
-                                                len32,
-                                                len32,
+                                            let len33 = l32;
+                                            let bytes33 = _rt::Vec::from_raw_parts(
+                                                l31.cast(),
+                                                len33,
+                                                len33,
                                             );
-                                            _rt::string_lift(bytes32)
+                                            _rt::string_lift(bytes33)
                                         };
-                                        IpmiError::Unreachable(e37)
+                                        IpmiError::Unreachable(e38)
                                     }
                                     2 => {
-                                        let e37 = {
-                                            let l33 = *ptr4
+                                        let e38 = {
+                                            let l34 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
-                                            let l34 = *ptr4
+                                            let l35 = *ptr5
                                                 .add(3 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<usize>();
-                                            let len35 = l34;
-                                            let bytes35 = _rt::Vec::from_raw_parts(
-                                                l33.cast(),
-                                                len35,
-                                                len35,
+                                            let len36 = l35;
+                                            let bytes36 = _rt::Vec::from_raw_parts(
+                                                l34.cast(),
+                                                len36,
+                                                len36,
                                             );
-                                            _rt::string_lift(bytes35)
+                                            _rt::string_lift(bytes36)
                                         };
-                                        IpmiError::Auth(e37)
+                                        IpmiError::Auth(e38)
                                     }
                                     3 => IpmiError::Timeout,
                                     n => {
                                         debug_assert_eq!(n, 4, "invalid enum discriminant");
-                                        let e37 = {
-                                            let l36 = i32::from(
-                                                *ptr4
+                                        let e38 = {
+                                            let l37 = i32::from(
+                                                *ptr5
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>(),
                                             );
-                                            l36 as u8
+                                            l37 as u8
                                         };
-                                        IpmiError::Completion(e37)
+                                        IpmiError::Completion(e38)
                                     }
                                 };
-                                v37
+                                v38
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result38
+                    result39
                 }
             }
         }
@@ -6119,9 +6248,9 @@ macro_rules! __export_plugin_impl {
         (link_section =
         "component-type:wit-bindgen:0.63.0:kcloud:collector@0.1.0:plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2989] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3071] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb0\x16\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x82\x17\x01A\x02\x01\
 A\x15\x01B7\x01r\x02\x03keys\x05values\x04\0\x05label\x03\0\0\x01m\x05\x05gauge\x07\
 counter\x05state\x09histogram\x04info\x04\0\x0bmetric-kind\x03\0\x02\x01m\x03\x08\
 measured\x07derived\x08modelled\x04\0\x07quality\x03\0\x04\x01ps\x01r\x06\x04nam\
@@ -6140,55 +6269,57 @@ severity\x03\0\x1f\x01r\x06\x07subjecty\x02at\x0e\x08severity\x20\x04codes\x07me
 ssages\x03keys\x04\0\x05event\x03\0!\x01q\x08\x06config\x01s\0\x04auth\x01s\0\x06\
 denied\x01s\0\x0bunreachable\x01s\0\x09throttled\x01\x0d\0\x08protocol\x01s\0\x0b\
 unsupported\x01s\0\x08internal\x01s\0\x04\0\x0dcollect-error\x03\0#\x01r\x03\x07\
-subject\x0d\x05error$\x04line\x0d\x04\0\x07problem\x03\0%\x01m\x02\x05whole\x05d\
-elta\x04\0\x08coverage\x03\0'\x01p\x08\x01p\x10\x01p\x12\x01p\x14\x01p\x16\x01p\x1a\
-\x01p\x1e\x01p\"\x01p&\x01py\x01p}\x01k3\x01r\x0d\x08coverage(\x07metrics)\x08su\
-bjects*\x06points+\x0ctimed-points,\x06states-\x0ahistograms.\x04gaps/\x06events\
-0\x08problems1\x0atombstones2\x09next-page4\x06cursor4\x04\0\x05batch\x03\05\x03\
-\0\x1ckcloud:collector/types@0.1.0\x05\0\x02\x03\0\0\x05label\x01B\x07\x02\x03\x02\
-\x01\x01\x04\0\x05label\x03\0\0\x01m\x05\x05trace\x05debug\x04info\x04warn\x05er\
-ror\x04\0\x05level\x03\0\x02\x01p\x01\x01@\x03\x05level\x03\x07messages\x06field\
-s\x04\x01\0\x04\0\x04emit\x01\x05\x03\0\x1akcloud:collector/log@0.1.0\x05\x02\x01\
-B\x03\x01@\0\0w\x04\0\x07unix-ns\x01\0\x04\0\x0cmonotonic-ns\x01\0\x03\0\x1ckclo\
-ud:collector/clock@0.1.0\x05\x03\x01B\x0c\x01q\x03\x05quota\x01w\0\x07bad-key\x01\
-s\0\x02io\x01s\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\
-\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05\
-value\x02\0\x06\x04\0\x03put\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\
-\x03\0\x1ckcloud:collector/state@0.1.0\x05\x04\x01B\x1f\x02\x03\x02\x01\x01\x04\0\
-\x05label\x03\0\0\x01p\x01\x01p}\x01k\x03\x01ks\x01ky\x01r\x06\x06methods\x03url\
-s\x07headers\x02\x04body\x04\x0acredential\x05\x0atimeout-ms\x06\x04\0\x07reques\
-t\x03\0\x07\x01r\x03\x06status{\x07headers\x02\x04body\x03\x04\0\x08response\x03\
-\0\x09\x01q\x07\x06denied\x01s\0\x03dns\x01s\0\x07connect\x01s\0\x03tls\x01s\0\x07\
-timeout\0\0\x09too-large\x01w\0\x08protocol\x01s\0\x04\0\x0ahttp-error\x03\0\x0b\
-\x04\0\x0bbody-stream\x03\x01\x01h\x0d\x01@\x01\x04self\x0e\0\x0a\x04\0\x18[meth\
-od]body-stream.head\x01\x0f\x01j\x01\x04\x01\x0c\x01@\x03\x04self\x0e\x09max-byt\
-esy\x07wait-msy\0\x10\x04\0\x18[method]body-stream.read\x01\x11\x01j\x01\x0a\x01\
-\x0c\x01@\x01\x07request\x08\0\x12\x04\0\x04send\x01\x13\x01p\x08\x01p\x12\x01@\x02\
-\x08requests\x14\x08parallely\0\x15\x04\0\x08send-all\x01\x16\x01i\x0d\x01j\x01\x17\
-\x01\x0c\x01@\x01\x07request\x08\0\x18\x04\0\x04open\x01\x19\x03\0\x1bkcloud:col\
-lector/http@0.1.0\x05\x05\x01B\x0d\x01q\x04\x06denied\x01s\0\x09not-found\0\0\x09\
-too-large\x01w\0\x02io\x01s\0\x04\0\x0afile-error\x03\0\0\x01ps\x01j\x01\x02\x01\
-\x01\x01@\x01\x04paths\0\x03\x04\0\x08list-dir\x01\x04\x01p}\x01j\x01\x05\x01\x01\
-\x01@\x01\x04paths\0\x06\x04\0\x04read\x01\x07\x01p\x06\x01@\x01\x05paths\x02\0\x08\
-\x04\0\x08read-all\x01\x09\x03\0\x1ckcloud:collector/files@0.1.0\x05\x06\x01B\x0b\
-\x01p}\x01r\x04\x05netfn}\x03lun}\x03cmd}\x04data\0\x04\0\x07request\x03\0\x01\x01\
-q\x05\x06denied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\0\x0aco\
-mpletion\x01}\0\x04\0\x0aipmi-error\x03\0\x03\x01p\x02\x01j\x01\0\x01\x04\x01p\x06\
-\x01j\x01\x07\x01\x04\x01@\x02\x06targets\x08requests\x05\0\x08\x04\0\x07raw-all\
-\x01\x09\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x02\x03\0\0\x0ametric-def\x02\
-\x03\0\0\x06target\x02\x03\0\0\x05batch\x02\x03\0\0\x0dcollect-error\x01B\x1d\x02\
-\x03\x02\x01\x08\x04\0\x0ametric-def\x03\0\0\x02\x03\x02\x01\x01\x04\0\x05label\x03\
-\0\x02\x02\x03\x02\x01\x09\x04\0\x06target\x03\0\x04\x02\x03\x02\x01\x0a\x04\0\x05\
-batch\x03\0\x06\x02\x03\x02\x01\x0b\x04\0\x0dcollect-error\x03\0\x08\x01m\x02\x04\
-none\x06target\x04\0\x08affinity\x03\0\x0a\x01p\x01\x01r\x07\x04names\x07version\
-s\x06vendors\x0bdescriptions\x07metrics\x0c\x0dconfig-schemas\x08affinity\x0b\x04\
-\0\x04info\x03\0\x0d\x01@\0\0\x0e\x04\0\x08describe\x01\x0f\x01j\0\x01\x09\x01@\x01\
-\x06configs\0\x10\x04\0\x09configure\x01\x11\x01p\x05\x01j\x01\x12\x01\x09\x01@\0\
-\0\x13\x04\0\x08discover\x01\x14\x01p}\x01k\x15\x01j\x01\x07\x01\x09\x01@\x04\x06\
-target\x05\x0bdeadline-msy\x04page\x16\x06cursor\x16\0\x17\x04\0\x07collect\x01\x18\
-\x04\0\x20kcloud:collector/collector@0.1.0\x05\x0c\x04\0\x1dkcloud:collector/plu\
-gin@0.1.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0cprocessed\
--by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+subject\x0d\x05error$\x04line\x0d\x04\0\x07problem\x03\0%\x01m\x03\x05whole\x05d\
+elta\x07partial\x04\0\x08coverage\x03\0'\x01p\x08\x01p\x10\x01p\x12\x01p\x14\x01\
+p\x16\x01p\x1a\x01p\x1e\x01p\"\x01p&\x01py\x01p}\x01k3\x01r\x0d\x08coverage(\x07\
+metrics)\x08subjects*\x06points+\x0ctimed-points,\x06states-\x0ahistograms.\x04g\
+aps/\x06events0\x08problems1\x0atombstones2\x09next-page4\x06cursor4\x04\0\x05ba\
+tch\x03\05\x03\0\x1ckcloud:collector/types@0.1.0\x05\0\x02\x03\0\0\x05label\x01B\
+\x07\x02\x03\x02\x01\x01\x04\0\x05label\x03\0\0\x01m\x05\x05trace\x05debug\x04in\
+fo\x04warn\x05error\x04\0\x05level\x03\0\x02\x01p\x01\x01@\x03\x05level\x03\x07m\
+essages\x06fields\x04\x01\0\x04\0\x04emit\x01\x05\x03\0\x1akcloud:collector/log@\
+0.1.0\x05\x02\x01B\x03\x01@\0\0w\x04\0\x07unix-ns\x01\0\x04\0\x0cmonotonic-ns\x01\
+\0\x03\0\x1ckcloud:collector/clock@0.1.0\x05\x03\x01B\x0c\x01q\x03\x05quota\x01w\
+\0\x07bad-key\x01s\0\x02io\x01s\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01\
+j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01\
+@\x02\x03keys\x05value\x02\0\x06\x04\0\x03put\x01\x07\x01@\x01\x03keys\0\x06\x04\
+\0\x06delete\x01\x08\x03\0\x1ckcloud:collector/state@0.1.0\x05\x04\x01B\x1f\x02\x03\
+\x02\x01\x01\x04\0\x05label\x03\0\0\x01p\x01\x01p}\x01k\x03\x01ks\x01ky\x01r\x06\
+\x06methods\x03urls\x07headers\x02\x04body\x04\x0acredential\x05\x0atimeout-ms\x06\
+\x04\0\x07request\x03\0\x07\x01r\x03\x06status{\x07headers\x02\x04body\x03\x04\0\
+\x08response\x03\0\x09\x01q\x07\x06denied\x01s\0\x03dns\x01s\0\x07connect\x01s\0\
+\x03tls\x01s\0\x07timeout\0\0\x09too-large\x01w\0\x08protocol\x01s\0\x04\0\x0aht\
+tp-error\x03\0\x0b\x04\0\x0bbody-stream\x03\x01\x01h\x0d\x01@\x01\x04self\x0e\0\x0a\
+\x04\0\x18[method]body-stream.head\x01\x0f\x01j\x01\x04\x01\x0c\x01@\x03\x04self\
+\x0e\x09max-bytesy\x07wait-msy\0\x10\x04\0\x18[method]body-stream.read\x01\x11\x01\
+j\x01\x0a\x01\x0c\x01@\x01\x07request\x08\0\x12\x04\0\x04send\x01\x13\x01p\x08\x01\
+p\x12\x01@\x02\x08requests\x14\x08parallely\0\x15\x04\0\x08send-all\x01\x16\x01i\
+\x0d\x01j\x01\x17\x01\x0c\x01@\x01\x07request\x08\0\x18\x04\0\x04open\x01\x19\x03\
+\0\x1bkcloud:collector/http@0.1.0\x05\x05\x01B\x10\x01q\x04\x06denied\x01s\0\x09\
+not-found\0\0\x09too-large\x01w\0\x02io\x01s\0\x04\0\x0afile-error\x03\0\0\x01ps\
+\x01j\x01\x02\x01\x01\x01@\x01\x04paths\0\x03\x04\0\x08list-dir\x01\x04\x01p}\x01\
+j\x01\x05\x01\x01\x01@\x01\x04paths\0\x06\x04\0\x04read\x01\x07\x01p\x06\x01@\x01\
+\x05paths\x02\0\x08\x04\0\x08read-all\x01\x09\x01j\x01w\x01\x01\x01@\x01\x04path\
+s\0\x0a\x04\0\x08modified\x01\x0b\x03\0\x1ckcloud:collector/files@0.1.0\x05\x06\x01\
+B\x0e\x01r\x02\x07channel}\x07address}\x04\0\x06bridge\x03\0\0\x01k\x01\x01p}\x01\
+r\x05\x06bridge\x02\x05netfn}\x03lun}\x03cmd}\x04data\x03\x04\0\x07request\x03\0\
+\x04\x01q\x05\x06denied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\
+\0\x0acompletion\x01}\0\x04\0\x0aipmi-error\x03\0\x06\x01p\x05\x01j\x01\x03\x01\x07\
+\x01p\x09\x01j\x01\x0a\x01\x07\x01@\x02\x06targets\x08requests\x08\0\x0b\x04\0\x07\
+raw-all\x01\x0c\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x02\x03\0\0\x0ametr\
+ic-def\x02\x03\0\0\x06target\x02\x03\0\0\x05batch\x02\x03\0\0\x0dcollect-error\x01\
+B\x1d\x02\x03\x02\x01\x08\x04\0\x0ametric-def\x03\0\0\x02\x03\x02\x01\x01\x04\0\x05\
+label\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x06target\x03\0\x04\x02\x03\x02\x01\x0a\
+\x04\0\x05batch\x03\0\x06\x02\x03\x02\x01\x0b\x04\0\x0dcollect-error\x03\0\x08\x01\
+m\x02\x04none\x06target\x04\0\x08affinity\x03\0\x0a\x01p\x01\x01r\x07\x04names\x07\
+versions\x06vendors\x0bdescriptions\x07metrics\x0c\x0dconfig-schemas\x08affinity\
+\x0b\x04\0\x04info\x03\0\x0d\x01@\0\0\x0e\x04\0\x08describe\x01\x0f\x01j\0\x01\x09\
+\x01@\x01\x06configs\0\x10\x04\0\x09configure\x01\x11\x01p\x05\x01j\x01\x12\x01\x09\
+\x01@\0\0\x13\x04\0\x08discover\x01\x14\x01p}\x01k\x15\x01j\x01\x07\x01\x09\x01@\
+\x04\x06target\x05\x0bdeadline-msy\x04page\x16\x06cursor\x16\0\x17\x04\0\x07coll\
+ect\x01\x18\x04\0\x20kcloud:collector/collector@0.1.0\x05\x0c\x04\0\x1dkcloud:co\
+llector/plugin@0.1.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0c\
+processed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
         };
     };
 }
@@ -6201,8 +6332,8 @@ pub use __export_plugin_impl as export_plugin;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2609] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x94\x13\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2691] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe6\x13\x01A\x02\x01\
 A\x0f\x01B7\x01r\x02\x03keys\x05values\x04\0\x05label\x03\0\0\x01m\x05\x05gauge\x07\
 counter\x05state\x09histogram\x04info\x04\0\x0bmetric-kind\x03\0\x02\x01m\x03\x08\
 measured\x07derived\x08modelled\x04\0\x07quality\x03\0\x04\x01ps\x01r\x06\x04nam\
@@ -6221,45 +6352,47 @@ severity\x03\0\x1f\x01r\x06\x07subjecty\x02at\x0e\x08severity\x20\x04codes\x07me
 ssages\x03keys\x04\0\x05event\x03\0!\x01q\x08\x06config\x01s\0\x04auth\x01s\0\x06\
 denied\x01s\0\x0bunreachable\x01s\0\x09throttled\x01\x0d\0\x08protocol\x01s\0\x0b\
 unsupported\x01s\0\x08internal\x01s\0\x04\0\x0dcollect-error\x03\0#\x01r\x03\x07\
-subject\x0d\x05error$\x04line\x0d\x04\0\x07problem\x03\0%\x01m\x02\x05whole\x05d\
-elta\x04\0\x08coverage\x03\0'\x01p\x08\x01p\x10\x01p\x12\x01p\x14\x01p\x16\x01p\x1a\
-\x01p\x1e\x01p\"\x01p&\x01py\x01p}\x01k3\x01r\x0d\x08coverage(\x07metrics)\x08su\
-bjects*\x06points+\x0ctimed-points,\x06states-\x0ahistograms.\x04gaps/\x06events\
-0\x08problems1\x0atombstones2\x09next-page4\x06cursor4\x04\0\x05batch\x03\05\x03\
-\0\x1ckcloud:collector/types@0.1.0\x05\0\x02\x03\0\0\x05label\x01B\x07\x02\x03\x02\
-\x01\x01\x04\0\x05label\x03\0\0\x01m\x05\x05trace\x05debug\x04info\x04warn\x05er\
-ror\x04\0\x05level\x03\0\x02\x01p\x01\x01@\x03\x05level\x03\x07messages\x06field\
-s\x04\x01\0\x04\0\x04emit\x01\x05\x03\0\x1akcloud:collector/log@0.1.0\x05\x02\x01\
-B\x03\x01@\0\0w\x04\0\x07unix-ns\x01\0\x04\0\x0cmonotonic-ns\x01\0\x03\0\x1ckclo\
-ud:collector/clock@0.1.0\x05\x03\x01B\x0c\x01q\x03\x05quota\x01w\0\x07bad-key\x01\
-s\0\x02io\x01s\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\
-\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05\
-value\x02\0\x06\x04\0\x03put\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\
-\x03\0\x1ckcloud:collector/state@0.1.0\x05\x04\x01B\x1f\x02\x03\x02\x01\x01\x04\0\
-\x05label\x03\0\0\x01p\x01\x01p}\x01k\x03\x01ks\x01ky\x01r\x06\x06methods\x03url\
-s\x07headers\x02\x04body\x04\x0acredential\x05\x0atimeout-ms\x06\x04\0\x07reques\
-t\x03\0\x07\x01r\x03\x06status{\x07headers\x02\x04body\x03\x04\0\x08response\x03\
-\0\x09\x01q\x07\x06denied\x01s\0\x03dns\x01s\0\x07connect\x01s\0\x03tls\x01s\0\x07\
-timeout\0\0\x09too-large\x01w\0\x08protocol\x01s\0\x04\0\x0ahttp-error\x03\0\x0b\
-\x04\0\x0bbody-stream\x03\x01\x01h\x0d\x01@\x01\x04self\x0e\0\x0a\x04\0\x18[meth\
-od]body-stream.head\x01\x0f\x01j\x01\x04\x01\x0c\x01@\x03\x04self\x0e\x09max-byt\
-esy\x07wait-msy\0\x10\x04\0\x18[method]body-stream.read\x01\x11\x01j\x01\x0a\x01\
-\x0c\x01@\x01\x07request\x08\0\x12\x04\0\x04send\x01\x13\x01p\x08\x01p\x12\x01@\x02\
-\x08requests\x14\x08parallely\0\x15\x04\0\x08send-all\x01\x16\x01i\x0d\x01j\x01\x17\
-\x01\x0c\x01@\x01\x07request\x08\0\x18\x04\0\x04open\x01\x19\x03\0\x1bkcloud:col\
-lector/http@0.1.0\x05\x05\x01B\x0d\x01q\x04\x06denied\x01s\0\x09not-found\0\0\x09\
-too-large\x01w\0\x02io\x01s\0\x04\0\x0afile-error\x03\0\0\x01ps\x01j\x01\x02\x01\
-\x01\x01@\x01\x04paths\0\x03\x04\0\x08list-dir\x01\x04\x01p}\x01j\x01\x05\x01\x01\
-\x01@\x01\x04paths\0\x06\x04\0\x04read\x01\x07\x01p\x06\x01@\x01\x05paths\x02\0\x08\
-\x04\0\x08read-all\x01\x09\x03\0\x1ckcloud:collector/files@0.1.0\x05\x06\x01B\x0b\
-\x01p}\x01r\x04\x05netfn}\x03lun}\x03cmd}\x04data\0\x04\0\x07request\x03\0\x01\x01\
-q\x05\x06denied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\0\x0aco\
-mpletion\x01}\0\x04\0\x0aipmi-error\x03\0\x03\x01p\x02\x01j\x01\0\x01\x04\x01p\x06\
-\x01j\x01\x07\x01\x04\x01@\x02\x06targets\x08requests\x05\0\x08\x04\0\x07raw-all\
-\x01\x09\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x04\0=kcloud:collector/plu\
-gin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b,\x01\0&plugin-with-all-of-it\
-s-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-compone\
-nt\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+subject\x0d\x05error$\x04line\x0d\x04\0\x07problem\x03\0%\x01m\x03\x05whole\x05d\
+elta\x07partial\x04\0\x08coverage\x03\0'\x01p\x08\x01p\x10\x01p\x12\x01p\x14\x01\
+p\x16\x01p\x1a\x01p\x1e\x01p\"\x01p&\x01py\x01p}\x01k3\x01r\x0d\x08coverage(\x07\
+metrics)\x08subjects*\x06points+\x0ctimed-points,\x06states-\x0ahistograms.\x04g\
+aps/\x06events0\x08problems1\x0atombstones2\x09next-page4\x06cursor4\x04\0\x05ba\
+tch\x03\05\x03\0\x1ckcloud:collector/types@0.1.0\x05\0\x02\x03\0\0\x05label\x01B\
+\x07\x02\x03\x02\x01\x01\x04\0\x05label\x03\0\0\x01m\x05\x05trace\x05debug\x04in\
+fo\x04warn\x05error\x04\0\x05level\x03\0\x02\x01p\x01\x01@\x03\x05level\x03\x07m\
+essages\x06fields\x04\x01\0\x04\0\x04emit\x01\x05\x03\0\x1akcloud:collector/log@\
+0.1.0\x05\x02\x01B\x03\x01@\0\0w\x04\0\x07unix-ns\x01\0\x04\0\x0cmonotonic-ns\x01\
+\0\x03\0\x1ckcloud:collector/clock@0.1.0\x05\x03\x01B\x0c\x01q\x03\x05quota\x01w\
+\0\x07bad-key\x01s\0\x02io\x01s\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01\
+j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01\
+@\x02\x03keys\x05value\x02\0\x06\x04\0\x03put\x01\x07\x01@\x01\x03keys\0\x06\x04\
+\0\x06delete\x01\x08\x03\0\x1ckcloud:collector/state@0.1.0\x05\x04\x01B\x1f\x02\x03\
+\x02\x01\x01\x04\0\x05label\x03\0\0\x01p\x01\x01p}\x01k\x03\x01ks\x01ky\x01r\x06\
+\x06methods\x03urls\x07headers\x02\x04body\x04\x0acredential\x05\x0atimeout-ms\x06\
+\x04\0\x07request\x03\0\x07\x01r\x03\x06status{\x07headers\x02\x04body\x03\x04\0\
+\x08response\x03\0\x09\x01q\x07\x06denied\x01s\0\x03dns\x01s\0\x07connect\x01s\0\
+\x03tls\x01s\0\x07timeout\0\0\x09too-large\x01w\0\x08protocol\x01s\0\x04\0\x0aht\
+tp-error\x03\0\x0b\x04\0\x0bbody-stream\x03\x01\x01h\x0d\x01@\x01\x04self\x0e\0\x0a\
+\x04\0\x18[method]body-stream.head\x01\x0f\x01j\x01\x04\x01\x0c\x01@\x03\x04self\
+\x0e\x09max-bytesy\x07wait-msy\0\x10\x04\0\x18[method]body-stream.read\x01\x11\x01\
+j\x01\x0a\x01\x0c\x01@\x01\x07request\x08\0\x12\x04\0\x04send\x01\x13\x01p\x08\x01\
+p\x12\x01@\x02\x08requests\x14\x08parallely\0\x15\x04\0\x08send-all\x01\x16\x01i\
+\x0d\x01j\x01\x17\x01\x0c\x01@\x01\x07request\x08\0\x18\x04\0\x04open\x01\x19\x03\
+\0\x1bkcloud:collector/http@0.1.0\x05\x05\x01B\x10\x01q\x04\x06denied\x01s\0\x09\
+not-found\0\0\x09too-large\x01w\0\x02io\x01s\0\x04\0\x0afile-error\x03\0\0\x01ps\
+\x01j\x01\x02\x01\x01\x01@\x01\x04paths\0\x03\x04\0\x08list-dir\x01\x04\x01p}\x01\
+j\x01\x05\x01\x01\x01@\x01\x04paths\0\x06\x04\0\x04read\x01\x07\x01p\x06\x01@\x01\
+\x05paths\x02\0\x08\x04\0\x08read-all\x01\x09\x01j\x01w\x01\x01\x01@\x01\x04path\
+s\0\x0a\x04\0\x08modified\x01\x0b\x03\0\x1ckcloud:collector/files@0.1.0\x05\x06\x01\
+B\x0e\x01r\x02\x07channel}\x07address}\x04\0\x06bridge\x03\0\0\x01k\x01\x01p}\x01\
+r\x05\x06bridge\x02\x05netfn}\x03lun}\x03cmd}\x04data\x03\x04\0\x07request\x03\0\
+\x04\x01q\x05\x06denied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\
+\0\x0acompletion\x01}\0\x04\0\x0aipmi-error\x03\0\x06\x01p\x05\x01j\x01\x03\x01\x07\
+\x01p\x09\x01j\x01\x0a\x01\x07\x01@\x02\x06targets\x08requests\x08\0\x0b\x04\0\x07\
+raw-all\x01\x0c\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x04\0=kcloud:collec\
+tor/plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b,\x01\0&plugin-with-al\
+l-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-\
+component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

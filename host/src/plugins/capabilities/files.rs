@@ -71,6 +71,12 @@ pub fn read(globs: &[String], path: &str) -> Result<Vec<u8>, FileError> {
     }
 }
 
+/// When a file was last written, in nanoseconds since the Unix epoch.
+pub fn modified(globs: &[String], path: &str) -> Result<u64, FileError> {
+    let written = resolve(globs, path)?.metadata().and_then(|m| m.modified()).map_err(io)?;
+    Ok(written.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64))
+}
+
 /// Names in a directory that a glob matches, or that lie on the way to what one matches.
 pub fn list(globs: &[String], path: &str) -> Result<Vec<String>, FileError> {
     let path = path.trim_end_matches('/');

@@ -174,7 +174,11 @@ fn error(e: types::CollectError) -> c::CollectError {
 
 fn batch(b: types::Batch) -> c::Batch {
     c::Batch {
-        whole: matches!(b.coverage, types::Coverage::Whole),
+        coverage: match b.coverage {
+            types::Coverage::Whole => c::Coverage::Whole,
+            types::Coverage::Delta => c::Coverage::Delta,
+            types::Coverage::Partial => c::Coverage::Partial,
+        },
         metrics: b.metrics.into_iter().map(metric).collect(),
         subjects: b.subjects.into_iter().map(subject).collect(),
         points: b.points.into_iter().map(|p| c::Point { metric: p.metric, subject: p.subject, value: p.value }).collect(),
@@ -296,6 +300,10 @@ impl files::Host for Guest {
             all.push(self.with_files(move |globs| host_files::read(globs, &path)).await.map_err(file_error));
         }
         Ok(all)
+    }
+
+    async fn modified(&mut self, path: String) -> wasmtime::Result<Result<u64, files::FileError>> {
+        Ok(self.with_files(move |globs| host_files::modified(globs, &path)).await.map_err(file_error))
     }
 }
 

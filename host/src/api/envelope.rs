@@ -1,0 +1,113 @@
+//! The documented envelope, written around a `data` that was rendered once per snapshot.
+
+use std::time::Instant;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::params::Params;
+use super::{App, Problem, Rendered};
+use crate::inventory::Snapshot;
+
+/// RFC 3339 in UTC with milliseconds.
+pub(crate) fn rfc3339(ms: i64) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok();
+    time.and_then(|t| t.format(&format).ok()).unwrap_or_default()
+}
+
+/// Answers from the cache, or renders. `resource` is `resource_type`; `render` sees one snapshot and nothing else.
+pub(crate) fn respond(
+    app: &App,
+    headers: &HeaderMap,
+    resource: &'static str,
+    route: &str,
+    params: &Params,
+    render: impl FnOnce(&Snapshot) -> Result<Rendered, Problem>,
+) -> Result<Response, Problem> {
+    let began = Instant::now();
+    let snapshot = app.inventory.current();
+    let key = format!("{route}?{}#{}", params.normalised(), snapshot.sequence);
+    let etag = format!("W/\"{:x}-{:016x}\"", snapshot.sequence, hash(&key));
+    let seen = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    if seen.is_some_and(|s| s.split(',').any(|t| t.trim() == etag || t.trim() == "*")) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    let (rendered, cache_hit) = match app.cache.get(&key) {
+        Some(rendered) => (rendered, true),
+        None => {
+            let rendered = render(&snapshot)?;
+            app.cache.insert(key, rendered.clone());
+            (rendered, false)
+        }
+    };
+    app.counters.cache(cache_hit);
+    let mut plugins: Vec<&str> = snapshot.sources.iter().map(|s| &*s.plugin).collect();
+    plugins.sort_unstable();
+    plugins.dedup();
+    let failing = snapshot.sources.iter().filter(|s| s.consecutive_failures > 0).count();
+    let mut warnings = params.warnings.clone();
+    warnings.extend(rendered.warnings.iter().cloned());
+    if failing > 0 {
+        warnings.push(format!("{failing} of {} sources do not answer; what they said last ages", snapshot.sources.len()));
+    }
+    let metadata = json!({
+        "total_count": rendered.total,
+        "query_time_ms": (began.elapsed().as_micros() as f64) / 1e3,
+        "cache_hit": cache_hit,
+        "data_source": plugins,
+        "sequence": snapshot.sequence,
+        "as_of": rfc3339(snapshot.at_ms),
+        "partial": failing > 0,
+        "warnings": warnings,
+    });
+    let cluster = params.cluster.as_deref().unwrap_or("default");
+    let head = json!({ "timestamp": rfc3339(crate::now_ms()), "cluster": cluster, "resource_type": resource }).to_string();
+    let metadata = metadata.to_string();
+    let mut body = Vec::with_capacity(head.len() + rendered.data.len() + metadata.len() + 32);
+    body.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
+    body.extend_from_slice(b",\"data\":");
+    body.extend_from_slice(&rendered.data);
+    body.extend_from_slice(b",\"metadata\":");
+    body.extend_from_slice(metadata.as_bytes());
+    body.push(b'}');
+    let mut response = (
+        [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, max-age=1"), (header::VARY, "authorization")],
+        body,
+    )
+        .into_response();
+    let out = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&etag) {
+        out.insert(header::ETAG, value);
+    }
+    if let Some(link) = rendered.link.as_deref().and_then(|l| HeaderValue::from_str(l).ok()) {
+        out.insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+fn hash(text: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Rendered {
+    /// One object.
+    pub(crate) fn object(value: &impl serde::Serialize) -> Result<Self, Problem> {
+        Self::list(value, 1)
+    }
+
+    /// A page of `total`.
+    pub(crate) fn list(value: &impl serde::Serialize, total: usize) -> Result<Self, Problem> {
+        let data = serde_json::to_vec(value).map_err(|error| {
+            tracing::error!(%error, "an answer could not be written");
+            Problem::internal()
+        })?;
+        Ok(Self { data: data.into(), total, warnings: Default::default(), link: None })
+    }
+}

@@ -1,0 +1,56 @@
+//! What every request passes: request id, counting, panics caught, and who asks.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use rand::Rng;
+
+use super::{App, Problem};
+
+const REQUEST_ID: &str = "x-request-id";
+/// Answers without credentials (spec/API_SPECIFICATION.md, "Access").
+const OPEN: [&str; 5] = ["/livez", "/readyz", "/healthz", "/api/v1/system/health", "/api/v1/auth/login"];
+
+/// Gives each request an id and counts it by its route's template, never by its path.
+pub(super) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let given = request.headers().get(REQUEST_ID).filter(|v| v.len() <= 128 && v.as_bytes().iter().all(|b| b.is_ascii_graphic()));
+    let id = given.cloned().unwrap_or_else(|| {
+        let id = format!("{:016x}", rand::rng().random::<u64>());
+        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
+    });
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |p| p.as_str().to_owned());
+    // A task of its own, so that a panic ends in an answer.
+    let mut response = match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, request_id = ?id, "a handler failed");
+            Problem::internal().into_response()
+        }
+    };
+    response.headers_mut().insert(REQUEST_ID, id);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    app.counters.request(&route, response.status().as_u16(), began.elapsed());
+    response
+}
+
+/// Lets in who may, and puts them into the request.
+pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    if OPEN.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or_else(String::new, |c| c.0.ip().to_string());
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    match app.auth.authenticate(authorization.as_deref(), &peer).await {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(error) => Problem::from(error).into_response(),
+    }
+}

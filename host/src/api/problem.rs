@@ -1,0 +1,100 @@
+//! Errors as RFC 9457 problems that also carry the documented `error` and `timestamp`.
+
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::auth::AuthError;
+
+/// An error that a client gets. Holds nothing of the server's inside: no path, no query, no backend.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    details: Value,
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), details: json!({}), retry_after: None }
+    }
+
+    /// A parameter that cannot be used: which, what was given, what is allowed.
+    pub fn parameter(name: &str, given: &str, allowed: impl Into<String>) -> Self {
+        let allowed = allowed.into();
+        let given: String = given.chars().take(200).collect();
+        let mut p = Self::new(StatusCode::BAD_REQUEST, "INVALID_PARAMETER", format!("parameter {name:?} cannot be {given:?}; allowed: {allowed}"));
+        p.details = json!({ "parameter": name, "given": given, "allowed": allowed });
+        p
+    }
+
+    pub fn not_found(what: &str, id: &str) -> Self {
+        let id: String = id.chars().take(200).collect();
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("there is no {what} {id:?}"))
+    }
+
+    /// Several things answer to an id.
+    pub fn ambiguous(id: &str, candidates: Vec<String>) -> Self {
+        let mut p = Self::new(StatusCode::CONFLICT, "AMBIGUOUS_ID", format!("{id:?} is the name of {} devices; say which", candidates.len()));
+        p.details = json!({ "candidates": candidates });
+        p
+    }
+
+    pub fn unavailable(detail: &str, retry_after: u64) -> Self {
+        let mut p = Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail);
+        p.retry_after = Some(retry_after);
+        p
+    }
+
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the host failed on this request; its log has the request id")
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(e: AuthError) -> Self {
+        match e {
+            AuthError::Throttled { retry_after_seconds } => {
+                let mut p = Self::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", e.to_string());
+                p.retry_after = Some(retry_after_seconds);
+                p
+            }
+            AuthError::Unavailable(_) => Self::unavailable("authentication is not possible now", 1),
+            _ => Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", e.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": format!("urn:kcloud:problem:{}", self.code.to_ascii_lowercase().replace('_', "-")),
+            "title": self.status.canonical_reason().unwrap_or("error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "error": { "code": self.code, "message": self.detail, "details": self.details },
+            "timestamp": super::envelope::rfc3339(crate::now_ms()),
+        });
+        let mut response = (self.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"KCloud Monitor\", Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+pub(super) async fn not_found(uri: Uri) -> Problem {
+    Problem::not_found("route", uri.path())
+}
+
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this route does not take this method")
+}

@@ -1,0 +1,274 @@
+//! `/accelerators`: GPUs and NPUs alike, from one model. Each card counts once; its partitions lie under it.
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::super::envelope::{respond, rfc3339};
+use super::super::params::Params;
+use super::super::{App, Problem, Rendered};
+use super::view::{Class, Summary, device, metrics, number, status, unavailable};
+use crate::inventory::{Kind, Snapshot, Subject};
+use std::sync::Arc;
+
+const LIST: [&str; 11] =
+    ["cluster", "node", "status", "vendor", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons", "model"];
+const STATUSES: [&str; 4] = ["active", "idle", "error", "offline"];
+
+/// Cards of a class that the filters let through, in the order of (node, device).
+fn select<'a>(snapshot: &'a Snapshot, class: Option<Class>, params: &Params) -> Result<Vec<&'a Arc<Subject>>, Problem> {
+    let wanted = params.one_of("status", &STATUSES)?;
+    let is = |name: &str, value: Option<&str>| params.get(name).is_none_or(|given| value == Some(given));
+    let mut cards: Vec<_> = snapshot
+        .of_kind(Kind::Accelerator)
+        .iter()
+        .filter(|s| class.is_none_or(|c| Class::of(s) == c))
+        .filter(|s| is("cluster", Some(&s.cluster)) && is("node", s.node.as_deref()))
+        .filter(|s| is("vendor", s.label("vendor")) && is("model", s.label("model")))
+        .filter(|s| wanted.is_none_or(|w| status(snapshot, s) == w))
+        .collect();
+    let index = |s: &Subject| s.label("index").and_then(|i| i.parse::<u32>().ok());
+    cards.sort_by(|a, b| (&a.cluster, &a.node, index(a), &a.id).cmp(&(&b.cluster, &b.node, index(b), &b.id)));
+    Ok(cards)
+}
+
+/// A cluster that nobody configured is an error, not an empty list.
+fn known_cluster(app: &App, params: &Params) -> Result<(), Problem> {
+    match &params.cluster {
+        Some(name) if !app.clusters.iter().any(|c| c.name == *name) => Err(Problem::not_found("cluster", name)),
+        _ => Ok(()),
+    }
+}
+
+fn list(app: &App, query: Option<&str>, headers: &HeaderMap, class: Class) -> Result<Response, Problem> {
+    let params = Params::parse(query, &LIST)?;
+    known_cluster(app, &params)?;
+    let (limit, offset) = params.page()?;
+    let (with_metrics, with_reasons) = (params.flag("include_metrics")?, params.flag("include_reasons")?);
+    respond(app, headers, class.name(), class.plural(), &params, |snapshot| {
+        let cards = select(snapshot, Some(class), &params)?;
+        let mut rows: Vec<Map<String, Value>> = cards
+            .iter()
+            .map(|s| {
+                let mut row = device(snapshot, s, class);
+                if with_metrics {
+                    row.insert("metrics".into(), Value::Object(metrics(s, class)));
+                }
+                if with_reasons {
+                    row.insert("unavailable".into(), unavailable(s));
+                }
+                row
+            })
+            .collect();
+        sort(&mut rows, &cards, &params)?;
+        let total = rows.len();
+        let mut page: Vec<_> = rows.into_iter().skip(offset).take(limit).collect();
+        only(&mut page, params.get("fields"))?;
+        let link = params.link(&format!("/api/v1/accelerators/{}", class.plural()), total)?;
+        Ok(Rendered { link, ..Rendered::list(&page, total)? })
+    })
+}
+
+/// `sort=-power_watts`: by a field of the row or one of its metrics; what is unknown comes last.
+fn sort(rows: &mut Vec<Map<String, Value>>, cards: &[&Arc<Subject>], params: &Params) -> Result<(), Problem> {
+    let Some(given) = params.get("sort") else { return Ok(()) };
+    let (field, down) = given.strip_prefix('-').map_or((given, false), |f| (f, true));
+    let numeric: Option<Vec<Option<f64>>> = match field {
+        "power_watts" | "utilization_percent" | "temperature_celsius" | "memory_used_mb" => Some(cards.iter().map(|s| number(s, field)).collect()),
+        "gpu_id" | "npu_id" | "id" | "hostname" | "model_name" | "vendor" | "status" => None,
+        _ => return Err(Problem::parameter("sort", given, "power_watts utilization_percent temperature_celsius memory_used_mb hostname model_name vendor status, with - for descending")),
+    };
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    match numeric {
+        Some(values) => order.sort_by(|a, b| match (values[*a], values[*b]) {
+            (Some(x), Some(y)) if down => y.total_cmp(&x),
+            (Some(x), Some(y)) => x.total_cmp(&y),
+            (x, y) => y.is_some().cmp(&x.is_some()),
+        }),
+        None => {
+            let text = |i: &usize| rows[*i].get(field).and_then(Value::as_str).unwrap_or("");
+            order.sort_by(|a, b| if down { text(b).cmp(text(a)) } else { text(a).cmp(text(b)) });
+        }
+    }
+    *rows = order.into_iter().map(|i| std::mem::take(&mut rows[i])).collect();
+    Ok(())
+}
+
+/// `fields=a,b`: only these.
+fn only(rows: &mut [Map<String, Value>], fields: Option<&str>) -> Result<(), Problem> {
+    let Some(fields) = fields else { return Ok(()) };
+    let wanted: Vec<&str> = fields.split(',').map(str::trim).collect();
+    if let Some(first) = rows.first()
+        && let Some(unknown) = wanted.iter().find(|w| !first.contains_key(**w))
+    {
+        let known: Vec<&str> = first.keys().map(String::as_str).collect();
+        return Err(Problem::parameter("fields", unknown, known.join(", ")));
+    }
+    rows.iter_mut().for_each(|r| r.retain(|k, _| wanted.contains(&k.as_str())));
+    Ok(())
+}
+
+fn summarise(app: &App, query: Option<&str>, headers: &HeaderMap, class: Class) -> Result<Response, Problem> {
+    let params = Params::parse(query, &["cluster", "node"])?;
+    known_cluster(app, &params)?;
+    respond(app, headers, class.name(), &format!("{}/summary", class.plural()), &params, |snapshot| {
+        let cards = select(snapshot, Some(class), &params)?;
+        let summary = Summary::of(snapshot, &cards);
+        let warnings = summary.warnings();
+        Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&summary.fields(class))? })
+    })
+}
+
+/// A card by UUID, `node:device`, or a bare device name that only one host has.
+fn find<'a>(snapshot: &'a Snapshot, class: Class, id: &str) -> Result<&'a Arc<Subject>, Problem> {
+    let cards = || snapshot.of_kind(Kind::Accelerator).iter().filter(|s| Class::of(s) == class);
+    if let Some(card) = cards().find(|s| *s.id == *id || s.label("uuid") == Some(id)) {
+        return Ok(card);
+    }
+    let (node, device) = id.split_once(':').map_or((None, id), |(n, d)| (Some(n), d));
+    let named: Vec<_> = cards().filter(|s| s.label("device") == Some(device) && (node.is_none() || s.node.as_deref() == node)).collect();
+    match named.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Problem::not_found(class.name(), id)),
+        several => {
+            let name = |s: &&&Arc<Subject>| format!("{}:{device}", s.node.as_deref().unwrap_or(""));
+            Err(Problem::ambiguous(id, several.iter().map(|s| name(&s)).collect()))
+        }
+    }
+}
+
+fn one(app: &App, query: Option<&str>, headers: &HeaderMap, class: Class, id: &str, allowed: &[&str], part: &str, render: impl FnOnce(&Snapshot, &Subject, &Params) -> Value) -> Result<Response, Problem> {
+    let mut params = Params::parse(query, allowed)?;
+    if allowed.contains(&"period") {
+        params.period("5m")?;
+    }
+    respond(app, headers, class.name(), &format!("{}/{id:?}/{part}", class.plural()), &params, |snapshot| {
+        let card = find(snapshot, class, id)?;
+        if params.get("node").is_some_and(|n| card.node.as_deref() != Some(n)) {
+            return Err(Problem::not_found(class.name(), id));
+        }
+        Rendered::object(&render(snapshot, card, &params))
+    })
+}
+
+fn detail(app: &App, query: Option<&str>, headers: &HeaderMap, class: Class, id: &str) -> Result<Response, Problem> {
+    let allowed = ["include_metrics", "include_reasons"];
+    let params = Params::parse(query, &allowed)?;
+    let (with_metrics, with_reasons) = (params.flag("include_metrics")?, params.flag("include_reasons")?);
+    one(app, query, headers, class, id, &allowed, "", |snapshot, card, _| {
+        let mut row = device(snapshot, card, class);
+        if with_metrics {
+            row.insert("metrics".into(), Value::Object(metrics(card, class)));
+        }
+        if with_reasons {
+            row.insert("unavailable".into(), unavailable(card));
+        }
+        Value::Object(row)
+    })
+}
+
+pub(in crate::api) async fn gpus(State(app): State<App>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    list(&app, q.as_deref(), &h, Class::Gpu)
+}
+
+pub(in crate::api) async fn npus(State(app): State<App>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    list(&app, q.as_deref(), &h, Class::Npu)
+}
+
+pub(in crate::api) async fn gpus_summary(State(app): State<App>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    summarise(&app, q.as_deref(), &h, Class::Gpu)
+}
+
+pub(in crate::api) async fn npus_summary(State(app): State<App>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    summarise(&app, q.as_deref(), &h, Class::Npu)
+}
+
+pub(in crate::api) async fn gpu(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    detail(&app, q.as_deref(), &h, Class::Gpu, &id)
+}
+
+pub(in crate::api) async fn npu(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    detail(&app, q.as_deref(), &h, Class::Npu, &id)
+}
+
+pub(in crate::api) async fn gpu_metrics(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    one(&app, q.as_deref(), &h, Class::Gpu, &id, &["node"], "metrics", |_, s, _| Value::Object(metrics(s, Class::Gpu)))
+}
+
+pub(in crate::api) async fn npu_metrics(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    one(&app, q.as_deref(), &h, Class::Npu, &id, &["node"], "metrics", |_, s, _| Value::Object(metrics(s, Class::Npu)))
+}
+
+pub(in crate::api) async fn gpu_power(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    one(&app, q.as_deref(), &h, Class::Gpu, &id, &["node"], "power", |_, s, _| {
+        json!({
+            "gpu_id": &*s.id, "timestamp": rfc3339(s.last_seen_ms),
+            "power_watts": number(s, "power_watts"), "power_limit_watts": number(s, "power_limit_watts"),
+            "total_energy_joules": number(s, "energy_joules"),
+        })
+    })
+}
+
+pub(in crate::api) async fn gpu_temperature(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    one(&app, q.as_deref(), &h, Class::Gpu, &id, &["node"], "temperature", |_, s, _| {
+        let (now, slowdown, shutdown) = (number(s, "temperature_celsius"), number(s, "slowdown_temperature_celsius"), number(s, "shutdown_temperature_celsius"));
+        // Only against the card's own limits: without them nobody knows.
+        let state = match (now, slowdown, shutdown) {
+            (Some(t), _, Some(limit)) if t >= limit => Some("critical"),
+            (Some(t), Some(limit), _) if t >= limit => Some("warning"),
+            (Some(_), Some(_), _) => Some("normal"),
+            _ => None,
+        };
+        json!({
+            "gpu_id": &*s.id, "hostname": s.node, "timestamp": rfc3339(s.last_seen_ms),
+            "gpu_temperature_celsius": now, "memory_temperature_celsius": number(s, "memory_temperature_celsius"),
+            "temperature_limit_celsius": number(s, "temperature_limit_celsius"),
+            "slowdown_threshold_celsius": slowdown, "shutdown_threshold_celsius": shutdown, "temperature_status": state,
+        })
+    })
+}
+
+pub(in crate::api) async fn all(State(app): State<App>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    let params = Params::parse(q.as_deref(), &LIST)?;
+    known_cluster(&app, &params)?;
+    let (limit, offset) = params.page()?;
+    let with_metrics = params.flag("include_metrics")?;
+    respond(&app, &h, "accelerator", "all", &params, |snapshot| {
+        let cards = select(snapshot, None, &params)?;
+        let mut rows: Vec<Map<String, Value>> = cards
+            .iter()
+            .map(|s| {
+                let mut row = json!({
+                    "type": Class::of(s).name(), "id": &*s.id, "uuid": s.label("uuid"), "model": s.label("model"), "vendor": s.label("vendor"),
+                    "hostname": s.node, "cluster": &*s.cluster, "pci_bus_id": s.label("pci_address"), "status": status(snapshot, s),
+                });
+                if with_metrics {
+                    row["metrics"] = ["power_watts", "utilization_percent", "temperature_celsius", "memory_used_mb"].map(|f| (f.to_owned(), json!(number(s, f)))).into_iter().collect();
+                }
+                match row {
+                    Value::Object(row) => row,
+                    _ => Map::new(),
+                }
+            })
+            .collect();
+        sort(&mut rows, &cards, &params)?;
+        let total = rows.len();
+        let mut page: Vec<_> = rows.into_iter().skip(offset).take(limit).collect();
+        only(&mut page, params.get("fields"))?;
+        let link = params.link("/api/v1/accelerators/all", total)?;
+        Ok(Rendered { link, ..Rendered::list(&page, total)? })
+    })
+}
+
+pub(in crate::api) async fn summary(State(app): State<App>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+    let params = Params::parse(q.as_deref(), &["cluster", "node"])?;
+    known_cluster(&app, &params)?;
+    respond(&app, &h, "accelerator", "summary", &params, |snapshot| {
+        let of = |class| select(snapshot, class, &params).map(|c| Summary::of(snapshot, &c));
+        let (every, gpus, npus) = (of(None)?, of(Some(Class::Gpu))?, of(Some(Class::Npu))?);
+        let warnings = every.warnings();
+        let data = json!({ "summary": every.combined(&gpus, &npus), "breakdown": { "gpus": gpus.part(), "npus": npus.part() } });
+        Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&data)? })
+    })
+}

@@ -1,0 +1,66 @@
+//! `/metrics`: the fleet's own values as Prometheus text, written once per snapshot.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::super::{App, Rendered};
+use crate::catalogue::{Kind as MetricKind, METRICS, MetricId};
+use crate::inventory::{Snapshot, Subject};
+
+pub(in crate::api) async fn metrics(State(app): State<App>) -> Response {
+    let snapshot = app.inventory.current();
+    let key = format!("metrics#{}", snapshot.sequence);
+    let rendered = app.cache.get(&key).unwrap_or_else(|| {
+        let rendered = Rendered { data: write(&snapshot).into(), total: 0, warnings: Default::default(), link: None };
+        app.cache.insert(key, rendered.clone());
+        rendered
+    });
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.data).into_response()
+}
+
+fn write(snapshot: &Snapshot) -> String {
+    let mut by_metric: BTreeMap<MetricId, Vec<(&Subject, f64)>> = BTreeMap::new();
+    for subject in &snapshot.subjects {
+        for reading in &subject.readings {
+            if let Some(value) = subject.number(reading.metric) {
+                by_metric.entry(reading.metric).or_default().push((subject, value));
+            }
+        }
+    }
+    let labels: std::collections::HashMap<*const Subject, String> =
+        snapshot.subjects.iter().map(|s| (std::sync::Arc::as_ptr(s), labels(s))).collect();
+    let mut out = String::new();
+    for (id, rows) in by_metric {
+        // A plugin's own raw metrics are in the API; only what the catalogue defines leaves under our name.
+        let Some(metric) = METRICS.get(id.0 as usize) else { continue };
+        let (kind, suffix) = match metric.kind {
+            MetricKind::Counter if metric.name.ends_with("_total") => ("counter", ""),
+            MetricKind::Counter => ("counter", "_total"),
+            _ => ("gauge", ""),
+        };
+        let name = format!("kcloud_{}{suffix}", metric.name);
+        // Writing to a String cannot fail.
+        writeln!(out, "# HELP {name} {} in {}.\n# TYPE {name} {kind}", metric.name, metric.unit).unwrap_or_default();
+        for (subject, value) in rows {
+            writeln!(out, "{name}{{{}}} {value}", labels[&(subject as *const Subject)]).unwrap_or_default();
+        }
+    }
+    out
+}
+
+fn labels(subject: &Subject) -> String {
+    let mut all: BTreeMap<String, &str> = BTreeMap::new();
+    all.insert("cluster".into(), &subject.cluster);
+    all.insert("kind".into(), subject.kind.name());
+    for (k, v) in &subject.identity {
+        let name = k.replace(|c: char| !(c.is_ascii_alphanumeric() || c == '_'), "_");
+        all.entry(name).or_insert(v);
+    }
+    let escape = |v: &str| v.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let pairs: Vec<String> = all.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
+    pairs.join(",")
+}

@@ -1,0 +1,221 @@
+//! `plugins.d/NAME.toml`: one plugin's rights, limits, configuration and targets.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine;
+use serde::Deserialize;
+
+use super::{Bytes, Config, ConfigError, Credential, Period, parse};
+use crate::plugins::Settings;
+use crate::plugins::capabilities::http_policy::{Origin, Policy};
+use crate::plugins::capabilities::{Credential as Attached, Grants};
+use crate::plugins::contract::Target;
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginFile {
+    component: Option<String>,
+    enabled: Option<bool>,
+    interval: Option<Period>,
+    timeout: Option<Period>,
+    priority: i32,
+    grants: GrantsFile,
+    limits: LimitsFile,
+    config: toml::Table,
+    targets: Vec<TargetFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GrantsFile {
+    /// `"targets"`, or a list of origins beside them.
+    http: Option<HttpGrant>,
+    files: Option<Vec<String>>,
+    state: bool,
+    ipmi: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum HttpGrant {
+    Word(String),
+    Origins(Vec<String>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsFile {
+    cpu: Option<Period>,
+    memory: Option<Bytes>,
+    output: Option<Bytes>,
+    http_body: Option<Bytes>,
+    table_elements: Option<usize>,
+    points: Option<usize>,
+    subjects: Option<usize>,
+    labels_per_subject: Option<usize>,
+    log_lines: Option<u32>,
+    instances: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetFile {
+    id: String,
+    address: String,
+    cluster: Option<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    credential: Option<String>,
+    interval: Option<Period>,
+    #[serde(default)]
+    config: toml::Table,
+}
+
+/// Reads every `*.toml`. One bad file never spoils another: it comes out as its error.
+pub fn load_plugins(dir: &Path, config: &Config) -> std::io::Result<Vec<(PathBuf, Result<Settings, ConfigError>)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".toml")) else { continue };
+        if name.starts_with('.') {
+            continue;
+        }
+        let read = std::fs::read_to_string(&path).map_err(|e| ConfigError(vec![format!("{}: {e}", path.display())]));
+        let settings = read.and_then(|text| settings(name, &path, &text, config));
+        all.push((path, settings));
+    }
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(all)
+}
+
+fn settings(name: &str, path: &Path, text: &str, config: &Config) -> Result<Settings, ConfigError> {
+    let file: PluginFile = parse(path, text)?;
+    let mut errors = Vec::new();
+    let mut wrong = |text: String| errors.push(format!("{}: {text}", path.display()));
+    let bare = Settings::bare(name);
+    let component = file.component.unwrap_or_else(|| format!("{name}.wasm"));
+    let stem = component.strip_suffix(".wasm").unwrap_or(&component).to_owned();
+    if stem.is_empty() || stem.starts_with('.') || stem.contains(['/', '\\']) {
+        wrong(format!("component = {component:?}: a file name in the plugins directory is expected"));
+    }
+    let default_cluster = config.clusters.keys().next().map_or("default", String::as_str);
+    let mut targets: Vec<(Target, Option<std::time::Duration>)> = Vec::new();
+    for t in file.targets {
+        if t.id.is_empty() || t.id.len() > 256 || t.id.chars().any(char::is_control) {
+            wrong(format!("target {:?}: an id has 1 to 256 bytes and no control characters", t.id));
+        }
+        if targets.iter().any(|(other, _)| other.id == t.id) {
+            wrong(format!("target {:?} stands twice", t.id));
+        }
+        let cluster = t.cluster.unwrap_or_else(|| default_cluster.to_owned());
+        if !config.clusters.contains_key(&cluster) {
+            let known: Vec<&str> = config.clusters.keys().map(String::as_str).collect();
+            wrong(format!("target {:?}: no [clusters.{cluster}] is configured; there are {}", t.id, known.join(", ")));
+        }
+        if let Some(c) = t.credential.as_ref().filter(|c| !config.credentials.contains_key(*c)) {
+            wrong(format!("target {:?}: no [credentials.{c}] is configured", t.id));
+        }
+        let json = serde_json::to_string(&t.config).unwrap_or_else(|_| "{}".to_owned());
+        let labels = t.labels.into_iter().collect();
+        let target = Target { id: t.id, address: t.address, cluster, labels, credential: t.credential, config: json };
+        targets.push((target, t.interval.map(|p| p.0)));
+    }
+    let addresses = targets.iter().map(|(t, _)| t.address.as_str());
+    let http = match &file.grants.http {
+        None => None,
+        Some(HttpGrant::Word(word)) if word == "targets" => Some(Policy::new(addresses)),
+        Some(HttpGrant::Word(word)) => {
+            wrong(format!("[grants] http = {word:?}; allowed: \"targets\", or a list of origins such as [\"http://10.0.0.11:9400\"]"));
+            None
+        }
+        Some(HttpGrant::Origins(origins)) => {
+            for bad in origins.iter().filter_map(|o| Origin::of(o).err()) {
+                wrong(format!("[grants] http: {bad}"));
+            }
+            Some(Policy::new(addresses.chain(origins.iter().map(String::as_str))))
+        }
+    };
+    let mut limits = bare.limits.clone();
+    let l = file.limits;
+    let set = |to: &mut usize, from: Option<usize>| *to = from.unwrap_or(*to);
+    limits.cpu = l.cpu.map_or(limits.cpu, |p| p.0);
+    set(&mut limits.memory, l.memory.map(|b| b.0));
+    set(&mut limits.output_bytes, l.output.map(|b| b.0));
+    set(&mut limits.http_body_bytes, l.http_body.map(|b| b.0));
+    set(&mut limits.table_elements, l.table_elements);
+    set(&mut limits.points, l.points);
+    set(&mut limits.subjects, l.subjects);
+    set(&mut limits.labels_per_subject, l.labels_per_subject);
+    set(&mut limits.instances, l.instances);
+    limits.log_lines = l.log_lines.unwrap_or(limits.log_lines);
+    let plugin_config = serde_json::to_value(&file.config).map_err(|e| ConfigError(vec![format!("{}: [config]: {e}", path.display())]))?;
+    if !errors.is_empty() {
+        return Err(ConfigError(errors));
+    }
+    Ok(Settings {
+        component: stem,
+        enabled: file.enabled.unwrap_or(true),
+        interval: file.interval.map_or(bare.interval, |p| p.0),
+        timeout: file.timeout.map_or(bare.timeout, |p| p.0),
+        priority: file.priority,
+        grants: Grants { http, files: file.grants.files, state: file.grants.state, ipmi: file.grants.ipmi },
+        limits,
+        config: plugin_config,
+        targets,
+        credentials: config.credentials.iter().map(|(k, c)| (k.clone(), attach(c))).collect::<HashMap<_, _>>(),
+        ..bare
+    })
+}
+
+fn attach(credential: &Credential) -> Attached {
+    let c = credential.clone();
+    let read = |path: &Path| std::fs::read_to_string(path).map(|s| s.trim_end().to_owned()).map_err(|e| format!("the credential's file cannot be read: {}", e.kind()));
+    let header = move || {
+        let value = match (&c.bearer_file, &c.username, &c.password_file) {
+            (Some(token), ..) => format!("Bearer {}", read(token)?),
+            (None, Some(user), Some(password)) => {
+                let pair = format!("{user}:{}", read(password)?);
+                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+            }
+            _ => return Err("the credential needs bearer_file, or username and password_file".to_owned()),
+        };
+        Ok(("authorization".to_owned(), value))
+    };
+    Attached { header: Arc::new(header), origins: credential.origins.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        settings("p", Path::new("p.toml"), text, &Config::default()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_whole_file_is_understood() {
+        let s = read("interval = \"5s\"\n[grants]\nhttp = \"targets\"\n[limits]\ncpu = \"20ms\"\nmemory = \"8MiB\"\n[config]\ntransport = \"scrape\"\n[[targets]]\nid = \"worker1\"\naddress = \"http://10.0.0.11:9400/metrics\"\nlabels = { node = \"worker1\" }\n").unwrap();
+        assert_eq!((s.limits.memory, s.limits.cpu.as_millis(), s.interval.as_secs()), (8 << 20, 20, 5));
+        assert_eq!(s.config["transport"], "scrape");
+        assert!(s.grants.http.unwrap().check("GET", "http://10.0.0.11:9400/metrics", &[]).is_ok());
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        for (text, expected) in [
+            ("[grants]\nhttp = \"all\"\n", "allowed: \"targets\""),
+            ("[[targets]]\nid = \"a\"\naddress = \"x\"\ncluster = \"nope\"\n", "no [clusters.nope]"),
+            ("[[targets]]\nid = \"a\"\naddress = \"x\"\ncredential = \"c\"\n", "no [credentials.c]"),
+            ("[[targets]]\nid = \"a\"\naddress = \"x\"\n[[targets]]\nid = \"a\"\naddress = \"y\"\n", "stands twice"),
+            ("component = \"../x.wasm\"\n", "file name"),
+            ("[limits]\nmemory = \"64\"\n", "p.toml:2:10"),
+            ("intervall = \"1s\"\n", "did you mean `interval`"),
+        ] {
+            let error = read(text).map(|_| ()).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

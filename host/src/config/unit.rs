@@ -1,0 +1,55 @@
+//! Values that carry their unit in the file.
+
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error};
+
+/// `250ms`, `15s`, `5m`, `1h`, `7d`. A bare number is refused: nobody knows its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period(pub Duration);
+
+/// `64MiB`, `32KiB`, `10MB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub usize);
+
+fn split(text: &str) -> Option<(u64, &str)> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    Some((text[..at].parse().ok()?, &text[at..]))
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let parsed = split(&text).and_then(|(n, unit)| {
+            let ms = match unit {
+                "ms" => 1,
+                "s" => 1_000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                "d" => 86_400_000,
+                _ => return None,
+            };
+            n.checked_mul(ms).filter(|ms| *ms > 0).map(Duration::from_millis)
+        });
+        parsed.map(Self).ok_or_else(|| D::Error::custom(format!("{text:?} is no duration; write a number above 0 with its unit: ms s m h d, such as \"15s\"")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let parsed = split(&text).and_then(|(n, unit)| {
+            let unit = match unit {
+                "KiB" => 1 << 10,
+                "MiB" => 1 << 20,
+                "GiB" => 1 << 30,
+                "kB" => 1_000,
+                "MB" => 1_000_000,
+                "GB" => 1_000_000_000,
+                _ => return None,
+            };
+            usize::try_from(n.checked_mul(unit)?).ok()
+        });
+        parsed.map(Self).ok_or_else(|| D::Error::custom(format!("{text:?} is no size; write a number with its unit: KiB MiB GiB kB MB GB, such as \"64MiB\"")))
+    }
+}

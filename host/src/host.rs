@@ -1,0 +1,105 @@
+//! The parts put together: plugins are reconciled, targets read, snapshots published, requests answered.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch as signal;
+
+use crate::api::{self, App, ClusterInfo};
+use crate::auth::Auth;
+use crate::catalogue::Catalogue;
+use crate::collect::Collector;
+use crate::inventory::Inventory;
+use crate::now_ms;
+use crate::plugins::watch::Watch;
+use crate::plugins::{Registry, Runtime, Settings};
+
+/// Snapshots are published at most this often (architecture, invariant 3).
+const PUBLISH: Duration = Duration::from_millis(250);
+/// Connections may end their answers for this long after a stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What a host is made of.
+pub struct Options {
+    pub plugins_dir: PathBuf,
+    /// Watched for changes beside the plugins; empty when settings cannot change.
+    pub watched: Vec<PathBuf>,
+    pub state_dir: PathBuf,
+    pub cache_dir: Option<PathBuf>,
+    pub auth: Auth,
+    pub clusters: Vec<ClusterInfo>,
+    pub forget_after: Duration,
+}
+
+/// A host that collects; drop it and it stops.
+pub struct Host {
+    pub app: App,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Host {
+    /// Loads the plugins once, then goes on in the background. `settings` is asked again at each change of a watched directory.
+    pub async fn start(options: Options, settings: impl Fn() -> Vec<Settings> + Send + Sync + 'static) -> anyhow::Result<Self> {
+        let runtime = Arc::new(Runtime::new(options.cache_dir.as_deref())?);
+        let catalogue = Arc::new(Catalogue::default());
+        let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir)?);
+        let inventory = Arc::new(Inventory::new(0));
+        let app = App::new(inventory.clone(), registry.clone(), Arc::new(options.auth), options.clusters);
+
+        let mut dirs = options.watched;
+        dirs.push(options.plugins_dir);
+        // Before the first look, so that nothing falls between.
+        let mut watch = Watch::new(&dirs);
+        let mut collector = Collector::new(registry.clone(), inventory.clone());
+        let reconcile = tokio::spawn(async move {
+            loop {
+                registry.reconcile(settings()).await;
+                collector.sync();
+                watch.changed().await;
+            }
+        });
+        let forget_ms = options.forget_after.as_millis() as i64;
+        let publish = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(PUBLISH);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                if let Some(next) = inventory.prepare(now_ms(), forget_ms) {
+                    inventory.publish(next.snapshot);
+                }
+            }
+        });
+        Ok(Self { app, tasks: vec![reconcile, publish] })
+    }
+
+    /// Answers requests until `stop` is done, then lets answers under way end.
+    pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+        let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let (tell, told) = signal::channel(false);
+        let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+            stop.await;
+            tell.send_replace(true);
+        });
+        let mut heard = told;
+        let late = async move {
+            if heard.wait_for(|stopped| *stopped).await.is_ok() {
+                tokio::time::sleep(GRACE).await;
+            }
+        };
+        tokio::select! {
+            served = serving => served?,
+            () = late => tracing::warn!("connections were still open at the end of the grace period"),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
