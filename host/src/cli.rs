@@ -90,9 +90,20 @@ enum PluginCommand {
 #[derive(Subcommand)]
 enum UserCommand {
     /// Adds a user or changes a password, which is read from standard input.
-    Passwd { #[arg(long)] data_dir: PathBuf, name: String },
-    Remove { #[arg(long)] data_dir: PathBuf, name: String },
-    List { #[arg(long)] data_dir: PathBuf },
+    Passwd {
+        #[arg(long)]
+        data_dir: PathBuf,
+        name: String,
+    },
+    Remove {
+        #[arg(long)]
+        data_dir: PathBuf,
+        name: String,
+    },
+    List {
+        #[arg(long)]
+        data_dir: PathBuf,
+    },
 }
 
 /// Runs the binary.
@@ -107,7 +118,10 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
     match args.command {
         Command::Serve { config } => serve(config).await?,
         Command::Demo { listen, nodes, gpus_per_node, seed, data_dir, plugins_dir } => {
-            anyhow::ensure!(listen.ip().is_loopback(), "the demo's password is known to everybody: it listens on loopback only, not on {listen}");
+            anyhow::ensure!(
+                listen.ip().is_loopback(),
+                "the demo's password is known to everybody: it listens on loopback only, not on {listen}"
+            );
             demo(listen, nodes, gpus_per_node, seed, data_dir, plugins_dir).await?;
         }
         Command::Config(ConfigCommand::Init) => print!("{}", include_str!("../../config/kcloud-monitor.toml")),
@@ -136,9 +150,16 @@ async fn serve(path: PathBuf) -> anyhow::Result<()> {
     let config = Config::load(&path, std::env::vars())?;
     let (auth, first) = Auth::open(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
     if let Some(first) = first {
-        eprintln!("First start. User {:?}, password {:?}: shown this once; change it with `kcloud-monitor user passwd`.", first.user, first.password);
+        eprintln!(
+            "First start. User {:?}, password {:?}: shown this once; change it with `kcloud-monitor user passwd`.",
+            first.user, first.password
+        );
     }
-    let clusters = config.clusters.iter().map(|(name, c)| ClusterInfo { name: name.clone(), region: c.region.clone(), description: c.description.clone() });
+    let clusters = config.clusters.iter().map(|(name, c)| ClusterInfo {
+        name: name.clone(),
+        region: c.region.clone(),
+        description: c.description.clone(),
+    });
     let options = Options {
         plugins_dir: config.plugins.dir.clone(),
         watched: vec![config.plugins.config_dir.clone()],
@@ -175,12 +196,23 @@ fn settings_of(config: &Config, last_good: &std::sync::Mutex<std::collections::H
     kept.values().cloned().collect()
 }
 
-async fn demo(listen: SocketAddr, nodes: usize, gpus_per_node: usize, seed: u64, data_dir: Option<PathBuf>, plugins_dir: Option<PathBuf>) -> anyhow::Result<()> {
+async fn demo(
+    listen: SocketAddr,
+    nodes: usize,
+    gpus_per_node: usize,
+    seed: u64,
+    data_dir: Option<PathBuf>,
+    plugins_dir: Option<PathBuf>,
+) -> anyhow::Result<()> {
     let data_dir = data_dir.unwrap_or_else(|| std::env::temp_dir().join(format!("kcloud-monitor-demo-{}", std::process::id())));
     std::fs::create_dir_all(&data_dir)?;
     let beside = std::env::current_exe()?.parent().map(|p| p.join("plugins")).unwrap_or_default();
     let plugins_dir = plugins_dir.unwrap_or(beside);
-    anyhow::ensure!(plugins_dir.join("nvidia-dcgm.wasm").is_file(), "{} has no nvidia-dcgm.wasm; `cargo xtask build` makes it", plugins_dir.display());
+    anyhow::ensure!(
+        plugins_dir.join("nvidia-dcgm.wasm").is_file(),
+        "{} has no nvidia-dcgm.wasm; `cargo xtask build` makes it",
+        plugins_dir.display()
+    );
     let fleet = Arc::new(Fleet::new(FleetConfig { seed, nodes, gpus_per_node, tick: Duration::from_secs(1), faults: Faults::demo() }));
     let simulator = TcpListener::bind("127.0.0.1:0").await?;
     let fleet_address = simulator.local_addr()?;
@@ -225,7 +257,12 @@ pub fn demo_settings(fleet: &Fleet, address: SocketAddr) -> Vec<Settings> {
     };
     let targets: Vec<_> = (0..fleet.node_count()).map(|i| (target(i), None)).collect();
     let http = Some(Policy::new(targets.iter().map(|(t, _)| t.address.as_str())));
-    vec![Settings { interval: Duration::from_secs(2), targets, grants: Grants { http, ..Grants::default() }, ..Settings::bare("nvidia-dcgm") }]
+    vec![Settings {
+        interval: Duration::from_secs(2),
+        targets,
+        grants: Grants { http, ..Grants::default() },
+        ..Settings::bare("nvidia-dcgm")
+    }]
 }
 
 fn check(path: &Path) -> std::process::ExitCode {

@@ -49,8 +49,7 @@ pub(crate) fn respond(
     plugins.sort_unstable();
     plugins.dedup();
     let failing = snapshot.sources.iter().filter(|s| s.consecutive_failures > 0).count();
-    let mut warnings = params.warnings.clone();
-    warnings.extend(rendered.warnings.iter().cloned());
+    let mut warnings: Vec<String> = rendered.warnings.to_vec();
     if failing > 0 {
         warnings.push(format!("{failing} of {} sources do not answer; what they said last ages", snapshot.sources.len()));
     }

@@ -7,8 +7,6 @@ mod layer;
 mod params;
 mod problem;
 mod system;
-#[cfg(test)]
-mod tests;
 pub mod v1;
 
 use std::sync::Arc;

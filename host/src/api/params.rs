@@ -9,12 +9,7 @@ use super::Problem;
 pub(crate) struct Params {
     given: BTreeMap<String, String>,
     pub cluster: Option<String>,
-    pub warnings: Vec<String>,
 }
-
-/// A period in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Period(pub i64);
 
 impl Params {
     /// Takes a query string; `allowed` are the route's parameters.
@@ -30,7 +25,7 @@ impl Params {
             }
         }
         let cluster = given.get("cluster").cloned();
-        Ok(Self { given, cluster, warnings: Vec::new() })
+        Ok(Self { given, cluster })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -68,16 +63,6 @@ impl Params {
         Ok((self.number("limit", 100, 1, 1_000)?, self.number("offset", 0, 0, usize::MAX >> 1)?))
     }
 
-    /// `period`. The literal `1m` is a month, as documented, and says so.
-    pub(crate) fn period(&mut self, default: &str) -> Result<Period, Problem> {
-        let text = self.get("period").unwrap_or(default).to_owned();
-        if text == "1m" {
-            self.warnings.push("period 1m is one month (30 days), as documented; write 1mo for it, 60s for a minute".to_owned());
-            return Ok(Period(30 * 86_400_000));
-        }
-        duration(&text).map(Period).ok_or_else(|| Problem::parameter("period", &text, "a number with a unit: ms s m h d w mo, such as 5m, 1h, 1d, 1w, 1mo"))
-    }
-
     /// The links of a page.
     pub(crate) fn link(&self, path: &str, total: usize) -> Result<Option<std::sync::Arc<str>>, Problem> {
         let (limit, offset) = self.page()?;
@@ -94,21 +79,4 @@ impl Params {
         let links: Vec<String> = next.into_iter().chain(previous).collect();
         Ok((!links.is_empty()).then(|| links.join(", ").into()))
     }
-}
-
-/// Milliseconds of `90s`, `5m`, `1h`, `7d`, `1w`, `1mo`, `250ms`.
-pub(crate) fn duration(text: &str) -> Option<i64> {
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(split);
-    let unit = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        "w" => 7 * 86_400_000,
-        "mo" => 30 * 86_400_000,
-        _ => return None,
-    };
-    number.parse::<i64>().ok().filter(|n| *n > 0)?.checked_mul(unit)
 }

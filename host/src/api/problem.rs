@@ -25,7 +25,8 @@ impl Problem {
     pub fn parameter(name: &str, given: &str, allowed: impl Into<String>) -> Self {
         let allowed = allowed.into();
         let given: String = given.chars().take(200).collect();
-        let mut p = Self::new(StatusCode::BAD_REQUEST, "INVALID_PARAMETER", format!("parameter {name:?} cannot be {given:?}; allowed: {allowed}"));
+        let mut p =
+            Self::new(StatusCode::BAD_REQUEST, "INVALID_PARAMETER", format!("parameter {name:?} cannot be {given:?}; allowed: {allowed}"));
         p.details = json!({ "parameter": name, "given": given, "allowed": allowed });
         p
     }
@@ -37,7 +38,8 @@ impl Problem {
 
     /// Several things answer to an id.
     pub fn ambiguous(id: &str, candidates: Vec<String>) -> Self {
-        let mut p = Self::new(StatusCode::CONFLICT, "AMBIGUOUS_ID", format!("{id:?} is the name of {} devices; say which", candidates.len()));
+        let mut p =
+            Self::new(StatusCode::CONFLICT, "AMBIGUOUS_ID", format!("{id:?} is the name of {} devices; say which", candidates.len()));
         p.details = json!({ "candidates": candidates });
         p
     }

@@ -96,12 +96,20 @@ pub(super) async fn health(State(app): State<App>) -> Json<Value> {
 pub(super) async fn status(State(app): State<App>) -> Json<Value> {
     let h = look(&app);
     let snapshot = app.inventory.current();
-    let sources: Vec<Value> = snapshot.sources.iter().map(|s| json!({
-        "plugin": &*s.plugin, "target": &*s.target, "cluster": &*s.cluster,
-        "status": if s.consecutive_failures > 0 { "failing" } else { "connected" },
-        "last_success": s.last_success_ms.map(rfc3339), "consecutive_failures": s.consecutive_failures,
-    })).collect();
-    Json(json!({ "timestamp": rfc3339(crate::now_ms()), "api_version": "v1", "status": h.status, "sequence": snapshot.sequence, "sources": sources }))
+    let sources: Vec<Value> = snapshot
+        .sources
+        .iter()
+        .map(|s| {
+            json!({
+                "plugin": &*s.plugin, "target": &*s.target, "cluster": &*s.cluster,
+                "status": if s.consecutive_failures > 0 { "failing" } else { "connected" },
+                "last_success": s.last_success_ms.map(rfc3339), "consecutive_failures": s.consecutive_failures,
+            })
+        })
+        .collect();
+    Json(
+        json!({ "timestamp": rfc3339(crate::now_ms()), "api_version": "v1", "status": h.status, "sequence": snapshot.sequence, "sources": sources }),
+    )
 }
 
 pub(super) async fn info(State(app): State<App>) -> Json<Value> {
@@ -111,7 +119,9 @@ pub(super) async fn info(State(app): State<App>) -> Json<Value> {
         all
     });
     let gpus = snapshot.of_kind(Kind::Accelerator).iter().filter(|s| s.label("class") == Some("gpu")).count();
-    Json(json!({ "timestamp": rfc3339(crate::now_ms()), "total_gpus": gpus, "subjects": counts, "clusters": app.clusters.iter().map(|c| &c.name).collect::<Vec<_>>() }))
+    Json(
+        json!({ "timestamp": rfc3339(crate::now_ms()), "total_gpus": gpus, "subjects": counts, "clusters": app.clusters.iter().map(|c| &c.name).collect::<Vec<_>>() }),
+    )
 }
 
 pub(super) async fn version() -> Json<Value> {
@@ -119,10 +129,15 @@ pub(super) async fn version() -> Json<Value> {
 }
 
 pub(super) async fn capabilities(State(app): State<App>) -> Json<Value> {
-    let sources: BTreeMap<String, Value> = app.registry.list().iter().map(|p| {
-        let version = p.generation().map(|g| g.info.version.clone());
-        (p.name.clone(), json!({ "enabled": version.is_some(), "version": version, "status": p.state().0 }))
-    }).collect();
+    let sources: BTreeMap<String, Value> = app
+        .registry
+        .list()
+        .iter()
+        .map(|p| {
+            let version = p.generation().map(|g| g.info.version.clone());
+            (p.name.clone(), json!({ "enabled": version.is_some(), "version": version, "status": p.state().0 }))
+        })
+        .collect();
     Json(json!({
         "timestamp": rfc3339(crate::now_ms()), "api_version": "v1",
         "api_domains": ["accelerators", "auth", "clusters", "system"], "data_sources": sources,
@@ -148,13 +163,17 @@ fn view(app: &App, p: &Plugin, long: bool) -> Value {
     });
     if long {
         out["description"] = json!(generation.as_ref().map(|g| g.info.description.clone()));
-        out["targets"] = settings.targets.iter().map(|(t, _)| {
-            let source = snapshot.sources.iter().find(|s| *s.plugin == *p.name && *s.target == *t.id);
-            json!({
-                "id": t.id, "cluster": t.cluster, "last_success": source.and_then(|s| s.last_success_ms).map(rfc3339),
-                "consecutive_failures": source.map(|s| s.consecutive_failures), "last_error": source.and_then(|s| s.last_error.clone()),
+        out["targets"] = settings
+            .targets
+            .iter()
+            .map(|(t, _)| {
+                let source = snapshot.sources.iter().find(|s| *s.plugin == *p.name && *s.target == *t.id);
+                json!({
+                    "id": t.id, "cluster": t.cluster, "last_success": source.and_then(|s| s.last_success_ms).map(rfc3339),
+                    "consecutive_failures": source.map(|s| s.consecutive_failures), "last_error": source.and_then(|s| s.last_error.clone()),
+                })
             })
-        }).collect();
+            .collect();
         out["log_tail"] = json!(p.log.lines());
         out["log_lines_dropped_total"] = json!(p.log.dropped.load(Ordering::Relaxed));
     }
@@ -190,7 +209,9 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     for ((route, status), n) in app.counters.requests.lock().unwrap_or_else(|e| e.into_inner()).iter() {
         line(format_args!("kcloud_http_requests_total{{route=\"{route}\",status=\"{status}\"}} {n}"));
     }
-    line(format_args!("# HELP kcloud_http_request_duration_seconds Time to answer by route.\n# TYPE kcloud_http_request_duration_seconds histogram"));
+    line(format_args!(
+        "# HELP kcloud_http_request_duration_seconds Time to answer by route.\n# TYPE kcloud_http_request_duration_seconds histogram"
+    ));
     for (route, l) in app.counters.latency.lock().unwrap_or_else(|e| e.into_inner()).iter() {
         for (bound, n) in BOUNDS.iter().zip(l.buckets) {
             line(format_args!("kcloud_http_request_duration_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {n}"));
@@ -200,17 +221,26 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         line(format_args!("kcloud_http_request_duration_seconds_count{{route=\"{route}\"}} {}", l.count));
     }
     for (name, counter) in [("hits", &app.counters.hits), ("misses", &app.counters.misses)] {
-        line(format_args!("# HELP kcloud_cache_{name}_total Response cache {name}.\n# TYPE kcloud_cache_{name}_total counter\nkcloud_cache_{name}_total {}", counter.load(Ordering::Relaxed)));
+        line(format_args!(
+            "# HELP kcloud_cache_{name}_total Response cache {name}.\n# TYPE kcloud_cache_{name}_total counter\nkcloud_cache_{name}_total {}",
+            counter.load(Ordering::Relaxed)
+        ));
     }
     line(format_args!("# HELP kcloud_plugin_calls_total Calls of collect by plugin.\n# TYPE kcloud_plugin_calls_total counter"));
     let plugins = app.registry.list();
     for p in &plugins {
         line(format_args!("kcloud_plugin_calls_total{{plugin=\"{}\"}} {}", p.name, p.calls.load(Ordering::Relaxed)));
     }
-    line(format_args!("# HELP kcloud_plugin_failures_total Failed calls by plugin and whom they are blamed on.\n# TYPE kcloud_plugin_failures_total counter"));
+    line(format_args!(
+        "# HELP kcloud_plugin_failures_total Failed calls by plugin and whom they are blamed on.\n# TYPE kcloud_plugin_failures_total counter"
+    ));
     for p in &plugins {
         for (blame, n) in p.failures() {
-            line(format_args!("kcloud_plugin_failures_total{{plugin=\"{}\",blame=\"{}\"}} {n}", p.name, format!("{blame:?}").to_lowercase()));
+            line(format_args!(
+                "kcloud_plugin_failures_total{{plugin=\"{}\",blame=\"{}\"}} {n}",
+                p.name,
+                format!("{blame:?}").to_lowercase()
+            ));
         }
     }
     line(format_args!("# HELP kcloud_plugin_active Whether a version of the plugin answers.\n# TYPE kcloud_plugin_active gauge"));

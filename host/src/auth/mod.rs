@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::Argon2;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -131,7 +131,10 @@ impl Auth {
 
     /// Adds a user or changes a password.
     pub fn set_password(&self, user: &str, password: &str) -> anyhow::Result<()> {
-        anyhow::ensure!(!user.is_empty() && user.len() <= 64 && !user.contains(':') && !user.chars().any(char::is_control), "a user name has 1 to 64 bytes, no ':' and no control characters");
+        anyhow::ensure!(
+            !user.is_empty() && user.len() <= 64 && !user.contains(':') && !user.chars().any(char::is_control),
+            "a user name has 1 to 64 bytes, no ':' and no control characters"
+        );
         anyhow::ensure!(password.len() >= MIN_PASSWORD, "a password has at least {MIN_PASSWORD} bytes");
         let hash = hash(password)?;
         self.change(|users| users.insert(user.to_owned(), hash))?;
@@ -171,7 +174,8 @@ impl Auth {
 
     /// Checks a password.
     pub async fn password(self: &Arc<Self>, user: &str, password: &str, peer: &str) -> Result<Principal, AuthError> {
-        let digest: [u8; 32] = Sha256::new().chain_update(self.key).chain_update(user).chain_update([0]).chain_update(password).finalize().into();
+        let digest: [u8; 32] =
+            Sha256::new().chain_update(self.key).chain_update(user).chain_update([0]).chain_update(password).finalize().into();
         if let Some(name) = self.remembered.get(&digest) {
             return Ok(Principal { name });
         }
@@ -276,9 +280,20 @@ mod tests {
         let token = auth.token(&Principal { name: "admin".into() }).unwrap();
         assert_eq!(ask(&auth, &format!("Bearer {token}")).await.unwrap(), "admin");
         let other = Auth::in_memory("admin", "changeme").unwrap().token(&Principal { name: "admin".into() }).unwrap();
-        let none = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(r#"{"sub":"admin","iss":"kcloud-monitor","exp":99999999999}"#));
+        let none = format!(
+            "{}.{}.",
+            URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#),
+            URL_SAFE_NO_PAD.encode(r#"{"sub":"admin","iss":"kcloud-monitor","exp":99999999999}"#)
+        );
         let ghost = auth.token(&Principal { name: "ghost".into() }).unwrap();
-        for bad in [format!("Bearer {other}"), format!("Bearer {none}"), format!("Bearer {ghost}"), basic("admin", "wrong"), basic("ghost", "changeme"), "Basic !!".into()] {
+        for bad in [
+            format!("Bearer {other}"),
+            format!("Bearer {none}"),
+            format!("Bearer {ghost}"),
+            basic("admin", "wrong"),
+            basic("ghost", "changeme"),
+            "Basic !!".into(),
+        ] {
             assert_eq!(ask(&auth, &bad).await, Err(AuthError::Invalid), "{bad}");
         }
         assert_eq!(auth.authenticate(None, "x").await.map(|_| ()), Err(AuthError::Missing));

@@ -84,9 +84,8 @@ impl Catalogue {
             }
             return Ok(id);
         }
-        let well_formed = name.starts_with("x_")
-            && name.len() <= 100
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let well_formed =
+            name.starts_with("x_") && name.len() <= 100 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if !well_formed {
             return Err(Refused::Unknown(name.chars().take(120).collect()));
         }

@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn the_environment_overrides_the_file() {
-        let config = load("[server]\nlisten = \"127.0.0.1:1\"\n", &[("KCLOUD_SERVER__LISTEN", "127.0.0.1:2"), ("KCLOUD_OTHER", "x")]).unwrap();
+        let config =
+            load("[server]\nlisten = \"127.0.0.1:1\"\n", &[("KCLOUD_SERVER__LISTEN", "127.0.0.1:2"), ("KCLOUD_OTHER", "x")]).unwrap();
         assert_eq!(config.server.listen.port(), 2);
         assert!(load("", &[("KCLOUD_SERVER__LISTN", "127.0.0.1:2")]).unwrap_err().contains("listn"));
     }
@@ -204,8 +205,14 @@ mod tests {
         assert_ne!(uncommented, sample);
         let config = load(&uncommented, &[]).unwrap();
         let default = Config::default();
-        assert_eq!((config.server.listen, config.data_dir, config.plugins.dir), (default.server.listen, default.data_dir, default.plugins.dir));
-        assert_eq!((config.plugins.config_dir, config.inventory.forget_after), (default.plugins.config_dir, default.inventory.forget_after));
+        assert_eq!(
+            (config.server.listen, config.data_dir, config.plugins.dir),
+            (default.server.listen, default.data_dir, default.plugins.dir)
+        );
+        assert_eq!(
+            (config.plugins.config_dir, config.inventory.forget_after),
+            (default.plugins.config_dir, default.inventory.forget_after)
+        );
         load(sample, &[]).unwrap();
     }
 }

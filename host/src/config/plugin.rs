@@ -172,7 +172,11 @@ fn settings(name: &str, path: &Path, text: &str, config: &Config) -> Result<Sett
 
 fn attach(credential: &Credential) -> Attached {
     let c = credential.clone();
-    let read = |path: &Path| std::fs::read_to_string(path).map(|s| s.trim_end().to_owned()).map_err(|e| format!("the credential's file cannot be read: {}", e.kind()));
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map(|s| s.trim_end().to_owned())
+            .map_err(|e| format!("the credential's file cannot be read: {}", e.kind()))
+    };
     let header = move || {
         let value = match (&c.bearer_file, &c.username, &c.password_file) {
             (Some(token), ..) => format!("Bearer {}", read(token)?),

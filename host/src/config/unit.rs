@@ -31,7 +31,9 @@ impl<'de> Deserialize<'de> for Period {
             };
             n.checked_mul(ms).filter(|ms| *ms > 0).map(Duration::from_millis)
         });
-        parsed.map(Self).ok_or_else(|| D::Error::custom(format!("{text:?} is no duration; write a number above 0 with its unit: ms s m h d, such as \"15s\"")))
+        parsed.map(Self).ok_or_else(|| {
+            D::Error::custom(format!("{text:?} is no duration; write a number above 0 with its unit: ms s m h d, such as \"15s\""))
+        })
     }
 }
 
@@ -50,6 +52,8 @@ impl<'de> Deserialize<'de> for Bytes {
             };
             usize::try_from(n.checked_mul(unit)?).ok()
         });
-        parsed.map(Self).ok_or_else(|| D::Error::custom(format!("{text:?} is no size; write a number with its unit: KiB MiB GiB kB MB GB, such as \"64MiB\"")))
+        parsed.map(Self).ok_or_else(|| {
+            D::Error::custom(format!("{text:?} is no size; write a number with its unit: KiB MiB GiB kB MB GB, such as \"64MiB\""))
+        })
     }
 }

@@ -1,9 +1,9 @@
 //! What a plugin said, in the host's own types: the same shape for every version of the contract.
 
 use super::{Reason, Severity};
-pub use crate::plugins::contract::Coverage;
 use crate::catalogue::MetricId;
 use crate::inventory::{Kind, Quality};
+pub use crate::plugins::contract::Coverage;
 
 /// A checked batch: every index is in range, every number finite, every string within its limits.
 #[derive(Debug, Default)]

@@ -428,8 +428,7 @@ impl Working {
         let live = self.slots.iter().filter(|s| !s.forgotten).map(|s| s.subject.clone());
         let mut subjects: Vec<Arc<Subject>> = live.collect();
         subjects.sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
-        let same = subjects.len() == current.subjects.len()
-            && subjects.iter().zip(&current.subjects).all(|(a, b)| a.id == b.id);
+        let same = subjects.len() == current.subjects.len() && subjects.iter().zip(&current.subjects).all(|(a, b)| a.id == b.id);
         let index = match same {
             true => current.index.clone(),
             false => Arc::new(subjects.iter().enumerate().map(|(i, s)| (s.id.clone(), i)).collect()),
@@ -459,8 +458,7 @@ fn merge(slot: &mut Slot, sources: &[SourceState], now_ms: i64, points: &mut Vec
         let interval = sources[said.source as usize].info.interval_ms;
         now_ms - said.last_seen_ms <= interval * STALE_INTERVALS
     };
-    let mut all: Vec<(bool, Reading)> =
-        slot.said.iter().flat_map(|s| s.readings.iter().map(|r| (!fresh(s), *r))).collect();
+    let mut all: Vec<(bool, Reading)> = slot.said.iter().flat_map(|s| s.readings.iter().map(|r| (!fresh(s), *r))).collect();
     all.sort_by_key(|(old, r)| (r.metric, *old, trust(r), priority(r), r.source));
     let mut readings: Vec<Reading> = Vec::with_capacity(all.len());
     let mut others = Vec::new();

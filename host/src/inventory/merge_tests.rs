@@ -1,5 +1,5 @@
-use super::super::batch::{BatchGap, BatchPoint};
 use super::super::Reason;
+use super::super::batch::{BatchGap, BatchPoint};
 use super::*;
 use crate::catalogue::Catalogue;
 

@@ -58,11 +58,8 @@ impl Runtime {
                 }
             }
         })?;
-        let guests = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(GUEST_THREADS)
-            .thread_name("plugin-guest")
-            .enable_all()
-            .build()?;
+        let guests =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(GUEST_THREADS).thread_name("plugin-guest").enable_all().build()?;
         Ok(Self { engine, guests: Some(guests), stop })
     }
 

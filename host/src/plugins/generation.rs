@@ -61,7 +61,8 @@ impl Compiled {
         if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
             return Err(LoadError::NotAComponent("it is a core module; `cargo xtask build` makes a component of it".into()));
         }
-        let component = Component::from_binary(runtime.engine(), bytes).map_err(|e| LoadError::NotAComponent(format!("it does not compile: {}", first_line(&format!("{e:#}")))))?;
+        let component = Component::from_binary(runtime.engine(), bytes)
+            .map_err(|e| LoadError::NotAComponent(format!("it does not compile: {}", first_line(&format!("{e:#}")))))?;
         let rights_asked = v0_1::asked(runtime.engine(), &component).map_err(LoadError::Contract)?;
         Ok(Self { component, digest, trust: super::verify::trust(name, digest), rights_asked })
     }
@@ -192,7 +193,8 @@ impl Generation {
             for _ in 0..MAX_PAGES {
                 let now = left(Instant::now());
                 call::arm(&mut warm.store, limits.cpu, now);
-                let collect = warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
+                let collect =
+                    warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
                 let mut raw = call::bounded(now, limits.output_bytes, collect).await??;
                 page = raw.next_page.take();
                 cursor = raw.cursor.take().or(cursor.take());
@@ -273,7 +275,10 @@ fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String
         && info.name.starts_with(|c: char| c.is_ascii_lowercase())
         && info.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !name_ok {
-        return Err(format!("name {:?}; it must match [a-z][a-z0-9-]* and have at most 64 bytes", info.name.chars().take(80).collect::<String>()));
+        return Err(format!(
+            "name {:?}; it must match [a-z][a-z0-9-]* and have at most 64 bytes",
+            info.name.chars().take(80).collect::<String>()
+        ));
     }
     let parts: Vec<&str> = info.version.split(['-', '+']).next().unwrap_or("").split('.').collect();
     if parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
@@ -283,9 +288,11 @@ fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String
 }
 
 fn fits_schema(schema: &str, config: &serde_json::Value) -> Result<(), LoadError> {
-    let schema: serde_json::Value = serde_json::from_str(schema).map_err(|e| LoadError::Description(format!("its config schema is not JSON: {e}")))?;
+    let schema: serde_json::Value =
+        serde_json::from_str(schema).map_err(|e| LoadError::Description(format!("its config schema is not JSON: {e}")))?;
     let validator = jsonschema::validator_for(&schema).map_err(|e| LoadError::Description(format!("its config schema: {e}")))?;
-    let errors: Vec<String> = validator.iter_errors(config).take(10).map(|e| format!("{} (at {:?})", e, e.instance_path().to_string())).collect();
+    let errors: Vec<String> =
+        validator.iter_errors(config).take(10).map(|e| format!("{} (at {:?})", e, e.instance_path().to_string())).collect();
     match errors.is_empty() {
         true => Ok(()),
         false => Err(LoadError::Config(errors.join("; "))),

@@ -218,8 +218,7 @@ impl Registry {
                 return;
             }
         };
-        let mut files: HashMap<String, Arc<Result<Vec<u8>, String>>> =
-            found.into_iter().map(|f| (f.name, Arc::new(f.bytes))).collect();
+        let mut files: HashMap<String, Arc<Result<Vec<u8>, String>>> = found.into_iter().map(|f| (f.name, Arc::new(f.bytes))).collect();
         let mut wanted: BTreeMap<String, Settings> = settings.into_iter().map(|s| (s.name.clone(), s)).collect();
         let used: Vec<String> = wanted.values().map(|s| s.component.clone()).collect();
         for name in files.keys().filter(|n| !used.contains(n)) {
@@ -227,7 +226,11 @@ impl Registry {
         }
         for plugin in self.list() {
             if !wanted.contains_key(&plugin.name) {
-                let gone = { let mut s = plugin.status(); s.missing_scans += 1; s.missing_scans >= GRACE_SCANS };
+                let gone = {
+                    let mut s = plugin.status();
+                    s.missing_scans += 1;
+                    s.missing_scans >= GRACE_SCANS
+                };
                 if gone {
                     self.plugins.write().unwrap_or_else(|e| e.into_inner()).remove(&plugin.name);
                     self.retire(plugin.generation.swap(None));
@@ -255,7 +258,11 @@ impl Registry {
             return;
         }
         let Some(file) = file else {
-            let gone = { let mut s = plugin.status(); s.missing_scans += 1; s.missing_scans >= GRACE_SCANS || s.loaded.is_none() };
+            let gone = {
+                let mut s = plugin.status();
+                s.missing_scans += 1;
+                s.missing_scans >= GRACE_SCANS || s.loaded.is_none()
+            };
             if gone {
                 self.retire(plugin.generation.swap(None));
                 (plugin.status().loaded, plugin.status().refused) = (None, None);

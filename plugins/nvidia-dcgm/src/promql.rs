@@ -47,7 +47,9 @@ pub(crate) fn collect(target: &Target, mapping: &Mapping, deadline_ms: u32, batc
     let mut reader = Reader::new(target, mapping, batch);
     for names in names.chunks(NAMES_A_QUERY) {
         let selector = format!("{{__name__=~\"{}\"}}", names.join("|"));
-        let ask = |expression: &str| http::get(target, &format!("{base}/api/v1/query?query={}", encode(expression)), "application/json", deadline_ms);
+        let ask = |expression: &str| {
+            http::get(target, &format!("{base}/api/v1/query?query={}", encode(expression)), "application/json", deadline_ms)
+        };
         let answer = ask(&selector)?;
         let answer: Answer = answer.json()?;
         let Some(data) = answer.data.filter(|_| answer.status == "success") else {

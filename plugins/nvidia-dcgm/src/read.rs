@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use kcloud_collector_sdk::exposition::{BadLine, Labels};
 use kcloud_collector_sdk::mapping::{Mapping, definition};
-use kcloud_collector_sdk::{Batch, CollectError, Event, Label, Metric, MetricKind, Quality, Severity, SubjectRef, Target, blank, target_label};
+use kcloud_collector_sdk::{
+    Batch, CollectError, Event, Label, Metric, MetricKind, Quality, Severity, SubjectRef, Target, blank, target_label,
+};
 
 use crate::table::{ENGINE, is_per_instance};
 
@@ -155,7 +157,10 @@ impl<'a> Reader<'a> {
                 false => names,
             };
             let have = self.batch.labels(card).iter().any(|l| l.key == key);
-            if !have && !(is_workload && of_instance) && let Some(value) = label(names) {
+            if !have
+                && !(is_workload && of_instance)
+                && let Some(value) = label(names)
+            {
                 self.batch.labels(card).push(pair(key, &value));
             }
         }

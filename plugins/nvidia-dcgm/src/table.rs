@@ -13,7 +13,18 @@ const fn row(metric: &'static str, unit: &'static str, kind: MetricKind, factor:
 
 pub(crate) static ROWS: &[Row] = &[
     row("power_watts", "watts", Gauge, 1.0, &["DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_BOARD_POWER_WATTS"]),
-    row("power_limit_watts", "watts", Gauge, 1.0, &["DCGM_FI_DEV_ENFORCED_POWER_LIMIT", "DCGM_FI_DEV_BOARD_POWER_LIMIT_ENFORCED_WATTS", "DCGM_FI_DEV_POWER_MGMT_LIMIT", "DCGM_FI_DEV_BOARD_POWER_LIMIT_REQUESTED_WATTS"]),
+    row(
+        "power_limit_watts",
+        "watts",
+        Gauge,
+        1.0,
+        &[
+            "DCGM_FI_DEV_ENFORCED_POWER_LIMIT",
+            "DCGM_FI_DEV_BOARD_POWER_LIMIT_ENFORCED_WATTS",
+            "DCGM_FI_DEV_POWER_MGMT_LIMIT",
+            "DCGM_FI_DEV_BOARD_POWER_LIMIT_REQUESTED_WATTS",
+        ],
+    ),
     row("energy_joules", "joules", Counter, 0.001, &["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"]),
     row("temperature_celsius", "celsius", Gauge, 1.0, &["DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_GPU_TEMP_CELSIUS"]),
     row("memory_temperature_celsius", "celsius", Gauge, 1.0, &["DCGM_FI_DEV_MEMORY_TEMP", "DCGM_FI_DEV_MEMORY_TEMP_CELSIUS"]),
@@ -40,14 +51,50 @@ pub(crate) static ROWS: &[Row] = &[
     row("retired_pages_sbe_total", "count", Counter, 1.0, &["DCGM_FI_DEV_RETIRED_SBE", "DCGM_FI_DEV_PAGE_RETIRED_SBE_TOTAL"]),
     row("retired_pages_dbe_total", "count", Counter, 1.0, &["DCGM_FI_DEV_RETIRED_DBE", "DCGM_FI_DEV_PAGE_RETIRED_DBE_TOTAL"]),
     row("retired_pages_pending", "count", Gauge, 1.0, &["DCGM_FI_DEV_RETIRED_PENDING", "DCGM_FI_DEV_PAGE_RETIRED_PENDING"]),
-    row("remapped_rows_uncorrectable_total", "count", Counter, 1.0, &["DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", "DCGM_FI_DEV_ROW_REMAP_UNCORRECTABLE_TOTAL"]),
-    row("remapped_rows_correctable_total", "count", Counter, 1.0, &["DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS", "DCGM_FI_DEV_ROW_REMAP_CORRECTABLE_TOTAL"]),
+    row(
+        "remapped_rows_uncorrectable_total",
+        "count",
+        Counter,
+        1.0,
+        &["DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", "DCGM_FI_DEV_ROW_REMAP_UNCORRECTABLE_TOTAL"],
+    ),
+    row(
+        "remapped_rows_correctable_total",
+        "count",
+        Counter,
+        1.0,
+        &["DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS", "DCGM_FI_DEV_ROW_REMAP_CORRECTABLE_TOTAL"],
+    ),
     row("row_remap_failure", "count", Gauge, 1.0, &["DCGM_FI_DEV_ROW_REMAP_FAILURE", "DCGM_FI_DEV_ROW_REMAP_FAILED"]),
     row("nvlink_total", "count", Counter, 1.0, &["DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL", "DCGM_FI_DEV_NVLINK_THROUGHPUT_TOTAL"]),
-    row("nvlink_crc_flit_errors_total", "count", Counter, 1.0, &["DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL", "DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_TOTAL"]),
-    row("nvlink_crc_data_errors_total", "count", Counter, 1.0, &["DCGM_FI_DEV_NVLINK_CRC_DATA_ERROR_COUNT_TOTAL", "DCGM_FI_DEV_NVLINK_CRC_DATA_ERROR_TOTAL"]),
-    row("nvlink_replay_errors_total", "count", Counter, 1.0, &["DCGM_FI_DEV_NVLINK_REPLAY_ERROR_COUNT_TOTAL", "DCGM_FI_DEV_NVLINK_REPLAY_ERROR_TOTAL"]),
-    row("nvlink_recovery_errors_total", "count", Counter, 1.0, &["DCGM_FI_DEV_NVLINK_RECOVERY_ERROR_COUNT_TOTAL", "DCGM_FI_DEV_NVLINK_RECOVERY_ERROR_TOTAL"]),
+    row(
+        "nvlink_crc_flit_errors_total",
+        "count",
+        Counter,
+        1.0,
+        &["DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL", "DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_TOTAL"],
+    ),
+    row(
+        "nvlink_crc_data_errors_total",
+        "count",
+        Counter,
+        1.0,
+        &["DCGM_FI_DEV_NVLINK_CRC_DATA_ERROR_COUNT_TOTAL", "DCGM_FI_DEV_NVLINK_CRC_DATA_ERROR_TOTAL"],
+    ),
+    row(
+        "nvlink_replay_errors_total",
+        "count",
+        Counter,
+        1.0,
+        &["DCGM_FI_DEV_NVLINK_REPLAY_ERROR_COUNT_TOTAL", "DCGM_FI_DEV_NVLINK_REPLAY_ERROR_TOTAL"],
+    ),
+    row(
+        "nvlink_recovery_errors_total",
+        "count",
+        Counter,
+        1.0,
+        &["DCGM_FI_DEV_NVLINK_RECOVERY_ERROR_COUNT_TOTAL", "DCGM_FI_DEV_NVLINK_RECOVERY_ERROR_TOTAL"],
+    ),
     row("throttle_power_seconds_total", "seconds", Counter, NS, &["DCGM_FI_DEV_POWER_VIOLATION"]),
     row("throttle_thermal_seconds_total", "seconds", Counter, NS, &["DCGM_FI_DEV_THERMAL_VIOLATION"]),
     row("throttle_sync_boost_seconds_total", "seconds", Counter, NS, &["DCGM_FI_DEV_SYNC_BOOST_VIOLATION"]),
@@ -74,6 +121,12 @@ pub(crate) fn is_per_instance(metric: &str) -> bool {
     metric.starts_with("memory_") && !metric.contains("temperature") && !metric.contains("bandwidth")
         || matches!(
             metric,
-            "sm_active_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "fp64_active_ratio" | "fp32_active_ratio" | "fp16_active_ratio"
+            "sm_active_ratio"
+                | "sm_occupancy_ratio"
+                | "tensor_active_ratio"
+                | "dram_active_ratio"
+                | "fp64_active_ratio"
+                | "fp32_active_ratio"
+                | "fp16_active_ratio"
         )
 }

@@ -8,7 +8,14 @@ struct Read(kcloud_collector_sdk::bindings::kcloud::collector::types::Batch);
 impl Read {
     fn new(text: &str) -> Self {
         let label = Label { key: "node".into(), value: "worker1".into() };
-        let target = Target { id: "t".into(), address: String::new(), cluster: "cluster1".into(), labels: vec![label], credential: None, config: "{}".into() };
+        let target = Target {
+            id: "t".into(),
+            address: String::new(),
+            cluster: "cluster1".into(),
+            labels: vec![label],
+            credential: None,
+            config: "{}".into(),
+        };
         let mapping = Mapping::new(ROWS);
         let mut batch = Batch::new(Dcgm::describe().metrics);
         let mut reader = Reader::new(&target, &mapping, &mut batch);
@@ -62,7 +69,9 @@ fn instances_lie_under_their_card_and_the_cards_watts_count_once() {
     let mut text = String::new();
     for id in [7, 8] {
         let labels = mig(id);
-        text += &format!("DCGM_FI_DEV_POWER_USAGE{{{labels}}} 300\nDCGM_FI_PROF_GR_ENGINE_ACTIVE{{{labels}}} 0.{id}\nDCGM_FI_DEV_FB_USED{{{labels}}} {id}\n");
+        text += &format!(
+            "DCGM_FI_DEV_POWER_USAGE{{{labels}}} 300\nDCGM_FI_PROF_GR_ENGINE_ACTIVE{{{labels}}} 0.{id}\nDCGM_FI_DEV_FB_USED{{{labels}}} {id}\n"
+        );
     }
     let read = Read::new(&text);
     assert_eq!(read.values("accelerator", "power_watts"), [300.0]);
@@ -76,7 +85,9 @@ fn instances_lie_under_their_card_and_the_cards_watts_count_once() {
 
 #[test]
 fn a_blank_is_a_gap_and_a_bad_line_is_a_problem_with_its_number() {
-    let text = format!("DCGM_FI_DEV_MEMORY_TEMP{{{CARD}}} 9223372036854775794\nDCGM_FI_DEV_GPU_TEMP{{{CARD}}} ERROR - FAILED TO CONVERT TO STRING\nDCGM_FI_DEV_GPU_TEMP{{{CARD}}} 40\n");
+    let text = format!(
+        "DCGM_FI_DEV_MEMORY_TEMP{{{CARD}}} 9223372036854775794\nDCGM_FI_DEV_GPU_TEMP{{{CARD}}} ERROR - FAILED TO CONVERT TO STRING\nDCGM_FI_DEV_GPU_TEMP{{{CARD}}} 40\n"
+    );
     let read = Read::new(&text);
     assert_eq!(read.0.gaps.len(), 1);
     assert_eq!(read.0.gaps[0].reason, GapReason::Unsupported);
@@ -86,7 +97,9 @@ fn a_blank_is_a_gap_and_a_bad_line_is_a_problem_with_its_number() {
 
 #[test]
 fn the_workload_is_the_exported_one_behind_prometheus() {
-    let text = format!("DCGM_FI_DEV_GPU_TEMP{{{CARD},job=\"dcgm\",pod=\"dcgm-exporter-x\",exported_pod=\"train-1\",exported_namespace=\"ml\"}} 40\n");
+    let text = format!(
+        "DCGM_FI_DEV_GPU_TEMP{{{CARD},job=\"dcgm\",pod=\"dcgm-exporter-x\",exported_pod=\"train-1\",exported_namespace=\"ml\"}} 40\n"
+    );
     let read = Read::new(&text);
     assert_eq!((read.label("accelerator", "pod"), read.label("accelerator", "namespace")), (Some("train-1"), Some("ml")));
     assert_eq!(Read::new(&format!("DCGM_FI_DEV_GPU_TEMP{{{CARD},pod=\"train-2\"}} 40\n")).label("accelerator", "pod"), Some("train-2"));
@@ -100,7 +113,9 @@ fn an_exporters_pod_is_no_node() {
 
 #[test]
 fn an_xid_is_an_event_and_a_link_a_part() {
-    let text = format!("DCGM_FI_DEV_XID_ERRORS{{{CARD},err_code=\"79\",err_msg=\"GPU has fallen off the bus\"}} 79\nDCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL{{nvlink=\"3\",gpu_uuid=\"GPU-1\"}} 12\n");
+    let text = format!(
+        "DCGM_FI_DEV_XID_ERRORS{{{CARD},err_code=\"79\",err_msg=\"GPU has fallen off the bus\"}} 79\nDCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL{{nvlink=\"3\",gpu_uuid=\"GPU-1\"}} 12\n"
+    );
     let read = Read::new(&text);
     assert_eq!((read.0.events[0].code.as_str(), read.0.events[0].message.as_str()), ("xid:79", "GPU has fallen off the bus"));
     assert_eq!(read.values("link", "nvlink_total"), [12.0]);

@@ -56,13 +56,8 @@ impl Batch {
         if let Some(found) = self.index.get(&(kind.to_owned(), key.to_owned())) {
             return SubjectRef(*found);
         }
-        let mut subject = t::Subject {
-            kind: kind.to_owned(),
-            identity: Vec::new(),
-            labels: Vec::new(),
-            parent: parent.map(|p| p.0),
-            observed_at: None,
-        };
+        let mut subject =
+            t::Subject { kind: kind.to_owned(), identity: Vec::new(), labels: Vec::new(), parent: parent.map(|p| p.0), observed_at: None };
         new(&mut subject);
         let index = self.out.subjects.len() as u32;
         self.out.subjects.push(subject);

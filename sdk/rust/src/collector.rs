@@ -79,7 +79,12 @@ impl<C: Collector> export::Guest for Registered<C> {
         with(C::discover)
     }
 
-    fn collect(target: Target, deadline_ms: u32, _page: Option<Vec<u8>>, _cursor: Option<Vec<u8>>) -> Result<crate::bindings::kcloud::collector::types::Batch, CollectError> {
+    fn collect(
+        target: Target,
+        deadline_ms: u32,
+        _page: Option<Vec<u8>>,
+        _cursor: Option<Vec<u8>>,
+    ) -> Result<crate::bindings::kcloud::collector::types::Batch, CollectError> {
         with(|c: &mut C| {
             let mut batch = Batch::new(C::describe().metrics);
             c.collect(&target, deadline_ms, &mut batch)?;

@@ -44,7 +44,9 @@ pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<
         200..=299 => Ok(Answer { content_type: header("content-type"), body: response.body }),
         401 | 403 => Err(CollectError::Auth(format!("HTTP {}", response.status))),
         429 => Err(CollectError::Throttled(header("retry-after").and_then(|s| s.parse().ok()))),
-        300..=399 => Err(CollectError::Protocol(format!("HTTP {}: redirects are not followed; write the address that it leads to", response.status))),
+        300..=399 => {
+            Err(CollectError::Protocol(format!("HTTP {}: redirects are not followed; write the address that it leads to", response.status)))
+        }
         500..=599 => Err(CollectError::Unreachable(format!("HTTP {}", response.status))),
         status => Err(CollectError::Protocol(format!("HTTP {status}"))),
     }

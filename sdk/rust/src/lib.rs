@@ -20,9 +20,7 @@ pub mod bindings;
 pub use wit_bindgen::rt;
 
 pub use batch::{Batch, Metric, SubjectRef};
-pub use bindings::kcloud::collector::types::{
-    CollectError, Event, GapReason, Label, MetricDef, MetricKind, Quality, Severity, Target,
-};
+pub use bindings::kcloud::collector::types::{CollectError, Event, GapReason, Label, MetricDef, MetricKind, Quality, Severity, Target};
 pub use collector::{Affinity, Collector, Info, Registered, target_label};
 #[doc(hidden)]
 pub use serde_json;

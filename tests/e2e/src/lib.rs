@@ -1,1 +1,117 @@
-//! Empty.
+//! Helpers of the end-to-end tests: a fleet, a host over it, and waiting for a condition with a deadline.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use kcloud_fleet_sim::{Faults, Fleet, FleetConfig};
+use kcloud_monitor::api::ClusterInfo;
+use kcloud_monitor::auth::Auth;
+use kcloud_monitor::host::{Host, Options};
+use kcloud_monitor::plugins::Settings;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A built component; `cargo xtask test` builds them first.
+pub fn component(name: &str) -> PathBuf {
+    let places = [root().join("target/dist/plugins"), root().join("target/guests")];
+    let found = places.iter().map(|p| p.join(format!("{name}.wasm"))).find(|p| p.is_file());
+    found.unwrap_or_else(|| panic!("{name}.wasm is not built: run `cargo xtask components`"))
+}
+
+/// Waits until `check` gives something, for at most ten seconds.
+pub async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A simulated fleet that is served.
+pub async fn fleet(nodes: usize, faults: Faults) -> (Arc<Fleet>, SocketAddr) {
+    let config = FleetConfig { seed: 1, nodes, gpus_per_node: 8, tick: Duration::from_secs(1), faults };
+    let fleet = Arc::new(Fleet::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(kcloud_fleet_sim::serve(fleet.clone(), listener, std::future::pending()));
+    (fleet, address)
+}
+
+/// A host that serves on a loopback port, with a plugins directory of its own.
+pub struct Running {
+    pub host: Arc<Host>,
+    pub base: String,
+    pub dir: tempfile::TempDir,
+    pub settings: Arc<Mutex<Vec<Settings>>>,
+    client: reqwest::Client,
+}
+
+impl Running {
+    /// Starts with these components and settings.
+    pub async fn start(components: &[&str], settings: Vec<Settings>) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let plugins_dir = dir.path().join("plugins");
+        std::fs::create_dir(&plugins_dir).expect("a new directory");
+        for name in components {
+            std::fs::copy(component(name), plugins_dir.join(format!("{name}.wasm"))).expect("copied");
+        }
+        let settings = Arc::new(Mutex::new(settings));
+        let options = Options {
+            plugins_dir,
+            watched: Vec::new(),
+            state_dir: dir.path().join("state"),
+            cache_dir: None,
+            auth: Auth::in_memory("admin", "changeme").expect("a user"),
+            clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
+            forget_after: Duration::from_secs(3_600),
+        };
+        let shared = settings.clone();
+        let host = Host::start(options, move || shared.lock().expect("not poisoned").clone()).await.expect("it starts");
+        let host = Arc::new(host);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let base = format!("http://{}", listener.local_addr().expect("bound"));
+        let serving = host.clone();
+        tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
+        Self { host, base, dir, settings, client: reqwest::Client::new() }
+    }
+
+    /// Where components lie.
+    pub fn plugins_dir(&self) -> PathBuf {
+        self.dir.path().join("plugins")
+    }
+
+    /// A GET with the admin's credentials.
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        let request = self.client.get(format!("{}{path}", self.base)).basic_auth("admin", Some("changeme"));
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let text = response.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// State and reason of a plugin.
+    pub async fn plugin(&self, name: &str) -> (String, String) {
+        let (_, body) = self.get(&format!("/api/v1/system/plugins/{name}")).await;
+        let text = |key: &str| body["data"][key].as_str().unwrap_or("").to_owned();
+        (text("state"), text("reason"))
+    }
+
+    /// Waits for a state and gives its reason.
+    pub async fn plugin_is(&self, name: &str, state: &str) -> String {
+        until(&format!("{name} is {state}"), async || {
+            let (now, reason) = self.plugin(name).await;
+            (now == state).then_some(reason)
+        })
+        .await
+    }
+}

@@ -52,7 +52,8 @@ impl Card {
         let id = mix(&[config.seed, node as u64, index as u64]);
         let every = |n: usize| n > 0 && number % n == n - 1;
         let (a, b) = (mix(&[id, 1]), mix(&[id, 2]));
-        let uuid = format!("GPU-{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xffff, b >> 48, b & 0xffff_ffff_ffff);
+        let uuid =
+            format!("GPU-{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xffff, b >> 48, b & 0xffff_ffff_ffff);
         let busy = !id.is_multiple_of(4);
         let mig = every(config.faults.mig_every);
         Self {

@@ -17,7 +17,13 @@ struct Family {
     value: fn(&Card, &Reading) -> Option<f64>,
 }
 
-const fn family(old: &'static str, new: &'static str, kind: &'static str, on_instances: bool, value: fn(&Card, &Reading) -> Option<f64>) -> Family {
+const fn family(
+    old: &'static str,
+    new: &'static str,
+    kind: &'static str,
+    on_instances: bool,
+    value: fn(&Card, &Reading) -> Option<f64>,
+) -> Family {
     Family { old, new, kind, on_instances, value }
 }
 
@@ -27,7 +33,9 @@ const FAMILIES: &[Family] = &[
     family("DEV_MEM_CLOCK", "DEV_MEM_CLOCK", "gauge", true, |_, _| Some(2_619.0)),
     family("DEV_MEMORY_TEMP", "DEV_MEMORY_TEMP_CELSIUS", "gauge", true, |_, r| Some((r.temperature + 6) as f64)),
     family("DEV_GPU_TEMP", "DEV_GPU_TEMP_CELSIUS", "gauge", true, |_, r| Some(r.temperature as f64)),
-    family("DEV_POWER_USAGE", "DEV_BOARD_POWER_WATTS", "gauge", true, |c, r| Some(if c.blank_power { BLANK as f64 } else { r.milliwatts as f64 / 1e3 })),
+    family("DEV_POWER_USAGE", "DEV_BOARD_POWER_WATTS", "gauge", true, |c, r| {
+        Some(if c.blank_power { BLANK as f64 } else { r.milliwatts as f64 / 1e3 })
+    }),
     family("DEV_ENFORCED_POWER_LIMIT", "DEV_BOARD_POWER_LIMIT_ENFORCED_WATTS", "gauge", true, |c, _| Some(c.model.limit_watts as f64)),
     family("DEV_TOTAL_ENERGY_CONSUMPTION", "DEV_TOTAL_ENERGY_CONSUMPTION", "counter", true, |_, r| Some(r.energy_millijoules as f64)),
     family("DEV_PCIE_REPLAY_COUNTER", "DEV_PCIE_REPLAY_TOTAL", "counter", true, |_, _| Some(0.0)),
@@ -45,8 +53,12 @@ const FAMILIES: &[Family] = &[
     family("PROF_GR_ENGINE_ACTIVE", "PROF_GR_ENGINE_UTIL_RATIO", "gauge", true, |_, r| Some(r.utilization as f64 / 100.0)),
     family("PROF_PIPE_TENSOR_ACTIVE", "PROF_TENSOR_UTIL_RATIO", "gauge", false, |_, r| Some(r.utilization as f64 / 160.0)),
     family("PROF_DRAM_ACTIVE", "PROF_DRAM_UTIL_RATIO", "gauge", false, |_, r| Some(r.utilization as f64 / 200.0)),
-    family("PROF_PCIE_TX_BYTES", "PROF_PCIE_TX_BYTES", "gauge", false, |c, r| Some((mix(&[r.milliwatts, c.index as u64]) % 1_000_000_000) as f64)),
-    family("PROF_PCIE_RX_BYTES", "PROF_PCIE_RX_BYTES", "gauge", false, |c, r| Some((mix(&[r.milliwatts, 9 + c.index as u64]) % 1_000_000_000) as f64)),
+    family("PROF_PCIE_TX_BYTES", "PROF_PCIE_TX_BYTES", "gauge", false, |c, r| {
+        Some((mix(&[r.milliwatts, c.index as u64]) % 1_000_000_000) as f64)
+    }),
+    family("PROF_PCIE_RX_BYTES", "PROF_PCIE_RX_BYTES", "gauge", false, |c, r| {
+        Some((mix(&[r.milliwatts, 9 + c.index as u64]) % 1_000_000_000) as f64)
+    }),
 ];
 
 /// One node's whole answer.
@@ -97,7 +109,8 @@ pub(crate) fn write(config: &FleetConfig, node: usize, cards: &[Card], tick: u64
         let name = if new { "DCGM_FI_DEV_NVLINK_THROUGHPUT_TOTAL" } else { "DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL" };
         let (uuid, index) = (&card.uuid, card.index);
         let total = reading.energy_millijoules / 7;
-        writeln!(out, "{name}{{nvlink=\"0\",gpu=\"{index}\",gpu_uuid=\"{uuid}\",device=\"nvidia{index}\",hostname=\"{host}\"}} {total}").unwrap_or_default();
+        writeln!(out, "{name}{{nvlink=\"0\",gpu=\"{index}\",gpu_uuid=\"{uuid}\",device=\"nvidia{index}\",hostname=\"{host}\"}} {total}")
+            .unwrap_or_default();
     }
     if config.faults.broken_lines {
         out.push_str("DCGM_FI_DEV_FAN_SPEED{gpu=\"0\"} ERROR - FAILED TO CONVERT TO STRING\nDCGM_FI_DEV_FAN_SPEED{gpu=\"1\n");

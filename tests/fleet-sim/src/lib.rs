@@ -52,14 +52,7 @@ impl Faults {
 
     /// Everything at once.
     pub fn all() -> Self {
-        Self {
-            new_names_every: 2,
-            mig_every: 5,
-            xid_every: 7,
-            blank_power_every: 9,
-            broken_lines: true,
-            vanish_after: Some(3),
-        }
+        Self { new_names_every: 2, mig_every: 5, xid_every: 7, blank_power_every: 9, broken_lines: true, vanish_after: Some(3) }
     }
 }
 
@@ -164,8 +157,7 @@ impl Fleet {
     /// What a reader must find at a moment.
     pub fn truth(&self, tick: u64) -> Truth {
         let nodes = 0..self.nodes.len();
-        let cards: Vec<CardTruth> =
-            nodes.flat_map(|n| self.cards(n, tick).iter().map(move |c| c.truth(tick, self.node_name(n)))).collect();
+        let cards: Vec<CardTruth> = nodes.flat_map(|n| self.cards(n, tick).iter().map(move |c| c.truth(tick, self.node_name(n)))).collect();
         let milliwatts: u64 = cards.iter().filter_map(|c| c.power_watts).map(|w| (w * 1e3).round() as u64).sum();
         Truth {
             tick,

@@ -24,9 +24,17 @@ pub fn router(fleet: Arc<Fleet>) -> Router {
     Router::new()
         .route("/nodes/{node}/metrics", get(metrics))
         .route("/truth", get(|State(f): State<Arc<Fleet>>, Query(at): Query<At>| async move { Json(f.truth(at.tick.unwrap_or(f.tick()))) }))
-        .route("/tick", get(|State(f): State<Arc<Fleet>>| async move { f.tick().to_string() }).delete(|State(f): State<Arc<Fleet>>| async move { f.pin(None) }))
+        .route(
+            "/tick",
+            get(|State(f): State<Arc<Fleet>>| async move { f.tick().to_string() })
+                .delete(|State(f): State<Arc<Fleet>>| async move { f.pin(None) }),
+        )
         .route("/tick/{tick}", axum::routing::put(|State(f): State<Arc<Fleet>>, Path(t): Path<u64>| async move { f.pin(Some(t)) }))
-        .route("/faults/down/{node}", post(|State(f): State<Arc<Fleet>>, Path(n): Path<String>| async move { f.set_down(&n, true) }).delete(|State(f): State<Arc<Fleet>>, Path(n): Path<String>| async move { f.set_down(&n, false) }))
+        .route(
+            "/faults/down/{node}",
+            post(|State(f): State<Arc<Fleet>>, Path(n): Path<String>| async move { f.set_down(&n, true) })
+                .delete(|State(f): State<Arc<Fleet>>, Path(n): Path<String>| async move { f.set_down(&n, false) }),
+        )
         .with_state(fleet)
 }
 

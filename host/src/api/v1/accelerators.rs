@@ -75,9 +75,17 @@ fn sort(rows: &mut Vec<Map<String, Value>>, cards: &[&Arc<Subject>], params: &Pa
     let Some(given) = params.get("sort") else { return Ok(()) };
     let (field, down) = given.strip_prefix('-').map_or((given, false), |f| (f, true));
     let numeric: Option<Vec<Option<f64>>> = match field {
-        "power_watts" | "utilization_percent" | "temperature_celsius" | "memory_used_mb" => Some(cards.iter().map(|s| number(s, field)).collect()),
+        "power_watts" | "utilization_percent" | "temperature_celsius" | "memory_used_mb" => {
+            Some(cards.iter().map(|s| number(s, field)).collect())
+        }
         "gpu_id" | "npu_id" | "id" | "hostname" | "model_name" | "vendor" | "status" => None,
-        _ => return Err(Problem::parameter("sort", given, "power_watts utilization_percent temperature_celsius memory_used_mb hostname model_name vendor status, with - for descending")),
+        _ => {
+            return Err(Problem::parameter(
+                "sort",
+                given,
+                "power_watts utilization_percent temperature_celsius memory_used_mb hostname model_name vendor status, with - for descending",
+            ));
+        }
     };
     let mut order: Vec<usize> = (0..rows.len()).collect();
     match numeric {
@@ -138,17 +146,28 @@ fn find<'a>(snapshot: &'a Snapshot, class: Class, id: &str) -> Result<&'a Arc<Su
     }
 }
 
-fn one(app: &App, query: Option<&str>, headers: &HeaderMap, class: Class, id: &str, allowed: &[&str], part: &str, render: impl FnOnce(&Snapshot, &Subject, &Params) -> Value) -> Result<Response, Problem> {
-    let mut params = Params::parse(query, allowed)?;
-    if allowed.contains(&"period") {
-        params.period("5m")?;
-    }
-    respond(app, headers, class.name(), &format!("{}/{id:?}/{part}", class.plural()), &params, |snapshot| {
+/// One request about one class.
+struct Ask<'a> {
+    app: &'a App,
+    query: Option<&'a str>,
+    headers: &'a HeaderMap,
+    class: Class,
+}
+
+fn one(
+    ask: &Ask<'_>,
+    id: &str,
+    allowed: &[&str],
+    part: &str,
+    render: impl FnOnce(&Snapshot, &Subject) -> Value,
+) -> Result<Response, Problem> {
+    let (params, class) = (Params::parse(ask.query, allowed)?, ask.class);
+    respond(ask.app, ask.headers, class.name(), &format!("{}/{id:?}/{part}", class.plural()), &params, |snapshot| {
         let card = find(snapshot, class, id)?;
         if params.get("node").is_some_and(|n| card.node.as_deref() != Some(n)) {
             return Err(Problem::not_found(class.name(), id));
         }
-        Rendered::object(&render(snapshot, card, &params))
+        Rendered::object(&render(snapshot, card))
     })
 }
 
@@ -156,7 +175,7 @@ fn detail(app: &App, query: Option<&str>, headers: &HeaderMap, class: Class, id:
     let allowed = ["include_metrics", "include_reasons"];
     let params = Params::parse(query, &allowed)?;
     let (with_metrics, with_reasons) = (params.flag("include_metrics")?, params.flag("include_reasons")?);
-    one(app, query, headers, class, id, &allowed, "", |snapshot, card, _| {
+    one(&Ask { app, query, headers, class }, id, &allowed, "", |snapshot, card| {
         let mut row = device(snapshot, card, class);
         if with_metrics {
             row.insert("metrics".into(), Value::Object(metrics(card, class)));
@@ -166,6 +185,10 @@ fn detail(app: &App, query: Option<&str>, headers: &HeaderMap, class: Class, id:
         }
         Value::Object(row)
     })
+}
+
+fn ask<'a>(app: &'a App, query: &'a Option<String>, headers: &'a HeaderMap, class: Class) -> Ask<'a> {
+    Ask { app, query: query.as_deref(), headers, class }
 }
 
 pub(in crate::api) async fn gpus(State(app): State<App>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
@@ -184,24 +207,49 @@ pub(in crate::api) async fn npus_summary(State(app): State<App>, RawQuery(q): Ra
     summarise(&app, q.as_deref(), &h, Class::Npu)
 }
 
-pub(in crate::api) async fn gpu(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn gpu(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    RawQuery(q): RawQuery,
+    h: HeaderMap,
+) -> Result<Response, Problem> {
     detail(&app, q.as_deref(), &h, Class::Gpu, &id)
 }
 
-pub(in crate::api) async fn npu(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn npu(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    RawQuery(q): RawQuery,
+    h: HeaderMap,
+) -> Result<Response, Problem> {
     detail(&app, q.as_deref(), &h, Class::Npu, &id)
 }
 
-pub(in crate::api) async fn gpu_metrics(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
-    one(&app, q.as_deref(), &h, Class::Gpu, &id, &["node"], "metrics", |_, s, _| Value::Object(metrics(s, Class::Gpu)))
+pub(in crate::api) async fn gpu_metrics(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    RawQuery(q): RawQuery,
+    h: HeaderMap,
+) -> Result<Response, Problem> {
+    one(&ask(&app, &q, &h, Class::Gpu), &id, &["node"], "metrics", |_, s| Value::Object(metrics(s, Class::Gpu)))
 }
 
-pub(in crate::api) async fn npu_metrics(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
-    one(&app, q.as_deref(), &h, Class::Npu, &id, &["node"], "metrics", |_, s, _| Value::Object(metrics(s, Class::Npu)))
+pub(in crate::api) async fn npu_metrics(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    RawQuery(q): RawQuery,
+    h: HeaderMap,
+) -> Result<Response, Problem> {
+    one(&ask(&app, &q, &h, Class::Npu), &id, &["node"], "metrics", |_, s| Value::Object(metrics(s, Class::Npu)))
 }
 
-pub(in crate::api) async fn gpu_power(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
-    one(&app, q.as_deref(), &h, Class::Gpu, &id, &["node"], "power", |_, s, _| {
+pub(in crate::api) async fn gpu_power(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    RawQuery(q): RawQuery,
+    h: HeaderMap,
+) -> Result<Response, Problem> {
+    one(&ask(&app, &q, &h, Class::Gpu), &id, &["node"], "power", |_, s| {
         json!({
             "gpu_id": &*s.id, "timestamp": rfc3339(s.last_seen_ms),
             "power_watts": number(s, "power_watts"), "power_limit_watts": number(s, "power_limit_watts"),
@@ -210,9 +258,15 @@ pub(in crate::api) async fn gpu_power(State(app): State<App>, Path(id): Path<Str
     })
 }
 
-pub(in crate::api) async fn gpu_temperature(State(app): State<App>, Path(id): Path<String>, RawQuery(q): RawQuery, h: HeaderMap) -> Result<Response, Problem> {
-    one(&app, q.as_deref(), &h, Class::Gpu, &id, &["node"], "temperature", |_, s, _| {
-        let (now, slowdown, shutdown) = (number(s, "temperature_celsius"), number(s, "slowdown_temperature_celsius"), number(s, "shutdown_temperature_celsius"));
+pub(in crate::api) async fn gpu_temperature(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    RawQuery(q): RawQuery,
+    h: HeaderMap,
+) -> Result<Response, Problem> {
+    one(&ask(&app, &q, &h, Class::Gpu), &id, &["node"], "temperature", |_, s| {
+        let (now, slowdown, shutdown) =
+            (number(s, "temperature_celsius"), number(s, "slowdown_temperature_celsius"), number(s, "shutdown_temperature_celsius"));
         // Only against the card's own limits: without them nobody knows.
         let state = match (now, slowdown, shutdown) {
             (Some(t), _, Some(limit)) if t >= limit => Some("critical"),

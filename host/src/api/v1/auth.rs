@@ -22,7 +22,11 @@ fn issued(app: &App, principal: &Principal) -> Result<Value, Problem> {
     Ok(json!({ "access_token": token, "token_type": "bearer", "expires_in": TOKEN_LIFE.as_secs() }))
 }
 
-pub(in crate::api) async fn login(State(app): State<App>, peer: Option<Extension<ConnectInfo<SocketAddr>>>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub(in crate::api) async fn login(
+    State(app): State<App>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let shape = |e: serde_json::Error| Problem::parameter("body", &e.to_string(), r#"{"username": "…", "password": "…"}"#);
     let login: Login = serde_json::from_slice(&body).map_err(shape)?;
     let peer = peer.map_or_else(String::new, |p| p.0.0.ip().to_string());

@@ -56,7 +56,12 @@ pub(in crate::api) async fn list(State(app): State<App>, RawQuery(query): RawQue
     })
 }
 
-pub(in crate::api) async fn detail(State(app): State<App>, Path(name): Path<String>, RawQuery(query): RawQuery, headers: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn detail(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &[])?;
     let info = app.clusters.iter().find(|c| c.name == name).ok_or_else(|| Problem::not_found("cluster", &name))?;
     respond(&app, &headers, "cluster", &format!("clusters/{name}"), &params, |s| Rendered::object(&cluster(info, s)))

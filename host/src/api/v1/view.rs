@@ -134,7 +134,15 @@ pub(super) fn metrics(s: &Subject, class: Class) -> Map<String, Value> {
         (format!("{name}_id"), json!(&*s.id)),
         ("timestamp".into(), json!(rfc3339(s.readings.iter().map(|r| r.at_ms).max().unwrap_or(s.last_seen_ms)))),
         (format!("{name}_utilization_percent"), plain("utilization_percent")),
-        ("memory_utilization_percent".into(), json!(number(s, "memory_used_mb").zip(number(s, "memory_total_mb")).filter(|(_, t)| *t > 0.0).map(|(u, t)| (u / t * 1e4).round() / 1e2))),
+        (
+            "memory_utilization_percent".into(),
+            json!(
+                number(s, "memory_used_mb")
+                    .zip(number(s, "memory_total_mb"))
+                    .filter(|(_, t)| *t > 0.0)
+                    .map(|(u, t)| (u / t * 1e4).round() / 1e2)
+            ),
+        ),
         ("decoder_utilization_percent".into(), plain("decoder_utilization_percent")),
         ("encoder_utilization_percent".into(), plain("encoder_utilization_percent")),
         ("memory_copy_utilization_percent".into(), plain("memory_bandwidth_percent")),
@@ -162,7 +170,16 @@ pub(super) fn metrics(s: &Subject, class: Class) -> Map<String, Value> {
 
 /// Why what is `null` is not there, by catalogue name.
 pub(super) fn unavailable(s: &Subject) -> Value {
-    const ASKED: [&str; 8] = ["power_watts", "power_limit_watts", "energy_joules", "temperature_celsius", "memory_temperature_celsius", "utilization_ratio", "memory_used_bytes", "memory_total_bytes"];
+    const ASKED: [&str; 8] = [
+        "power_watts",
+        "power_limit_watts",
+        "energy_joules",
+        "temperature_celsius",
+        "memory_temperature_celsius",
+        "utilization_ratio",
+        "memory_used_bytes",
+        "memory_total_bytes",
+    ];
     let known = ASKED.iter().filter_map(|n| Catalogue::known(n));
     let named = s.readings.iter().map(|r| r.metric);
     let mut all: Vec<_> = known.chain(named).filter(|m| (m.0 as usize) < METRICS.len()).collect();
@@ -243,7 +260,10 @@ impl Summary {
 
     pub(super) fn warnings(&self) -> Vec<String> {
         let missing = self.total - self.power.count;
-        (missing > 0).then(|| format!("{missing} of {} cards have no power reading and are not in the total", self.total)).into_iter().collect()
+        (missing > 0)
+            .then(|| format!("{missing} of {} cards have no power reading and are not in the total", self.total))
+            .into_iter()
+            .collect()
     }
 
     fn base(&self) -> Map<String, Value> {

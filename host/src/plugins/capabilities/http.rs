@@ -39,7 +39,8 @@ impl Resolve for CheckedResolver {
             let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
             let allowed: Vec<SocketAddr> = found.filter(|a| address_allowed(&host, a.ip())).collect();
             if allowed.is_empty() {
-                let error = format!("{host:?} leads only to addresses that a name may not lead to (loopback, link-local, metadata, multicast)");
+                let error =
+                    format!("{host:?} leads only to addresses that a name may not lead to (loopback, link-local, metadata, multicast)");
                 return Err(error.into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)

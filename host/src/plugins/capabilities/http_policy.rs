@@ -72,7 +72,10 @@ impl Policy {
         }
         for (name, _) in headers {
             let lower = name.to_ascii_lowercase();
-            if matches!(lower.as_str(), "host" | "authorization" | "cookie" | "proxy-authorization" | "connection" | "content-length" | "transfer-encoding") {
+            if matches!(
+                lower.as_str(),
+                "host" | "authorization" | "cookie" | "proxy-authorization" | "connection" | "content-length" | "transfer-encoding"
+            ) {
                 return Err(Denied::Header(name.clone()));
             }
         }
@@ -114,7 +117,16 @@ mod tests {
         for ok in ["http://10.0.0.11:9400/other", "https://prom.example:443/api", "https://PROM.example/x"] {
             assert!(p.check("GET", ok, &[]).is_ok(), "{ok}");
         }
-        for bad in ["http://10.0.0.11:9401/metrics", "https://10.0.0.11:9400/", "http://prom.example/", "http://10.0.0.12:9400/", "ftp://10.0.0.11:9400/", "http://u:p@10.0.0.11:9400/", "metrics", "http://0xa00000b:9401/"] {
+        for bad in [
+            "http://10.0.0.11:9401/metrics",
+            "https://10.0.0.11:9400/",
+            "http://prom.example/",
+            "http://10.0.0.12:9400/",
+            "ftp://10.0.0.11:9400/",
+            "http://u:p@10.0.0.11:9400/",
+            "metrics",
+            "http://0xa00000b:9401/",
+        ] {
             assert!(p.check("GET", bad, &[]).is_err(), "{bad}");
         }
     }
@@ -130,7 +142,20 @@ mod tests {
 
     #[test]
     fn a_name_never_leads_to_the_host_itself_or_to_metadata() {
-        let denied = ["127.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "224.0.0.1", "0.0.0.0", "::", "255.255.255.255", "ff02::1"];
+        let denied = [
+            "127.0.0.1",
+            "169.254.169.254",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "fe80::1",
+            "fd00:ec2::254",
+            "224.0.0.1",
+            "0.0.0.0",
+            "::",
+            "255.255.255.255",
+            "ff02::1",
+        ];
         for address in denied {
             assert!(!address_allowed("prom.example", address.parse().unwrap()), "{address}");
         }

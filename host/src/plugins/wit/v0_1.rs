@@ -195,13 +195,7 @@ fn batch(b: types::Batch) -> c::Batch {
 }
 
 fn subject(s: types::Subject) -> c::Subject {
-    c::Subject {
-        kind: s.kind,
-        identity: pairs(s.identity),
-        labels: pairs(s.labels),
-        parent: s.parent,
-        observed_at_ns: s.observed_at,
-    }
+    c::Subject { kind: s.kind, identity: pairs(s.identity), labels: pairs(s.labels), parent: s.parent, observed_at_ns: s.observed_at }
 }
 
 fn timed(p: types::TimedPoint) -> c::TimedPoint {
@@ -359,7 +353,12 @@ impl http::HostBodyStream for Guest {
         Ok(http::Response { status: *status, headers: labels(headers), body: Vec::new() })
     }
 
-    async fn read(&mut self, stream: Resource<BodyStream>, max_bytes: u32, wait_ms: u32) -> wasmtime::Result<Result<Option<Vec<u8>>, http::HttpError>> {
+    async fn read(
+        &mut self,
+        stream: Resource<BodyStream>,
+        max_bytes: u32,
+        wait_ms: u32,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, http::HttpError>> {
         let wait = Duration::from_millis(wait_ms.into()).min(self.remaining());
         let stream = self.table.get_mut(&stream)?;
         Ok(stream.read(max_bytes as usize, wait).await.map_err(http_error))
@@ -372,7 +371,11 @@ impl http::HostBodyStream for Guest {
 }
 
 impl ipmi::Host for Guest {
-    async fn raw_all(&mut self, _target: String, _requests: Vec<ipmi::Request>) -> wasmtime::Result<Result<Vec<Result<Vec<u8>, ipmi::IpmiError>>, ipmi::IpmiError>> {
+    async fn raw_all(
+        &mut self,
+        _target: String,
+        _requests: Vec<ipmi::Request>,
+    ) -> wasmtime::Result<Result<Vec<Result<Vec<u8>, ipmi::IpmiError>>, ipmi::IpmiError>> {
         Ok(Err(ipmi::IpmiError::Denied("this host version has no IPMI session".into())))
     }
 }

@@ -42,7 +42,10 @@ impl<'a> Labels<'a> {
 }
 
 enum Part<'a> {
-    Label { name: &'a str, value: &'a str },
+    Label {
+        name: &'a str,
+        value: &'a str,
+    },
     /// A quoted string alone: the metric's name in the UTF-8 form.
     MetricName(&'a str),
 }

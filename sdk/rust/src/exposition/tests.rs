@@ -20,7 +20,8 @@ fn all(text: &str) -> (Vec<Sample<'_>>, Vec<BadLine>) {
 
 #[test]
 fn forms_that_sources_really_write() {
-    let cases: [(&str, &str, f64, &[(&str, &str)]); 13] = [
+    type Case = (&'static str, &'static str, f64, &'static [(&'static str, &'static str)]);
+    let cases: [Case; 13] = [
         ("up 1", "up", 1.0, &[]),
         ("up{} 1", "up", 1.0, &[]),
         ("  up \t 1  ", "up", 1.0, &[]),

@@ -1,0 +1,193 @@
+//! What a plugin can do to the host: nothing.
+
+use std::time::{Duration, Instant};
+
+use kcloud_e2e::{Running, component, fleet, until};
+use kcloud_fleet_sim::Faults;
+use kcloud_monitor::cli::demo_settings;
+use kcloud_monitor::plugins::Settings;
+use kcloud_monitor::plugins::capabilities::Grants;
+use kcloud_monitor::plugins::capabilities::http_policy::Policy;
+use kcloud_monitor::plugins::contract::Target;
+
+fn evil(mode: &str, url: &str) -> Settings {
+    let target = Target {
+        id: "t".into(),
+        address: "http://127.0.0.1:9/metrics".into(),
+        cluster: "cluster1".into(),
+        labels: vec![],
+        credential: None,
+        config: "{}".into(),
+    };
+    let http = Some(Policy::new(["http://127.0.0.1:9/metrics"]));
+    Settings {
+        interval: Duration::from_millis(300),
+        timeout: Duration::from_secs(2),
+        targets: vec![(target, None)],
+        grants: Grants { http, ..Grants::default() },
+        config: serde_json::json!({ "mode": mode, "url": url }),
+        ..Settings::bare("evil")
+    }
+}
+
+/// The first error that a mode ends in, and whom it is blamed on.
+async fn ends_in(running: &Running, mode: &str, url: &str) -> (String, String) {
+    *running.settings.lock().unwrap() = vec![evil(mode, url)];
+    // A change of the directory makes the host look at the settings again.
+    std::fs::write(running.plugins_dir().join("touch"), mode).unwrap();
+    until(&format!("{mode} fails"), async || {
+        let (_, body) = running.get("/api/v1/system/plugins/evil").await;
+        let error = body["data"]["last_error"]["message"].as_str()?.to_owned();
+        let blame = body["data"]["failures_by_blame"].as_object()?.keys().cloned().collect::<Vec<_>>().join(",");
+        Some((error, blame))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_mode_is_stopped_named_and_blamed_on_the_plugin() {
+    for (mode, expected) in [
+        ("panic", "panicked"),
+        ("loop", "CPU budget"),
+        // Its own stack lies in its memory and ends first, or the engine's does.
+        ("recurse", "trapped"),
+        ("eat", "memory"),
+        ("flood", "limit"),
+        ("bad-index", "metric index 99"),
+        ("bad-label", "control character"),
+    ] {
+        let running = Running::start(&["evil"], vec![evil(mode, "")]).await;
+        let (error, blame) = ends_in(&running, mode, "").await;
+        assert!(error.contains(expected), "{mode}: {error}");
+        assert_eq!(blame, "plugin", "{mode}: {error}");
+        assert_eq!(running.get("/livez").await.0, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_beyond_its_targets_is_refused_and_blamed_on_the_operator() {
+    for url in [
+        "http://127.0.0.1:8001/",
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::1]:9/",
+        "http://user:x@127.0.0.1:9/",
+        "file:///etc/passwd",
+    ] {
+        let running = Running::start(&["evil"], vec![evil("fetch", url)]).await;
+        let (error, blame) = ends_in(&running, "fetch", url).await;
+        assert!(error.contains("not granted"), "{url}: {error}");
+        assert_eq!(blame, "operator", "{url}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chatter_is_cut_and_cannot_forge_a_line() {
+    let running = Running::start(&["evil"], vec![evil("chatter", "")]).await;
+    let log = until("it has spoken", async || {
+        let (_, body) = running.get("/api/v1/system/plugins/evil").await;
+        let dropped = body["data"]["log_lines_dropped_total"].as_u64()?;
+        (dropped >= 9_000).then(|| body["data"].clone())
+    })
+    .await;
+    assert!(log["log_tail"].as_array().unwrap().iter().all(|l| !l.as_str().unwrap().contains('\n')));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neighbours_miss_no_beat_while_a_plugin_spins() {
+    let (fleet, address) = fleet(2, Faults::default()).await;
+    let mut settings = demo_settings(&fleet, address);
+    settings[0].interval = Duration::from_millis(300);
+    settings.push(evil("loop", ""));
+    let running = Running::start(&["nvidia-dcgm", "evil"], settings).await;
+    until("16 cards", async || (running.get("/api/v1/accelerators/gpus").await.1["metadata"]["total_count"] == 16).then_some(())).await;
+    let began = Instant::now();
+    let mut failures = 0;
+    while began.elapsed() < Duration::from_secs(4) {
+        let (status, body) = running.get("/api/v1/accelerators/gpus?status=offline").await;
+        failures += usize::from(status != 200 || body["metadata"]["total_count"] != 0);
+    }
+    assert_eq!(failures, 0, "a card went stale, or a request failed, while another plugin spun");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_without_settings_has_no_rights_and_says_what_it_asks_for() {
+    let running = Running::start(&["nvidia-dcgm"], vec![]).await;
+    let reason = running.plugin_is("nvidia-dcgm", "needs-grant").await;
+    assert!(reason.contains("http"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_plugin_says_why_and_the_old_version_goes_on() {
+    let (fleet, address) = fleet(1, Faults::default()).await;
+    let running = Running::start(&["nvidia-dcgm"], demo_settings(&fleet, address)).await;
+    running.plugin_is("nvidia-dcgm", "active").await;
+    let whole = std::fs::read(component("nvidia-dcgm")).unwrap();
+    for (bytes, expected) in [
+        (&whole[..whole.len() / 2], "does not compile"),
+        (b"just text".as_slice(), "not WebAssembly"),
+        (b"\0asm\x01\0\0\0".as_slice(), "core module"),
+        (b"\0asm\x0d\0\x01\0".as_slice(), "not of"),
+        (b"".as_slice(), "not WebAssembly"),
+    ] {
+        let (part, file) = (running.plugins_dir().join(".part"), running.plugins_dir().join("nvidia-dcgm.wasm"));
+        std::fs::write(&part, bytes).unwrap();
+        std::fs::rename(&part, &file).unwrap();
+        let reason = until(expected, async || {
+            let (state, reason) = running.plugin("nvidia-dcgm").await;
+            (state == "rejected" && (reason.contains(expected) || expected == "not of")).then_some(reason)
+        })
+        .await;
+        assert!(reason.contains("version 0.1.0 goes on"), "{reason}");
+        assert_eq!(running.get("/api/v1/accelerators/gpus").await.0, 200);
+        std::fs::write(&part, &whole).unwrap();
+        std::fs::rename(&part, &file).unwrap();
+        running.plugin_is("nvidia-dcgm", "active").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_in_replaced_under_load_and_removed() {
+    let (fleet, address) = fleet(2, Faults::default()).await;
+    let mut settings = demo_settings(&fleet, address);
+    settings[0].interval = Duration::from_millis(500);
+    let running = Running::start(&[], settings).await;
+    running.plugin_is("nvidia-dcgm", "missing").await;
+    let whole = std::fs::read(component("nvidia-dcgm")).unwrap();
+    let (part, file) = (running.plugins_dir().join(".part"), running.plugins_dir().join("nvidia-dcgm.wasm"));
+    let put = |version: u8| {
+        // A custom section more is other bytes, and so another version, of the same code.
+        let mut bytes = whole.clone();
+        bytes.extend([0, 3, 1, b'v', version]);
+        std::fs::write(&part, bytes).unwrap();
+        std::fs::rename(&part, &file).unwrap();
+    };
+    put(0);
+    until("data of a dropped-in plugin", async || {
+        (running.get("/api/v1/accelerators/gpus").await.1["metadata"]["total_count"] == 16).then_some(())
+    })
+    .await;
+    let (mut requests, mut generation) = (0u32, 1);
+    for version in 1..=5 {
+        put(version);
+        let swapped = Instant::now();
+        loop {
+            let (status, body) = running.get("/api/v1/accelerators/gpus?status=offline").await;
+            assert_eq!((status, body["metadata"]["total_count"].as_u64()), (200, Some(0)), "after {requests} requests: {body}");
+            requests += 1;
+            let now = running.host.app.registry.get("nvidia-dcgm").and_then(|p| p.generation()).map_or(0, |g| g.number);
+            if now > generation {
+                generation = now;
+                break;
+            }
+            assert!(swapped.elapsed() < Duration::from_secs(10), "not swapped");
+        }
+    }
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(running.plugins_dir().join("touch"), "").unwrap();
+    until("its cards are stale", async || {
+        // Taken as removed at the second look without the file.
+        std::fs::write(running.plugins_dir().join("touch"), format!("{:?}", Instant::now())).ok()?;
+        (running.get("/api/v1/accelerators/gpus?status=offline").await.1["metadata"]["total_count"] == 16).then_some(())
+    })
+    .await;
+}
