@@ -13,13 +13,16 @@ use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::collect::Collector;
-use crate::inventory::Inventory;
+use crate::history::{Embedded, HistoryError, Point};
+use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
 use crate::now_ms;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
 
 /// Snapshots are published at most this often (architecture, invariant 3).
 const PUBLISH: Duration = Duration::from_millis(250);
+/// Old history is dropped this often.
+const RETAIN: Duration = Duration::from_secs(60);
 /// Connections may end their answers for this long after a stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -29,6 +32,9 @@ pub struct Options {
     /// Watched for changes beside the plugins; empty when settings cannot change.
     pub watched: Vec<PathBuf>,
     pub state_dir: PathBuf,
+    pub history_dir: PathBuf,
+    pub history_retention: Duration,
+    pub history_max_bytes: u64,
     pub cache_dir: Option<PathBuf>,
     pub auth: Auth,
     pub clusters: Vec<ClusterInfo>,
@@ -47,14 +53,16 @@ impl Host {
         let runtime = Arc::new(Runtime::new(options.cache_dir.as_deref())?);
         let catalogue = Arc::new(Catalogue::default());
         let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir)?);
-        let inventory = Arc::new(Inventory::new(0));
-        let app = App::new(inventory.clone(), registry.clone(), Arc::new(options.auth), options.clusters);
+        let history = Arc::new(Embedded::open(&options.history_dir)?);
+        let inventory = Arc::new(Inventory::new(history.committed()?));
+        let app = App::new(inventory.clone(), history.clone(), registry.clone(), Arc::new(options.auth), options.clusters);
 
         let mut dirs = options.watched;
         dirs.push(options.plugins_dir);
         // Before the first look, so that nothing falls between.
         let mut watch = Watch::new(&dirs);
         let mut collector = Collector::new(registry.clone(), inventory.clone());
+        let catalogue = registry.catalogue().clone();
         let reconcile = tokio::spawn(async move {
             loop {
                 registry.reconcile(settings()).await;
@@ -68,12 +76,34 @@ impl Host {
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                if let Some(next) = inventory.prepare(now_ms(), forget_ms) {
-                    inventory.publish(next.snapshot);
+                let Some(next) = inventory.prepare(now_ms(), forget_ms) else { continue };
+                let (history, catalogue) = (history.clone(), catalogue.clone());
+                // Durable first: what a client can see is on disk.
+                let committed = tokio::task::spawn_blocking(move || commit(&history, &catalogue, next)).await;
+                match committed {
+                    Ok((snapshot, result)) => {
+                        if let Err(error) = result {
+                            tracing::error!(%error, "a snapshot's points were not kept; it is served all the same");
+                        }
+                        inventory.publish(snapshot);
+                    }
+                    Err(error) => tracing::error!(%error, "a snapshot was not published"),
                 }
             }
         });
-        Ok(Self { app, tasks: vec![reconcile, publish] })
+        let (kept, retention, max_bytes) = (app.history.clone(), options.history_retention, options.history_max_bytes);
+        let retain = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(RETAIN);
+            loop {
+                tick.tick().await;
+                let kept = kept.clone();
+                let done = tokio::task::spawn_blocking(move || kept.retain(now_ms(), retention, max_bytes)).await;
+                if let Ok(Err(error)) = done {
+                    tracing::error!(%error, "old history was not dropped");
+                }
+            }
+        });
+        Ok(Self { app, tasks: vec![reconcile, publish, retain] })
     }
 
     /// Answers requests until `stop` is done, then lets answers under way end.
@@ -96,6 +126,20 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// Makes a snapshot's points durable and hands it on.
+fn commit(history: &Embedded, catalogue: &Catalogue, next: Publication) -> (Arc<Snapshot>, Result<(), HistoryError>) {
+    let mut names = std::collections::HashMap::new();
+    let mut point = |p: NewPoint| Point {
+        metric: names.entry(p.metric).or_insert_with(|| catalogue.name(p.metric)).clone(),
+        subject: p.subject,
+        at_ms: p.at_ms,
+        value: p.value,
+    };
+    let points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
+    let result = history.commit(next.snapshot.sequence, next.snapshot.at_ms, &points);
+    (next.snapshot, result)
 }
 
 impl Drop for Host {

@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod collect;
 pub mod config;
+pub mod history;
 pub mod host;
 pub mod inventory;
 pub mod plugins;

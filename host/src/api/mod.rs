@@ -18,6 +18,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 
 use crate::auth::Auth;
+use crate::history::Embedded;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
 
@@ -44,6 +45,7 @@ pub struct ClusterInfo {
 #[derive(Clone)]
 pub struct App {
     pub inventory: Arc<Inventory>,
+    pub history: Arc<Embedded>,
     pub registry: Arc<Registry>,
     pub auth: Arc<Auth>,
     pub clusters: Arc<Vec<ClusterInfo>>,
@@ -56,11 +58,17 @@ pub struct App {
 const CACHE_BYTES: u64 = 64 << 20;
 
 impl App {
-    pub fn new(inventory: Arc<Inventory>, registry: Arc<Registry>, auth: Arc<Auth>, clusters: Vec<ClusterInfo>) -> Self {
+    pub fn new(
+        inventory: Arc<Inventory>,
+        history: Arc<Embedded>,
+        registry: Arc<Registry>,
+        auth: Arc<Auth>,
+        clusters: Vec<ClusterInfo>,
+    ) -> Self {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build();
         let (clusters, counters) = (Arc::new(clusters), Arc::default());
-        Self { inventory, registry, auth, clusters, started: Instant::now(), cache, counters }
+        Self { inventory, history, registry, auth, clusters, started: Instant::now(), cache, counters }
     }
 }
 

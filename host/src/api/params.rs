@@ -3,12 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::Problem;
+use crate::history::MAX_POINTS;
 
 /// Parameters of one request, checked against what its route takes.
 #[derive(Debug, Default)]
 pub(crate) struct Params {
     given: BTreeMap<String, String>,
     pub cluster: Option<String>,
+}
+
+/// What a time series is asked for, in milliseconds.
+pub(crate) struct Window {
+    pub period: i64,
+    pub step: i64,
+    pub warning: Option<String>,
 }
 
 impl Params {
@@ -63,6 +71,34 @@ impl Params {
         Ok((self.number("limit", 100, 1, 1_000)?, self.number("offset", 0, 0, usize::MAX >> 1)?))
     }
 
+    /// `period` and `step` in milliseconds, with what is to be said about them. `step` is by default a sixtieth.
+    pub(crate) fn window(&self, default: &str) -> Result<Window, Problem> {
+        let text = self.get("period").unwrap_or(default);
+        // Only here is `1m` a month: as documented.
+        let (period, warning) = match text {
+            "1m" => (
+                Some(30 * 86_400_000),
+                Some("period 1m is one month (30 days), as documented; write 1mo for it, 60s for a minute".to_owned()),
+            ),
+            text => (duration(text), None),
+        };
+        let form = "a number with a unit: s m h d w mo, such as 5m, 1h, 1d, 1w, 1mo";
+        let period = period.ok_or_else(|| Problem::parameter("period", text, form))?;
+        let step = match self.get("step") {
+            None => (period / 60).max(1_000),
+            Some(text) => duration(text).ok_or_else(|| Problem::parameter("step", text, form))?,
+        };
+        if period / step > MAX_POINTS {
+            let fits = (period / MAX_POINTS).div_euclid(1_000) + 1;
+            return Err(Problem::parameter(
+                "step",
+                self.get("step").unwrap_or(""),
+                format!("at most {MAX_POINTS} points a series; {fits}s fits this period"),
+            ));
+        }
+        Ok(Window { period, step, warning })
+    }
+
     /// The links of a page.
     pub(crate) fn link(&self, path: &str, total: usize) -> Result<Option<std::sync::Arc<str>>, Problem> {
         let (limit, offset) = self.page()?;
@@ -79,4 +115,19 @@ impl Params {
         let links: Vec<String> = next.into_iter().chain(previous).collect();
         Ok((!links.is_empty()).then(|| links.join(", ").into()))
     }
+}
+
+/// Milliseconds of `90s`, `5m`, `1h`, `7d`, `1w`, `1mo`.
+fn duration(text: &str) -> Option<i64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let unit = match unit {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "w" => 7 * 86_400_000,
+        "mo" => 30 * 86_400_000,
+        _ => return None,
+    };
+    number.parse::<i64>().ok().filter(|n| *n > 0)?.checked_mul(unit)
 }

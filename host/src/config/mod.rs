@@ -27,6 +27,7 @@ pub struct Config {
     pub clusters: BTreeMap<String, Cluster>,
     pub plugins: Plugins,
     pub inventory: InventoryConfig,
+    pub history: HistoryConfig,
     pub credentials: BTreeMap<String, Credential>,
 }
 
@@ -57,6 +58,19 @@ pub struct InventoryConfig {
     pub forget_after: Period,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistoryConfig {
+    pub retention: Period,
+    pub max_bytes: Bytes,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self { retention: Period(std::time::Duration::from_secs(2 * 86_400)), max_bytes: Bytes(4 << 30) }
+    }
+}
+
 /// A secret that the host adds to requests to `origins`; never seen by a plugin. One of `bearer_file` and
 /// `username` with `password_file`; the files are read at each use.
 #[derive(Debug, Clone, Deserialize)]
@@ -76,6 +90,7 @@ impl Default for Config {
             clusters: BTreeMap::from([("default".to_owned(), Cluster::default())]),
             plugins: Plugins::default(),
             inventory: InventoryConfig::default(),
+            history: HistoryConfig::default(),
             credentials: BTreeMap::new(),
         }
     }
@@ -213,6 +228,7 @@ mod tests {
             (config.plugins.config_dir, config.inventory.forget_after),
             (default.plugins.config_dir, default.inventory.forget_after)
         );
+        assert_eq!(config.history, default.history);
         load(sample, &[]).unwrap();
     }
 }

@@ -148,11 +148,11 @@ impl<'a> Reader<'a> {
             ("pod", &["exported_pod", "pod", "pod_name"]),
             ("container", &["exported_container", "container", "container_name"]),
         ];
-        // Of a Prometheus with `honor_labels` off, `pod` is the exporter's: only the exported ones are the workload's.
-        let through_prometheus = label(&["job"]).is_some();
+        // Behind Prometheus with `honor_labels` off, `pod` may be the exporter's own and the workload's is `exported_pod`.
+        let is_exporters = label(&["exported_pod"]).is_none() && label(&["pod"]).is_some_and(|p| is_exporters_pod(&p));
         for (key, names) in wanted {
             let is_workload = matches!(key, "namespace" | "pod" | "container");
-            let names = match is_workload && through_prometheus {
+            let names = match is_workload && is_exporters {
                 true => &names[..1],
                 false => names,
             };

@@ -102,6 +102,8 @@ fn the_workload_is_the_exported_one_behind_prometheus() {
     );
     let read = Read::new(&text);
     assert_eq!((read.label("accelerator", "pod"), read.label("accelerator", "namespace")), (Some("train-1"), Some("ml")));
+    let idle = format!("DCGM_FI_DEV_GPU_TEMP{{{CARD},job=\"dcgm\",pod=\"dcgm-exporter-x\",namespace=\"gpu-operator\"}} 40\n");
+    assert_eq!((Read::new(&idle).label("accelerator", "pod"), Read::new(&idle).label("accelerator", "namespace")), (None, None));
     assert_eq!(Read::new(&format!("DCGM_FI_DEV_GPU_TEMP{{{CARD},pod=\"train-2\"}} 40\n")).label("accelerator", "pod"), Some("train-2"));
 }
 

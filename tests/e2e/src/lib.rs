@@ -25,14 +25,14 @@ pub fn component(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name}.wasm is not built: run `cargo xtask components`"))
 }
 
-/// Waits until `check` gives something, for at most ten seconds.
+/// Waits until `check` gives something, for at most a minute.
 pub async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(value) = check().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -70,6 +70,9 @@ impl Running {
             plugins_dir,
             watched: Vec::new(),
             state_dir: dir.path().join("state"),
+            history_dir: dir.path().join("history"),
+            history_retention: Duration::from_secs(3_600),
+            history_max_bytes: 1 << 28,
             cache_dir: None,
             auth: Auth::in_memory("admin", "changeme").expect("a user"),
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],

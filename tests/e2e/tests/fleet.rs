@@ -95,3 +95,37 @@ async fn requests_that_cannot_be_answered_say_why() {
     let watts: Vec<f64> = sorted["data"].as_array().unwrap().iter().filter_map(|r| r["metrics"]["power_watts"].as_f64()).collect();
     assert!(watts.len() == 16 && watts.windows(2).all(|w| w[0] >= w[1]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_answers_for_a_window_and_says_what_it_used() {
+    let (fleet, address) = fleet(1, Faults::default()).await;
+    let mut settings = demo_settings(&fleet, address);
+    settings[0].interval = Duration::from_millis(200);
+    fleet.pin(Some(1));
+    let running = Running::start(&["nvidia-dcgm"], settings).await;
+    let path = "/api/v1/accelerators/gpus/worker1:nvidia0";
+    let watts = |tick| fleet.truth(tick).cards[0].power_watts.unwrap();
+    until("the first tick is kept", async || {
+        (running.get(&format!("{path}/power?period=1h")).await.1["data"]["observations"].as_u64() > Some(1)).then_some(())
+    })
+    .await;
+    fleet.pin(Some(40));
+    let power = until("the second too", async || {
+        let (_, body) = running.get(&format!("{path}/power?period=1h")).await;
+        (body["data"]["min_power_watts"] != body["data"]["max_power_watts"]).then(|| body["data"].clone())
+    })
+    .await;
+    let (low, high) = (watts(1).min(watts(40)), watts(1).max(watts(40)));
+    assert_eq!((power["min_power_watts"].as_f64(), power["max_power_watts"].as_f64()), (Some(low), Some(high)));
+    let (_, body) = running.get(&format!("{path}/metrics?period=10s&step=1s")).await;
+    let series = body["data"]["timeseries"]["power_watts"].as_array().unwrap();
+    assert!(series.len() >= 10 && series[0]["value"].is_null(), "no observation is null: {body}");
+    let newest = series.iter().rev().find_map(|p| p["value"].as_f64());
+    // The newest step may hold both.
+    assert!((low..=high).contains(&newest.unwrap()), "{newest:?}");
+    assert!(running.get(&format!("{path}/power?period=1m")).await.1["metadata"]["warnings"][0].as_str().unwrap().contains("one month"));
+    for query in ["period=5", "period=1y", "period=1d&step=1s", "step=0s"] {
+        let (status, body) = running.get(&format!("{path}/metrics?{query}")).await;
+        assert_eq!((status, body["error"]["code"].as_str()), (400, Some("INVALID_PARAMETER")), "{query}");
+    }
+}

@@ -6,9 +6,10 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::super::envelope::{respond, rfc3339};
-use super::super::params::Params;
+use super::super::params::{Params, Window};
 use super::super::{App, Problem, Rendered};
-use super::view::{Class, Summary, device, metrics, number, status, unavailable};
+use super::view::{Class, Summary, catalogue_name, converted, device, metrics, number, status, unavailable};
+use crate::history::{Aggregate, HistoryError};
 use crate::inventory::{Kind, Snapshot, Subject};
 use std::sync::Arc;
 
@@ -225,13 +226,48 @@ pub(in crate::api) async fn npu(
     detail(&app, q.as_deref(), &h, Class::Npu, &id)
 }
 
+/// Reading history waits for the disk: never on a thread that answers others.
+async fn off_thread(work: impl FnOnce() -> Result<Response, Problem> + Send + 'static) -> Result<Response, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer from history failed");
+        Err(Problem::internal())
+    })
+}
+
+fn from_history<T>(result: Result<T, HistoryError>) -> Result<T, Problem> {
+    result.map_err(|error| {
+        tracing::error!(%error, "history");
+        Problem::unavailable("the history store does not answer", 5)
+    })
+}
+
+/// One card with what history says of a window that ends at the snapshot.
+fn timed(
+    ask: &Ask<'_>,
+    id: &str,
+    part: &str,
+    render: impl FnOnce(&Subject, &Window, i64) -> Result<Value, Problem>,
+) -> Result<Response, Problem> {
+    let params = Params::parse(ask.query, &["node", "period", "step"])?;
+    let window = params.window("5m")?;
+    respond(ask.app, ask.headers, ask.class.name(), &format!("{}/{id:?}/{part}", ask.class.plural()), &params, |snapshot| {
+        let card = find(snapshot, ask.class, id)?;
+        if params.get("node").is_some_and(|n| card.node.as_deref() != Some(n)) {
+            return Err(Problem::not_found(ask.class.name(), id));
+        }
+        let value = render(card, &window, snapshot.at_ms)?;
+        let warnings = window.warning.clone().into_iter().collect::<Vec<_>>().into();
+        Ok(Rendered { warnings, ..Rendered::object(&value)? })
+    })
+}
+
 pub(in crate::api) async fn gpu_metrics(
     State(app): State<App>,
     Path(id): Path<String>,
     RawQuery(q): RawQuery,
     h: HeaderMap,
 ) -> Result<Response, Problem> {
-    one(&ask(&app, &q, &h, Class::Gpu), &id, &["node"], "metrics", |_, s| Value::Object(metrics(s, Class::Gpu)))
+    card_metrics(app, id, q, h, Class::Gpu).await
 }
 
 pub(in crate::api) async fn npu_metrics(
@@ -240,7 +276,33 @@ pub(in crate::api) async fn npu_metrics(
     RawQuery(q): RawQuery,
     h: HeaderMap,
 ) -> Result<Response, Problem> {
-    one(&ask(&app, &q, &h, Class::Npu), &id, &["node"], "metrics", |_, s| Value::Object(metrics(s, Class::Npu)))
+    card_metrics(app, id, q, h, Class::Npu).await
+}
+
+async fn card_metrics(app: App, id: String, q: Option<String>, h: HeaderMap, class: Class) -> Result<Response, Problem> {
+    off_thread(move || {
+        let asked = q.as_deref().is_some_and(|q| q.contains("period=") || q.contains("step="));
+        timed(&ask(&app, &q, &h, class), &id, "metrics", |s, window, now| {
+            let mut row = metrics(s, class);
+            if asked {
+                let span = (now - window.period, now + 1);
+                let mut series = Map::new();
+                for name in ["power_watts", "temperature_celsius", "utilization_percent", "memory_used_mb"] {
+                    let (metric, factor) = catalogue_name(name);
+                    let steps = from_history(app.history.range(&s.id, &metric, span, window.step, Aggregate::Average))?;
+                    let points =
+                        steps.into_iter().map(|(at, v)| json!({ "timestamp": rfc3339(at), "value": v.map(|v| converted(v, factor)) }));
+                    series.insert(name.to_owned(), points.collect());
+                }
+                row.insert("timeseries".into(), Value::Object(series));
+                row.insert("start_time".into(), json!(rfc3339(span.0)));
+                row.insert("end_time".into(), json!(rfc3339(now)));
+                row.insert("step_seconds".into(), json!(window.step as f64 / 1e3));
+            }
+            Ok(Value::Object(row))
+        })
+    })
+    .await
 }
 
 pub(in crate::api) async fn gpu_power(
@@ -249,13 +311,25 @@ pub(in crate::api) async fn gpu_power(
     RawQuery(q): RawQuery,
     h: HeaderMap,
 ) -> Result<Response, Problem> {
-    one(&ask(&app, &q, &h, Class::Gpu), &id, &["node"], "power", |_, s| {
-        json!({
-            "gpu_id": &*s.id, "timestamp": rfc3339(s.last_seen_ms),
-            "power_watts": number(s, "power_watts"), "power_limit_watts": number(s, "power_limit_watts"),
-            "total_energy_joules": number(s, "energy_joules"),
+    off_thread(move || {
+        timed(&ask(&app, &q, &h, Class::Gpu), &id, "power", |s, window, now| {
+            let span = (now - window.period, now + 1);
+            let raw = from_history(app.history.raw(&s.id, "power_watts", span.0, span.1))?;
+            let watts: Vec<f64> = raw.into_iter().filter_map(|(_, v)| v).collect();
+            let known = !watts.is_empty();
+            let round = |v: f64| (v * 1e3).round() / 1e3;
+            Ok(json!({
+                "gpu_id": &*s.id, "timestamp": rfc3339(s.last_seen_ms),
+                "start_time": rfc3339(span.0), "end_time": rfc3339(now), "observations": watts.len(),
+                "power_watts": number(s, "power_watts"), "power_limit_watts": number(s, "power_limit_watts"),
+                "avg_power_watts": known.then(|| round(watts.iter().sum::<f64>() / watts.len() as f64)),
+                "max_power_watts": watts.iter().copied().reduce(f64::max),
+                "min_power_watts": watts.iter().copied().reduce(f64::min),
+                "total_energy_joules": number(s, "energy_joules"),
+            }))
         })
     })
+    .await
 }
 
 pub(in crate::api) async fn gpu_temperature(

@@ -48,22 +48,28 @@ impl Class {
     }
 }
 
-/// A reading in the API's unit; `name` is the API's, without its prefix.
-pub(super) fn number(s: &Subject, name: &str) -> Option<f64> {
-    let (metric, factor) = match name.strip_suffix("_percent") {
-        Some(head) => (format!("{head}_ratio"), 100.0),
-        None => match (name.strip_suffix("_mb"), name.strip_suffix("_mhz")) {
-            (Some(head), _) => (format!("{head}_bytes"), 1.0 / MIB),
-            (_, Some(head)) => (format!("{head}_hertz"), 1e-6),
-            _ => (name.to_owned(), 1.0),
-        },
-    };
-    let value = s.number(Catalogue::known(&metric)?)? * factor;
-    // 0.57 * 100 is 56.99999999999999: what the source said had no more than six digits behind the point.
-    Some(match factor == 1.0 {
+/// What a field of the API is called in the catalogue, and the factor from there.
+pub(super) fn catalogue_name(field: &str) -> (String, f64) {
+    match (field.strip_suffix("_percent"), field.strip_suffix("_mb"), field.strip_suffix("_mhz")) {
+        (Some(head), ..) => (format!("{head}_ratio"), 100.0),
+        (_, Some(head), _) => (format!("{head}_bytes"), 1.0 / MIB),
+        (.., Some(head)) => (format!("{head}_hertz"), 1e-6),
+        _ => (field.to_owned(), 1.0),
+    }
+}
+
+/// 0.57 * 100 is 56.99999999999999: what the source said had no more than six digits behind the point.
+pub(super) fn converted(value: f64, factor: f64) -> f64 {
+    match factor == 1.0 {
         true => value,
-        false => (value * 1e6).round() / 1e6,
-    })
+        false => (value * factor * 1e6).round() / 1e6,
+    }
+}
+
+/// A reading in the API's unit.
+pub(super) fn number(s: &Subject, field: &str) -> Option<f64> {
+    let (metric, factor) = catalogue_name(field);
+    s.number(Catalogue::known(&metric)?).map(|v| converted(v, factor))
 }
 
 fn whole(value: Option<f64>) -> Option<u64> {
