@@ -313,7 +313,7 @@ fn user(command: UserCommand) -> anyhow::Result<()> {
             if first.is_some() && name != "admin" {
                 auth.remove("admin")?;
             }
-            println!("{name}: password set; a running host takes it at its next start");
+            println!("{name}: password set; a running host takes it within seconds");
         }
         UserCommand::Remove { data_dir, name } => anyhow::ensure!(Auth::open(&data_dir)?.0.remove(&name)?, "there is no user {name:?}"),
         UserCommand::List { data_dir } => Auth::open(&data_dir)?.0.users().iter().for_each(|u| println!("{u}")),

@@ -21,6 +21,8 @@ use crate::plugins::{Registry, Runtime, Settings};
 
 /// Snapshots are published at most this often (architecture, invariant 3).
 const PUBLISH: Duration = Duration::from_millis(250);
+/// Users that the command line changed count after this.
+const USERS: Duration = Duration::from_secs(2);
 /// Old history is dropped this often.
 const RETAIN: Duration = Duration::from_secs(60);
 /// Connections may end their answers for this long after a stop.
@@ -103,7 +105,18 @@ impl Host {
                 }
             }
         });
-        Ok(Self { app, tasks: vec![reconcile, publish, retain] })
+        let auth = app.auth.clone();
+        let users = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(USERS);
+            loop {
+                tick.tick().await;
+                let auth = auth.clone();
+                if let Err(error) = tokio::task::spawn_blocking(move || auth.reload()).await {
+                    tracing::error!(%error, "users were not looked at");
+                }
+            }
+        });
+        Ok(Self { app, tasks: vec![reconcile, publish, retain, users] })
     }
 
     /// Answers requests until `stop` is done, then lets answers under way end.

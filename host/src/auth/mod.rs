@@ -6,8 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, SystemTime};
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
@@ -63,6 +63,8 @@ struct Claims {
 /// Users and the key that signs tokens.
 pub struct Auth {
     users: RwLock<BTreeMap<String, String>>,
+    /// When the file that `users` came from was written.
+    written: Mutex<Option<SystemTime>>,
     file: Option<PathBuf>,
     key: [u8; 32],
     remembered: Cache<[u8; 32], Arc<str>>,
@@ -83,6 +85,7 @@ impl Auth {
     fn with(users: BTreeMap<String, String>, file: Option<PathBuf>, key: [u8; 32]) -> anyhow::Result<Self> {
         Ok(Self {
             users: RwLock::new(users),
+            written: Mutex::new(file.as_deref().and_then(modified)),
             file,
             key,
             remembered: Cache::builder().max_capacity(10_000).time_to_live(REMEMBER).build(),
@@ -144,6 +147,25 @@ impl Auth {
     /// Removes a user; false when there was none.
     pub fn remove(&self, user: &str) -> anyhow::Result<bool> {
         Ok(self.change(|users| users.remove(user))?.is_some())
+    }
+
+    /// Takes users that the command line changed beside a running host. A file that cannot be read changes nothing.
+    pub fn reload(&self) {
+        let Some(file) = &self.file else { return };
+        let now = modified(file);
+        let mut written = self.written.lock().unwrap_or_else(|e| e.into_inner());
+        if now.is_none() || *written == now {
+            return;
+        }
+        let read = fs::read(file).map_err(|e| e.to_string());
+        match read.and_then(|text| serde_json::from_slice(&text).map_err(|e| e.to_string())) {
+            Ok(users) => {
+                *self.users.write().unwrap_or_else(|e| e.into_inner()) = users;
+                self.remembered.invalidate_all();
+                *written = now;
+            }
+            Err(error) => tracing::error!(%error, "users.json was not taken; the users before it stay"),
+        }
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> anyhow::Result<T> {
@@ -228,6 +250,10 @@ impl Auth {
             false => Err(AuthError::Invalid),
         }
     }
+}
+
+fn modified(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|m| m.modified()).ok()
 }
 
 fn hash(password: &str) -> anyhow::Result<String> {
@@ -337,6 +363,9 @@ mod tests {
         assert_eq!(ask(&auth, &basic("admin", &first.password)).await, Err(AuthError::Invalid), "the remembered one is forgotten");
         let (again, first) = Auth::open(dir.path()).unwrap();
         assert!(first.is_none());
+        again.set_password("other", "from-elsewhere").unwrap();
+        auth.reload();
+        assert!(ask(&auth, &basic("other", "from-elsewhere")).await.is_ok(), "a running host takes a new user");
         assert!(ask(&Arc::new(again), &basic("admin", "another-one")).await.is_ok());
     }
 }
