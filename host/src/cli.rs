@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use crate::api::ClusterInfo;
 use crate::auth::Auth;
 use crate::config::{Config, load_plugins};
+use crate::history::Keep;
 use crate::host::{Host, Options};
 use crate::plugins::capabilities::{Grants, http_policy::Policy};
 use crate::plugins::contract::Target;
@@ -165,8 +166,7 @@ async fn serve(path: PathBuf) -> anyhow::Result<()> {
         watched: vec![config.plugins.config_dir.clone()],
         state_dir: config.data_dir.join("state"),
         history_dir: config.data_dir.join("history"),
-        history_retention: config.history.retention.0,
-        history_max_bytes: config.history.max_bytes.0 as u64,
+        history_keep: config.history.keep(),
         cache_dir: config.plugins.cache_dir.clone(),
         auth,
         clusters: clusters.collect(),
@@ -231,8 +231,7 @@ async fn demo(
         watched: Vec::new(),
         state_dir: data_dir.join("state"),
         history_dir: data_dir.join("history"),
-        history_retention: Duration::from_secs(86_400),
-        history_max_bytes: 1 << 30,
+        history_keep: Keep { max_bytes: 1 << 30, ..Keep::default() },
         cache_dir: Some(std::path::absolute(data_dir.join("cache"))?),
         auth: Auth::in_memory("admin", "changeme")?,
         clusters: vec![ClusterInfo { name: "cluster1".into(), region: None, description: Some("simulated".into()) }],

@@ -13,7 +13,7 @@ use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::collect::Collector;
-use crate::history::{Embedded, HistoryError, Point};
+use crate::history::{Embedded, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
 use crate::now_ms;
 use crate::plugins::watch::Watch;
@@ -23,8 +23,8 @@ use crate::plugins::{Registry, Runtime, Settings};
 const PUBLISH: Duration = Duration::from_millis(250);
 /// Users that the command line changed count after this.
 const USERS: Duration = Duration::from_secs(2);
-/// Old history is dropped this often.
-const RETAIN: Duration = Duration::from_secs(60);
+/// History is looked after (sealed, rolled up, dropped) this often.
+const UPKEEP: Duration = Duration::from_secs(10);
 /// Connections may end their answers for this long after a stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -35,8 +35,7 @@ pub struct Options {
     pub watched: Vec<PathBuf>,
     pub state_dir: PathBuf,
     pub history_dir: PathBuf,
-    pub history_retention: Duration,
-    pub history_max_bytes: u64,
+    pub history_keep: Keep,
     pub cache_dir: Option<PathBuf>,
     pub auth: Auth,
     pub clusters: Vec<ClusterInfo>,
@@ -55,7 +54,7 @@ impl Host {
         let runtime = Arc::new(Runtime::new(options.cache_dir.as_deref())?);
         let catalogue = Arc::new(Catalogue::default());
         let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir)?);
-        let history = Arc::new(Embedded::open(&options.history_dir)?);
+        let history: Arc<dyn History> = Arc::new(Embedded::open(&options.history_dir, options.history_keep)?);
         let inventory = Arc::new(Inventory::new(history.committed()?));
         let app = App::new(inventory.clone(), history.clone(), registry.clone(), Arc::new(options.auth), options.clusters);
 
@@ -81,7 +80,7 @@ impl Host {
                 let Some(next) = inventory.prepare(now_ms(), forget_ms) else { continue };
                 let (history, catalogue) = (history.clone(), catalogue.clone());
                 // Durable first: what a client can see is on disk.
-                let committed = tokio::task::spawn_blocking(move || commit(&history, &catalogue, next)).await;
+                let committed = tokio::task::spawn_blocking(move || commit(&*history, &catalogue, next)).await;
                 match committed {
                     Ok((snapshot, result)) => {
                         if let Err(error) = result {
@@ -93,15 +92,16 @@ impl Host {
                 }
             }
         });
-        let (kept, retention, max_bytes) = (app.history.clone(), options.history_retention, options.history_max_bytes);
-        let retain = tokio::spawn(async move {
-            let mut tick = tokio::time::interval(RETAIN);
+        let kept = app.history.clone();
+        let upkeep = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(UPKEEP);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
                 let kept = kept.clone();
-                let done = tokio::task::spawn_blocking(move || kept.retain(now_ms(), retention, max_bytes)).await;
+                let done = tokio::task::spawn_blocking(move || kept.upkeep(now_ms())).await;
                 if let Ok(Err(error)) = done {
-                    tracing::error!(%error, "old history was not dropped");
+                    tracing::error!(%error, "history was not looked after");
                 }
             }
         });
@@ -116,7 +116,7 @@ impl Host {
                 }
             }
         });
-        Ok(Self { app, tasks: vec![reconcile, publish, retain, users] })
+        Ok(Self { app, tasks: vec![reconcile, publish, upkeep, users] })
     }
 
     /// Answers requests until `stop` is done, then lets answers under way end.
@@ -142,7 +142,7 @@ impl Host {
 }
 
 /// Makes a snapshot's points durable and hands it on.
-fn commit(history: &Embedded, catalogue: &Catalogue, next: Publication) -> (Arc<Snapshot>, Result<(), HistoryError>) {
+fn commit(history: &dyn History, catalogue: &Catalogue, next: Publication) -> (Arc<Snapshot>, Result<(), HistoryError>) {
     let mut names = std::collections::HashMap::new();
     let mut point = |p: NewPoint| Point {
         metric: names.entry(p.metric).or_insert_with(|| catalogue.name(p.metric)).clone(),

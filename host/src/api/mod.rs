@@ -18,7 +18,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 
 use crate::auth::Auth;
-use crate::history::Embedded;
+use crate::history::History;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
 
@@ -45,7 +45,7 @@ pub struct ClusterInfo {
 #[derive(Clone)]
 pub struct App {
     pub inventory: Arc<Inventory>,
-    pub history: Arc<Embedded>,
+    pub history: Arc<dyn History>,
     pub registry: Arc<Registry>,
     pub auth: Arc<Auth>,
     pub clusters: Arc<Vec<ClusterInfo>>,
@@ -60,7 +60,7 @@ const CACHE_BYTES: u64 = 64 << 20;
 impl App {
     pub fn new(
         inventory: Arc<Inventory>,
-        history: Arc<Embedded>,
+        history: Arc<dyn History>,
         registry: Arc<Registry>,
         auth: Arc<Auth>,
         clusters: Vec<ClusterInfo>,

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::history::Keep;
+
 pub use plugin::{PluginFile, load_plugins};
 pub use unit::{Bytes, Period};
 
@@ -61,13 +63,28 @@ pub struct InventoryConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HistoryConfig {
+    /// Of raw points; of rollups by the minute and by the hour.
     pub retention: Period,
+    pub retention_minutes: Period,
+    pub retention_hours: Period,
     pub max_bytes: Bytes,
+}
+
+impl HistoryConfig {
+    pub fn keep(&self) -> Keep {
+        Keep { raw: self.retention.0, minutes: self.retention_minutes.0, hours: self.retention_hours.0, max_bytes: self.max_bytes.0 as u64 }
+    }
 }
 
 impl Default for HistoryConfig {
     fn default() -> Self {
-        Self { retention: Period(std::time::Duration::from_secs(2 * 86_400)), max_bytes: Bytes(4 << 30) }
+        let Keep { raw, minutes, hours, max_bytes } = Keep::default();
+        Self {
+            retention: Period(raw),
+            retention_minutes: Period(minutes),
+            retention_hours: Period(hours),
+            max_bytes: Bytes(max_bytes as usize),
+        }
     }
 }
 
@@ -138,6 +155,13 @@ impl Config {
             false => checked,
             true => table.try_into().map_err(|e: toml::de::Error| fail(format!("environment: {}", e.message())))?,
         };
+        let h = &config.history;
+        if h.retention.0 > h.retention_minutes.0 || h.retention_minutes.0 > h.retention_hours.0 {
+            return Err(fail(format!(
+                "{}: [history] what is finer is kept no longer than what is coarser: retention, retention_minutes, retention_hours",
+                path.display()
+            )));
+        }
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use kcloud_fleet_sim::{Faults, Fleet, FleetConfig};
 use kcloud_monitor::api::ClusterInfo;
 use kcloud_monitor::auth::Auth;
+use kcloud_monitor::history::Keep;
 use kcloud_monitor::host::{Host, Options};
 use kcloud_monitor::plugins::Settings;
 use serde_json::Value;
@@ -71,8 +72,7 @@ impl Running {
             watched: Vec::new(),
             state_dir: dir.path().join("state"),
             history_dir: dir.path().join("history"),
-            history_retention: Duration::from_secs(3_600),
-            history_max_bytes: 1 << 28,
+            history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
             cache_dir: None,
             auth: Auth::in_memory("admin", "changeme").expect("a user"),
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],

@@ -1,0 +1,408 @@
+//! The embedded store: log and heads for what is new, sealed files for what is old.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::block::{Block, Chunk, Entry, Tier, Writer};
+use super::head::Head;
+use super::log::{self, Change, Log};
+use super::rollup::{Bucket, fold, ones, steps};
+use super::series::Series;
+use super::{Aggregate, History, HistoryError, Observation, Point, Upkeep};
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+/// Heads are sealed when the oldest point is this old: 480 points a series at 15 s, where pco does well.
+const SEAL_AFTER: i64 = 2 * HOUR;
+/// Or when they fill this much memory: half an hour of 8,000 cards.
+const HEAD_BYTES: usize = 64 << 20;
+/// Raw files become minutes when they span this, minutes become hours after two days.
+const ROLL_RAW: i64 = 6 * HOUR;
+const ROLL_MINUTES: i64 = 48 * HOUR;
+
+/// How long and how much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    pub raw: Duration,
+    pub minutes: Duration,
+    pub hours: Duration,
+    /// Of all together; the oldest raw observations go first, hours last.
+    pub max_bytes: u64,
+}
+
+/// The embedded store.
+pub struct Embedded {
+    dir: PathBuf,
+    keep: Keep,
+    log: Log,
+    recent: RwLock<Recent>,
+    blocks: ArcSwap<Vec<Arc<Block>>>,
+    /// One writer, and one that seals or rolls up, at a time.
+    writing: Mutex<()>,
+    sealing: Mutex<()>,
+    next_block: AtomicU64,
+}
+
+#[derive(Default)]
+struct Recent {
+    series: Series,
+    /// By series number.
+    heads: Vec<Head>,
+    head_bytes: usize,
+    oldest_at: Option<i64>,
+    /// Rows in the log: sequence, latest time, length.
+    rows: Vec<(u64, i64, u64)>,
+}
+
+impl Recent {
+    fn take(&mut self, sequence: u64, row_bytes: usize, points: &[(u32, Observation)]) {
+        self.heads.resize_with(self.heads.len().max(self.series.count() as usize), Head::default);
+        let mut latest = i64::MIN;
+        for (id, (at, value)) in points {
+            let Some(head) = self.heads.get_mut(*id as usize) else { continue };
+            let before = head.bytes();
+            head.push(*at, *value);
+            self.head_bytes += head.bytes() - before;
+            latest = latest.max(*at);
+            self.oldest_at = Some(self.oldest_at.map_or(*at, |o| o.min(*at)));
+        }
+        self.rows.push((sequence, latest, row_bytes as u64));
+    }
+}
+
+impl Embedded {
+    /// Opens or makes the store in a directory.
+    pub fn open(dir: &Path, keep: Keep) -> Result<Self, HistoryError> {
+        let files = dir.join("blocks");
+        std::fs::create_dir_all(&files)?;
+        let (log, found) = Log::open(dir)?;
+        let mut recent = Recent::default();
+        found.series.iter().for_each(|(name, id)| recent.series.restore(name, *id));
+        log.replay(|sequence, bytes, points| recent.take(sequence, bytes, points))?;
+        let mut blocks = Vec::with_capacity(found.blocks.len());
+        for entry in found.blocks {
+            match Block::open(&file(dir, entry.id), entry) {
+                Ok(block) => blocks.push(Arc::new(block)),
+                // One lost file must not take the rest along.
+                Err(error) => tracing::error!(%error, block = entry.id, from_ms = entry.span.0, to_ms = entry.span.1, "history left out"),
+            }
+        }
+        // What a crash left half done.
+        for entry in std::fs::read_dir(&files)? {
+            let path = entry?.path();
+            if !blocks.iter().any(|b| file(dir, b.id) == path) {
+                tracing::warn!(file = %path.display(), "an unfinished file of history is removed");
+                std::fs::remove_file(&path)?;
+            }
+        }
+        blocks.sort_by_key(|b| (b.tier, b.id));
+        let next = blocks.iter().map(|b| b.id + 1).max().unwrap_or(1);
+        Ok(Self {
+            dir: dir.to_owned(),
+            keep,
+            log,
+            recent: RwLock::new(recent),
+            blocks: ArcSwap::from_pointee(blocks),
+            writing: Mutex::default(),
+            sealing: Mutex::default(),
+            next_block: AtomicU64::new(next),
+        })
+    }
+
+    fn recent(&self) -> RwLockReadGuard<'_, Recent> {
+        self.recent.read().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.recent.write().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Seals every point before `cut_ms` now.
+    pub fn seal(&self, cut_ms: i64) -> Result<u64, HistoryError> {
+        let _one = lock(&self.sealing);
+        let (count, upto) = {
+            let recent = self.recent();
+            (recent.heads.len(), recent.rows.last().map_or(0, |r| r.0))
+        };
+        let mut copied = vec![0u32; count];
+        let written = self.write_block(Tier::Raw, |out| {
+            for (id, copied) in copied.iter_mut().enumerate() {
+                let mut points: Vec<Observation> = {
+                    let recent = self.recent();
+                    *copied = recent.heads[id].count();
+                    recent.heads[id].points().filter(|(at, _)| *at < cut_ms).collect()
+                };
+                if !points.is_empty() {
+                    tidy(&mut points);
+                    out.add(id as u32, &Chunk::raw(points.into_iter()))?;
+                }
+            }
+            Ok(())
+        })?;
+        let points = written.as_ref().map_or(0, |w| w.1);
+        let rows: Vec<u64> = self.recent().rows.iter().filter(|r| r.0 <= upto && r.1 < cut_ms).map(|r| r.0).collect();
+        let sealed = Some((upto, cut_ms, rows.clone()));
+        self.change(written.map(|w| w.0), &[], &[], sealed)?;
+        // A thousand at a time, so that a reader waits for microseconds.
+        for (i, part) in copied.chunks(1_000).enumerate() {
+            let mut recent = self.recent_mut();
+            for (j, copied) in part.iter().enumerate() {
+                recent.heads[i * 1_000 + j].trim(*copied, cut_ms);
+            }
+        }
+        let mut recent = self.recent_mut();
+        recent.rows.retain(|r| rows.binary_search(&r.0).is_err());
+        recent.head_bytes = recent.heads.iter().map(Head::bytes).sum();
+        recent.oldest_at = recent.heads.iter().flat_map(|h| h.points().map(|p| p.0).next()).min();
+        Ok(points)
+    }
+
+    /// Writes a file that does not count yet; `None` when nothing was put in.
+    fn write_block(
+        &self,
+        tier: Tier,
+        fill: impl FnOnce(&mut Writer) -> Result<(), HistoryError>,
+    ) -> Result<Option<(Block, u64)>, HistoryError> {
+        let id = self.next_block.fetch_add(1, Ordering::Relaxed);
+        let path = file(&self.dir, id);
+        let mut out = Writer::create(&path)?;
+        fill(&mut out)?;
+        let (points, span) = (out.points, out.span);
+        let bytes = out.finish()?;
+        let Some(span) = span else {
+            std::fs::remove_file(&path)?;
+            return Ok(None);
+        };
+        // The name must be durable before the log counts the file.
+        std::fs::File::open(self.dir.join("blocks"))?.sync_all()?;
+        Ok(Some((Block::open(&path, Entry { id, tier, is_rolled: false, span, bytes })?, points)))
+    }
+
+    /// Makes one change durable, then visible.
+    fn change(&self, add: Option<Block>, remove: &[u64], rolled: &[u64], sealed: Option<(u64, i64, Vec<u64>)>) -> Result<(), HistoryError> {
+        let entry = add.as_ref().map(Block::entry);
+        self.log.change(&Change { add: entry, remove: remove.to_vec(), rolled: rolled.to_vec(), sealed })?;
+        let mut blocks: Vec<Arc<Block>> = Vec::new();
+        for block in self.blocks.load().iter().filter(|b| !remove.contains(&b.id)) {
+            blocks.push(match rolled.contains(&block.id) {
+                true => Arc::new(Block::open(&file(&self.dir, block.id), Entry { is_rolled: true, ..block.entry() })?),
+                false => block.clone(),
+            });
+        }
+        blocks.extend(add.map(Arc::new));
+        blocks.sort_by_key(|b| (b.tier, b.id));
+        self.blocks.store(Arc::new(blocks));
+        for id in remove {
+            std::fs::remove_file(file(&self.dir, *id))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a rollup of all files of a tier that are in none.
+    fn roll(&self, from: Tier, into: Tier, width: i64) -> Result<(), HistoryError> {
+        let _one = lock(&self.sealing);
+        let all = self.blocks.load_full();
+        let sources: Vec<&Arc<Block>> = all.iter().filter(|b| b.tier == from && !b.is_rolled).collect();
+        let mut ids: Vec<u32> = Vec::new();
+        for block in &sources {
+            ids.extend(block.series()?);
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        let written = self.write_block(into, |out| {
+            for id in ids {
+                let mut buckets = Vec::new();
+                for block in &sources {
+                    match block.get(id) {
+                        Ok(chunk) => chunk.iter().for_each(|c| buckets.extend(c.buckets())),
+                        // Passed by, or nothing would ever be rolled up or dropped again.
+                        Err(HistoryError::Damaged(what)) => tracing::error!(block = block.id, series = id, what, "not rolled up"),
+                        Err(error) => return Err(error),
+                    }
+                }
+                // A late observation may have been sealed behind later ones.
+                buckets.sort_by_key(|b| b.at);
+                out.add(id, &Chunk::rolled(&fold(buckets.into_iter(), width)))?;
+            }
+            Ok(())
+        })?;
+        let rolled: Vec<u64> = sources.iter().map(|b| b.id).collect();
+        self.change(written.map(|w| w.0), &[], &rolled, None)
+    }
+
+    fn is_due(&self, tier: Tier, span: i64, drops_before: i64) -> bool {
+        let all = self.blocks.load();
+        let open: Vec<_> = all.iter().filter(|b| b.tier == tier && !b.is_rolled).collect();
+        let first = open.iter().map(|b| b.span.0).min();
+        let last = open.iter().map(|b| b.span.1).max();
+        first.zip(last).is_some_and(|(a, b)| b - a >= span) || open.iter().any(|b| b.span.1 < drops_before)
+    }
+
+    fn oldest(&self, tier: Tier) -> Option<Arc<Block>> {
+        self.blocks.load().iter().find(|b| b.tier == tier).cloned()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.blocks.load().iter().map(|b| b.bytes).sum::<u64>() + self.recent().rows.iter().map(|r| r.2).sum::<u64>()
+    }
+
+    /// Buckets of a series in a window, in order of time, from the coarsest tier that a step of `step` ms allows.
+    fn buckets(&self, subject: &str, metric: &str, start: i64, end: i64, step: i64) -> Result<Vec<Bucket>, HistoryError> {
+        let Some(id) = self.recent().series.get(subject, metric) else { return Ok(Vec::new()) };
+        let blocks = self.blocks.load_full();
+        let coarsest = match step {
+            s if s % HOUR == 0 => Tier::Hours,
+            s if s % MINUTE == 0 => Tier::Minutes,
+            _ => Tier::Raw,
+        };
+        // Where finer files are gone, what was made of them answers.
+        let floor = |tier: Tier| blocks.iter().filter(|b| b.tier <= tier).map(|b| b.span.0).min();
+        let mut out = Vec::new();
+        // Older before newer, so that of one moment the last word stands last.
+        let tiers = [Tier::Hours, Tier::Minutes, Tier::Raw];
+        let in_order = tiers.iter().flat_map(|t| blocks.iter().filter(move |b| b.tier == *t));
+        for block in in_order.filter(|b| b.meets(start.saturating_sub(HOUR), end)) {
+            let before = match block.tier {
+                tier if tier < coarsest && block.is_rolled => continue,
+                tier if tier <= coarsest => i64::MAX,
+                Tier::Minutes => floor(Tier::Raw).unwrap_or(i64::MAX),
+                _ => floor(if coarsest == Tier::Raw { Tier::Minutes } else { coarsest }).unwrap_or(i64::MAX),
+            };
+            if let Some(chunk) = block.get(id)? {
+                out.extend(chunk.buckets().filter(|b| b.at >= start && b.at < end && b.at < before));
+            }
+        }
+        let mut newest: Vec<Observation> = self.head(id, start, end);
+        tidy(&mut newest);
+        out.extend(ones(&newest));
+        out.sort_by_key(|b| b.at);
+        if coarsest == Tier::Raw {
+            out.dedup_by(|later, earlier| {
+                let same = later.at == earlier.at && later.count == 1.0 && earlier.count == 1.0;
+                if same {
+                    *earlier = *later;
+                }
+                same
+            });
+        }
+        Ok(out)
+    }
+
+    fn head(&self, id: u32, start: i64, end: i64) -> Vec<Observation> {
+        let recent = self.recent();
+        let points = recent.heads.get(id as usize).into_iter().flat_map(Head::points);
+        points.filter(|(at, _)| (start..end).contains(at)).collect()
+    }
+}
+
+impl History for Embedded {
+    fn committed(&self) -> Result<u64, HistoryError> {
+        self.log.committed()
+    }
+
+    fn commit(&self, sequence: u64, at_ms: i64, points: &[Point]) -> Result<(), HistoryError> {
+        let _one = lock(&self.writing);
+        let (mut numbered, names) = {
+            let mut recent = self.recent_mut();
+            let numbered: Vec<_> = points.iter().map(|p| (recent.series.number(&p.subject, &p.metric), (p.at_ms, p.value))).collect();
+            (numbered, recent.series.unsaved().to_vec())
+        };
+        let row = if numbered.is_empty() { Vec::new() } else { log::encode(at_ms, &mut numbered) };
+        self.log.append(sequence, &names, &row)?;
+        let mut recent = self.recent_mut();
+        recent.series.saved(names.len());
+        if !row.is_empty() {
+            recent.take(sequence, row.len(), &numbered);
+        }
+        Ok(())
+    }
+
+    fn raw(&self, subject: &str, metric: &str, start_ms: i64, end_ms: i64) -> Result<Vec<Observation>, HistoryError> {
+        let mut all: Vec<Observation> =
+            self.buckets(subject, metric, start_ms, end_ms, 1)?.into_iter().map(|b| (b.at, Some(b.last))).collect();
+        let Some(id) = self.recent().series.get(subject, metric) else { return Ok(all) };
+        for block in self.blocks.load().iter().filter(|b| b.tier == Tier::Raw && b.meets(start_ms, end_ms)) {
+            if let Some(chunk) = block.get(id)? {
+                all.extend(chunk.ends.iter().filter(|at| (start_ms..end_ms).contains(*at)).map(|at| (*at, None)));
+            }
+        }
+        all.extend(self.head(id, start_ms, end_ms).into_iter().filter(|(_, v)| v.is_none()));
+        all.sort_by_key(|(at, v)| (*at, v.is_none()));
+        all.dedup_by(|a, b| a.0 == b.0 && a.1.is_none() && b.1.is_none());
+        Ok(all)
+    }
+
+    fn range(
+        &self,
+        subject: &str,
+        metric: &str,
+        window: (i64, i64),
+        step_ms: i64,
+        how: Aggregate,
+    ) -> Result<Vec<Observation>, HistoryError> {
+        let step = step_ms.max(1);
+        let (start, end) = (window.0.div_euclid(step) * step, window.1);
+        // Rollups hold no ranks.
+        let grain = if how == Aggregate::P95 { 1 } else { step };
+        let buckets = self.buckets(subject, metric, start, end, grain)?;
+        Ok(steps(&buckets, (start, end), step, how))
+    }
+
+    fn upkeep(&self, now_ms: i64) -> Result<Upkeep, HistoryError> {
+        let mut done = Upkeep::default();
+        let ms = |d: Duration| d.as_millis() as i64;
+        let (raw, minutes, hours) = (now_ms - ms(self.keep.raw), now_ms - ms(self.keep.minutes), now_ms - ms(self.keep.hours));
+        let is_full = |bytes: u64| bytes > self.keep.max_bytes;
+        let seal_after = SEAL_AFTER.min(ms(self.keep.raw) / 4).max(MINUTE);
+        let (oldest, head_bytes) = {
+            let recent = self.recent();
+            (recent.oldest_at, recent.head_bytes)
+        };
+        if oldest.is_some_and(|at| now_ms - at >= seal_after) || head_bytes > HEAD_BYTES || is_full(self.bytes()) {
+            done.sealed_points = self.seal(now_ms.div_euclid(MINUTE) * MINUTE)?;
+        }
+        if self.is_due(Tier::Raw, ROLL_RAW, raw) || is_full(self.bytes()) {
+            self.roll(Tier::Raw, Tier::Minutes, MINUTE)?;
+        }
+        if self.is_due(Tier::Minutes, ROLL_MINUTES, minutes) {
+            self.roll(Tier::Minutes, Tier::Hours, HOUR)?;
+        }
+        for (tier, before) in [(Tier::Raw, raw), (Tier::Minutes, minutes), (Tier::Hours, hours)] {
+            while let Some(block) = self.oldest(tier).filter(|b| b.span.1 < before || is_full(self.bytes())) {
+                let _one = lock(&self.sealing);
+                self.change(None, &[block.id], &[], None)?;
+                done.dropped_blocks += 1;
+            }
+        }
+        done.bytes = self.bytes();
+        Ok(done)
+    }
+}
+
+/// In order of time; of several at one moment the last one counts.
+fn tidy(points: &mut Vec<Observation>) {
+    if points.windows(2).all(|w| w[0].0 < w[1].0) {
+        return;
+    }
+    points.sort_by_key(|(at, _)| *at);
+    points.dedup_by(|later, earlier| {
+        // A value and the end that follows it at once are both true.
+        let same = later.0 == earlier.0 && later.1.is_some() == earlier.1.is_some();
+        if same {
+            *earlier = *later;
+        }
+        same
+    });
+}
+
+fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn file(dir: &Path, id: u64) -> PathBuf {
+    dir.join("blocks").join(format!("{id:016x}.kch"))
+}
