@@ -1,4 +1,4 @@
-//! The build: `cargo xtask components | build | demo | test | ci`. Installs what it needs where it can, names it where not.
+//! The build: `cargo xtask components | build | demo | bench | test`. Installs what it needs where it can, names it where not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
-const BUNDLED: [&str; 1] = ["nvidia-dcgm"];
-const GUESTS: [&str; 1] = ["evil"];
+const BUNDLED: &[&str] = &["nvidia-dcgm"];
+const GUESTS: &[&str] = &["bench-guest", "evil"];
 
 #[derive(Parser)]
 struct Args {
@@ -30,6 +30,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Builds everything, then measures it; figures are ratios within one run and CPU-seconds.
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Builds the plugins, then runs every test of both workspaces.
     Test {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -45,6 +50,10 @@ fn main() -> Result<()> {
         Task::Demo { args } => {
             build(&root)?;
             run(Command::new(root.join("target/dist/kcloud-monitor")).arg("demo").args(args).current_dir(&root))
+        }
+        Task::Bench { args } => {
+            build(&root)?;
+            run(cargo(&root).args(["run", "--locked", "--release", "-p", "kcloud-bench", "--"]).args(args))
         }
         Task::Test { args } => test(&root, &args),
     }
@@ -71,7 +80,7 @@ fn components(root: &Path) -> Result<String> {
     let plugins = root.join("plugins");
     run(cargo(&plugins).args(["build", "--locked", "--release", "--workspace", "--target", TARGET]).env("CARGO_TARGET_DIR", &target_dir))?;
     let mut digests = Vec::new();
-    for (names, out) in [(&BUNDLED, root.join("target/dist/plugins")), (&GUESTS, root.join("target/guests"))] {
+    for (names, out) in [(BUNDLED, root.join("target/dist/plugins")), (GUESTS, root.join("target/guests"))] {
         fs::create_dir_all(&out)?;
         for name in names {
             let core = target_dir.join(format!("{TARGET}/release/{}.wasm", name.replace('-', "_")));

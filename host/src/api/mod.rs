@@ -74,6 +74,11 @@ impl App {
 
 /// All routes.
 pub fn router(app: App) -> Router {
+    router_with(app, Router::new())
+}
+
+/// All routes and some more behind the same guard and middleware.
+pub fn router_with(app: App, more: Router<App>) -> Router {
     let v1 = Router::new()
         .route("/auth/login", post(v1::auth::login))
         .route("/auth/token", post(v1::auth::token))
@@ -101,6 +106,7 @@ pub fn router(app: App) -> Router {
         .route("/system/plugins", get(system::plugins))
         .route("/system/plugins/{name}", get(system::plugin));
     Router::new()
+        .merge(more)
         .nest("/api/v1", v1)
         .route("/livez", get(|| async { "ok\n" }))
         .route("/healthz", get(|| async { "ok\n" }))

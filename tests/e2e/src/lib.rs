@@ -54,7 +54,7 @@ pub struct Running {
     pub base: String,
     pub dir: tempfile::TempDir,
     pub settings: Arc<Mutex<Vec<Settings>>>,
-    client: reqwest::Client,
+    pub client: reqwest::Client,
 }
 
 impl Running {

@@ -1,10 +1,13 @@
 //! What a plugin can do to the host: nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kcloud_e2e::{Running, component, fleet, until};
 use kcloud_fleet_sim::Faults;
 use kcloud_monitor::cli::demo_settings;
+use kcloud_monitor::inventory::Kind;
 use kcloud_monitor::plugins::Settings;
 use kcloud_monitor::plugins::capabilities::Grants;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
@@ -149,8 +152,46 @@ async fn what_is_no_plugin_says_why_and_the_old_version_goes_on() {
     }
 }
 
+/// Requests at a steady rate, each of which must succeed and find no card offline.
+struct Load {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<u32>,
+    began: Instant,
+}
+
+impl Load {
+    fn start(running: &Running, per_second: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (client, url) = (running.client.clone(), format!("{}/api/v1/accelerators/gpus?status=offline", running.base));
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_secs(1) / per_second);
+            let mut all = tokio::task::JoinSet::new();
+            while !stopped.load(Ordering::Relaxed) {
+                tick.tick().await;
+                let request = client.get(&url).basic_auth("admin", Some("changeme"));
+                all.spawn(async move {
+                    let response = request.send().await.expect("an answer");
+                    assert_eq!(response.status(), 200);
+                    let body = response.text().await.expect("a body");
+                    assert!(body.contains("\"total_count\":0"), "{body}");
+                });
+            }
+            all.join_all().await.len() as u32
+        });
+        Self { stop, task, began: Instant::now() }
+    }
+
+    /// How many there were, in how many seconds.
+    async fn stop(self) -> (u32, f64) {
+        self.stop.store(true, Ordering::Relaxed);
+        let seconds = self.began.elapsed().as_secs_f64();
+        (self.task.await.expect("no request failed"), seconds)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn dropped_in_replaced_under_load_and_removed() {
+async fn dropped_in_replaced_twenty_times_under_load_and_removed() {
     let (fleet, address) = fleet(2, Faults::default()).await;
     let mut settings = demo_settings(&fleet, address);
     settings[0].interval = Duration::from_millis(500);
@@ -170,21 +211,24 @@ async fn dropped_in_replaced_under_load_and_removed() {
         (running.get("/api/v1/accelerators/gpus").await.1["metadata"]["total_count"] == 16).then_some(())
     })
     .await;
-    let (mut requests, mut generation) = (0u32, 1);
-    for version in 1..=5 {
+    let load = Load::start(&running, 500);
+    let mut generation = 1;
+    for version in 1..=20 {
         put(version);
-        let swapped = Instant::now();
-        loop {
-            let (status, body) = running.get("/api/v1/accelerators/gpus?status=offline").await;
-            assert_eq!((status, body["metadata"]["total_count"].as_u64()), (200, Some(0)), "after {requests} requests: {body}");
-            requests += 1;
+        until(&format!("version {version} is swapped in"), async || {
             let now = running.host.app.registry.get("nvidia-dcgm").and_then(|p| p.generation()).map_or(0, |g| g.number);
-            if now > generation {
-                generation = now;
-                break;
-            }
-            assert!(swapped.elapsed() < Duration::from_secs(10), "not swapped");
-        }
+            (now > generation).then(|| generation = now)
+        })
+        .await;
+    }
+    let (requests, seconds) = load.stop().await;
+    assert!(f64::from(requests) / seconds > 400.0, "{requests} requests in {seconds} s are no load");
+    let snapshot = running.host.app.inventory.current();
+    for card in snapshot.of_kind(Kind::Accelerator) {
+        let all = running.host.app.history.raw(&card.id, "temperature_celsius", 0, i64::MAX).unwrap();
+        let longest = all.windows(2).map(|w| w[1].0 - w[0].0).max().unwrap();
+        assert!(all.iter().all(|(_, v)| v.is_some()), "{}: its series was cut", card.id);
+        assert!(longest <= 2 * 500, "{}: {longest} ms between two readings of every 500 ms", card.id);
     }
     std::fs::remove_file(&file).unwrap();
     std::fs::write(running.plugins_dir().join("touch"), "").unwrap();

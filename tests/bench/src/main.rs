@@ -1,0 +1,95 @@
+//! What the host costs, beside what it is compared with, in one run (`cargo xtask bench`).
+//!
+//! Prints one line a figure: name, value, aim, and what was measured. CPU time is the kernel's; wall time is not used
+//! where a busy machine would change it.
+
+mod api;
+mod cpu;
+mod micro;
+mod real;
+mod store;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use kcloud_fleet_sim::{Faults, Fleet, FleetConfig};
+use tokio::net::TcpListener;
+
+#[derive(Parser)]
+struct Args {
+    /// Which parts to run; all without any.
+    parts: Vec<Part>,
+    /// Simulated exporters of 8 cards.
+    #[arg(long, default_value_t = 1_000)]
+    nodes: usize,
+    /// Seconds between two reads of a target.
+    #[arg(long, default_value_t = 15)]
+    interval: u64,
+    /// Cycles that are measured.
+    #[arg(long, default_value_t = 4)]
+    cycles: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Sandbox and boundary.
+    Micro,
+    /// History alone.
+    Store,
+    /// Answers from the cache.
+    Api,
+    /// The whole host over a simulated fleet, beside a Prometheus.
+    Host,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn fleet(nodes: usize) -> Arc<Fleet> {
+    Arc::new(Fleet::new(FleetConfig { seed: 1, nodes, gpus_per_node: 8, tick: Duration::from_secs(1), faults: Faults::demo() }))
+}
+
+/// One line of the table.
+fn row(name: &str, value: f64, aim: &str, what: &str) {
+    println!("| {name} | {value:.3} | {aim} | {what} |");
+}
+
+fn main() -> Result<()> {
+    // A child of this program; not a part that a user asks for.
+    if let Some(nodes) = std::env::var("KCLOUD_BENCH_SIMULATOR").ok().and_then(|n| n.parse().ok()) {
+        return simulate(nodes);
+    }
+    if std::env::var_os("KCLOUD_BENCH_API").is_some() {
+        return api::serve();
+    }
+    let args = Args::parse();
+    let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
+    println!("| figure | value | aim | what |\n|---|---|---|---|");
+    if wanted(Part::Micro) {
+        micro::run()?;
+    }
+    if wanted(Part::Store) {
+        store::run()?;
+    }
+    if wanted(Part::Api) {
+        api::run()?;
+    }
+    if wanted(Part::Host) {
+        real::run(args.nodes, Duration::from_secs(args.interval), args.cycles)?;
+    }
+    Ok(())
+}
+
+/// Serves a fleet on a free loopback port, which it prints, until it is killed.
+fn simulate(nodes: usize) -> Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        println!("{}", listener.local_addr()?);
+        Ok(kcloud_fleet_sim::serve(fleet(nodes), listener, std::future::pending()).await?)
+    })
+}
