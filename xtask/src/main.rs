@@ -151,13 +151,26 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
         eprintln!("cargo-nextest is missing; installing it");
         run(cargo(root).args(["install", "--locked", "cargo-nextest"])).context("cargo-nextest: `cargo install --locked cargo-nextest`")?;
     }
-    if Command::new("prometheus").arg("--version").output().is_err() {
-        eprintln!("prometheus is missing; installing it for the tests of real parts");
-        let apt = |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
-        let installed = apt(&["update", "-qq"]).and_then(|()| apt(&["install", "-y", "-qq", "--no-install-recommends", "prometheus"]));
-        if let Err(error) = installed {
-            eprintln!("NOT RUN where it is needed: Debian's prometheus could not be installed: {error:#}");
-        }
-    }
+    real_parts();
     run(cargo(root).args(["nextest", "run", "--locked", "--workspace"]).args(args).env("KCLOUD_BUNDLED_DIGESTS", digests))
+}
+
+/// Debian packages with the programs that tests of real parts start. A test without its program says so, loudly.
+const PARTS: &[(&str, &str)] = &[("prometheus", "prometheus"), ("chromium", "chromium"), ("python3", "python3-venv")];
+
+fn real_parts() {
+    let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let venv = || Command::new("python3").args(["-c", "import venv, ensurepip"]).output().is_ok_and(|o| o.status.success());
+    let missing: Vec<&str> =
+        PARTS.iter().filter(|(p, _)| !is_there(p) || (*p == "python3" && !venv())).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return;
+    }
+    eprintln!("installing for the tests of real parts: {}", missing.join(" "));
+    let apt = |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
+    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    install.extend(&missing);
+    if let Err(error) = apt(&["update", "-qq"]).and_then(|()| apt(&install)) {
+        eprintln!("NOT RUN where they are needed: these Debian packages could not be installed: {error:#}");
+    }
 }

@@ -9,12 +9,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rand::Rng;
 
-use super::{App, Problem};
+use super::{App, Problem, routes};
 
 const REQUEST_ID: &str = "x-request-id";
-/// Answers without credentials (spec/API_SPECIFICATION.md, "Access").
-const OPEN: [&str; 5] = ["/livez", "/readyz", "/healthz", "/api/v1/system/health", "/api/v1/auth/login"];
-
 /// Gives each request an id and counts it by its route's template, never by its path.
 pub(super) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
@@ -41,7 +38,7 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
 
 /// Lets in who may, and puts them into the request.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    if OPEN.contains(&request.uri().path()) {
+    if routes::is_open(request.uri().path()) {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or_else(String::new, |c| c.0.ip().to_string());

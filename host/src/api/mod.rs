@@ -2,10 +2,13 @@
 //!
 //! Units become the documented ones here and only here (spec/API_SPECIFICATION.md).
 
+mod docs;
 mod envelope;
 mod layer;
+mod openapi;
 mod params;
 mod problem;
+mod routes;
 mod system;
 pub mod v1;
 
@@ -13,7 +16,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::routing::{get, post};
 use bytes::Bytes;
 use moka::sync::Cache;
 
@@ -79,39 +81,9 @@ pub fn router(app: App) -> Router {
 
 /// All routes and some more behind the same guard and middleware.
 pub fn router_with(app: App, more: Router<App>) -> Router {
-    let v1 = Router::new()
-        .route("/auth/login", post(v1::auth::login))
-        .route("/auth/token", post(v1::auth::token))
-        .route("/auth/verify", get(v1::auth::verify))
-        .route("/accelerators/gpus", get(v1::accelerators::gpus))
-        .route("/accelerators/gpus/summary", get(v1::accelerators::gpus_summary))
-        .route("/accelerators/gpus/{id}", get(v1::accelerators::gpu))
-        .route("/accelerators/gpus/{id}/metrics", get(v1::accelerators::gpu_metrics))
-        .route("/accelerators/gpus/{id}/power", get(v1::accelerators::gpu_power))
-        .route("/accelerators/gpus/{id}/temperature", get(v1::accelerators::gpu_temperature))
-        .route("/accelerators/npus", get(v1::accelerators::npus))
-        .route("/accelerators/npus/summary", get(v1::accelerators::npus_summary))
-        .route("/accelerators/npus/{id}", get(v1::accelerators::npu))
-        .route("/accelerators/npus/{id}/metrics", get(v1::accelerators::npu_metrics))
-        .route("/accelerators/all", get(v1::accelerators::all))
-        .route("/accelerators/summary", get(v1::accelerators::summary))
-        .route("/clusters", get(v1::clusters::list))
-        .route("/clusters/{name}", get(v1::clusters::detail))
-        .route("/system/health", get(system::health))
-        .route("/system/status", get(system::status))
-        .route("/system/info", get(system::info))
-        .route("/system/version", get(system::version))
-        .route("/system/capabilities", get(system::capabilities))
-        .route("/system/metrics", get(system::metrics))
-        .route("/system/plugins", get(system::plugins))
-        .route("/system/plugins/{name}", get(system::plugin));
-    Router::new()
+    routes::router()
+        .merge(docs::router())
         .merge(more)
-        .nest("/api/v1", v1)
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(system::readyz))
-        .route("/metrics", get(v1::fleet::metrics))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(app.clone(), layer::guard))

@@ -1,8 +1,13 @@
-//! Query parameters: each route says which it takes, everything else is refused by name.
+//! Query parameters: a route's row in the table says which it takes, everything else is refused by name.
 
 use std::collections::BTreeMap;
 
-use super::Problem;
+use axum::extract::{FromRequestParts, MatchedPath};
+use axum::http::request::Parts;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{App, Problem, routes};
 use crate::history::MAX_POINTS;
 
 /// Parameters of one request, checked against what its route takes.
@@ -14,9 +19,27 @@ pub(crate) struct Params {
 
 /// What a time series is asked for, in milliseconds.
 pub(crate) struct Window {
-    pub period: i64,
+    pub start: i64,
+    pub end: i64,
     pub step: i64,
     pub warning: Option<String>,
+}
+
+impl Window {
+    /// The end is shown, too.
+    pub(crate) fn span(&self) -> (i64, i64) {
+        (self.start, self.end + 1)
+    }
+}
+
+impl FromRequestParts<App> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let route = routes::find(parts.method.as_str(), path).ok_or_else(Problem::internal)?;
+        Self::parse(parts.uri.query(), route.query)
+    }
 }
 
 impl Params {
@@ -71,8 +94,22 @@ impl Params {
         Ok((self.number("limit", 100, 1, 1_000)?, self.number("offset", 0, 0, usize::MAX >> 1)?))
     }
 
-    /// `period` and `step` in milliseconds, with what is to be said about them. `step` is by default a sixtieth.
-    pub(crate) fn window(&self, default: &str) -> Result<Window, Problem> {
+    /// A moment by either of its names.
+    fn moment(&self, names: [&str; 2]) -> Result<Option<i64>, Problem> {
+        let Some((name, text)) = names.iter().find_map(|n| Some((*n, self.get(n)?))) else { return Ok(None) };
+        if names.iter().all(|n| self.get(n).is_some()) {
+            return Err(Problem::parameter(name, text, format!("one of {} and {}", names[0], names[1])));
+        }
+        // A `+` in a query is a blank; in a moment it can only be the sign of the offset.
+        let moment = OffsetDateTime::parse(&text.replace(' ', "+"), &Rfc3339).ok();
+        let ms = moment.and_then(|m| i64::try_from(m.unix_timestamp_nanos() / 1_000_000).ok());
+        ms.map(Some).ok_or_else(|| Problem::parameter(name, text, "RFC 3339 with an offset, such as 2026-01-01T09:00:00+09:00"))
+    }
+
+    /// The window that is asked for, with what is to be said about it. It ends `now` and is `default` long unless the
+    /// request says otherwise; `step` is by default a sixtieth of it.
+    pub(crate) fn window(&self, default: &str, now: i64) -> Result<Window, Problem> {
+        let form = "a number with a unit: s m h d w mo, such as 5m, 1h, 1d, 1w, 1mo";
         let text = self.get("period").unwrap_or(default);
         // Only here is `1m` a month: as documented.
         let (period, warning) = match text {
@@ -82,21 +119,33 @@ impl Params {
             ),
             text => (duration(text), None),
         };
-        let form = "a number with a unit: s m h d w mo, such as 5m, 1h, 1d, 1w, 1mo";
         let period = period.ok_or_else(|| Problem::parameter("period", text, form))?;
+        let end = self.moment(["end_time", "end"])?.unwrap_or(now);
+        let start = match self.moment(["start_time", "start"])? {
+            Some(_) if self.get("period").is_some() => {
+                return Err(Problem::parameter("period", text, "start_time or period, not both"));
+            }
+            Some(start) => start,
+            None => end.saturating_sub(period),
+        };
+        if start >= end {
+            let given = format!("{start} to {end} in ms");
+            return Err(Problem::parameter("start_time", &given, "a start before the end"));
+        }
+        let length = end - start;
         let step = match self.get("step") {
-            None => (period / 60).max(1_000),
+            None => (length / 60).max(1_000),
             Some(text) => duration(text).ok_or_else(|| Problem::parameter("step", text, form))?,
         };
-        if period / step > MAX_POINTS {
-            let fits = (period / MAX_POINTS).div_euclid(1_000) + 1;
+        if length / step > MAX_POINTS {
+            let fits = (length / MAX_POINTS).div_euclid(1_000) + 1;
             return Err(Problem::parameter(
                 "step",
                 self.get("step").unwrap_or(""),
-                format!("at most {MAX_POINTS} points a series; {fits}s fits this period"),
+                format!("at most {MAX_POINTS} points a series; {fits}s fits this window"),
             ));
         }
-        Ok(Window { period, step, warning })
+        Ok(Window { start, end, step, warning })
     }
 
     /// The links of a page.
@@ -130,4 +179,43 @@ fn duration(text: &str) -> Option<i64> {
         _ => return None,
     };
     number.parse::<i64>().ok().filter(|n| *n > 0)?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [&str; 6] = ["period", "step", "start_time", "end_time", "start", "end"];
+
+    fn window(query: &str) -> Result<(i64, i64, i64), String> {
+        let params = Params::parse(Some(query), &ALL).map_err(|p| format!("{p:?}"))?;
+        params.window("5m", 1_000_000_000).map(|w| (w.start, w.end, w.step)).map_err(|p| format!("{p:?}"))
+    }
+
+    #[test]
+    fn a_window_is_a_period_or_two_moments_with_any_offset() {
+        assert_eq!(window(""), Ok((999_700_000, 1_000_000_000, 5_000)));
+        assert_eq!(window("period=1h&step=1m"), Ok((996_400_000, 1_000_000_000, 60_000)));
+        assert_eq!(window("period=1m").map(|w| w.1 - w.0), Ok(30 * 86_400_000));
+        let moments = "start_time=1970-01-01T09:00:00%2B09:00&end=1970-01-01T00:01:00Z&step=1s";
+        assert_eq!(window(moments), Ok((0, 60_000, 1_000)));
+        assert_eq!(window("end_time=1970-01-01T01:00:00Z&period=1h").map(|w| (w.0, w.1)), Ok((0, 3_600_000)));
+    }
+
+    #[test]
+    fn a_bad_window_says_which_parameter_and_what_is_allowed() {
+        for (query, expected) in [
+            ("period=5", "period"),
+            ("period=99999999999999999d", "period"),
+            ("start_time=yesterday", "RFC 3339"),
+            ("start_time=1970-01-01T00:00:00", "RFC 3339"),
+            ("start=1970-01-01T00:00:00Z&start_time=1970-01-01T00:00:00Z", "one of"),
+            ("start=1970-01-01T00:00:00Z&period=1h", "not both"),
+            ("start=2970-01-01T00:00:00Z", "before the end"),
+            ("period=1w&step=1s", "55s fits"),
+        ] {
+            let error = window(query).unwrap_err();
+            assert!(error.contains(expected), "{query}: {error}");
+        }
+    }
 }

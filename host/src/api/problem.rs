@@ -55,6 +55,13 @@ impl Problem {
     }
 }
 
+/// A path that is not text in UTF-8.
+impl From<axum::extract::rejection::PathRejection> for Problem {
+    fn from(e: axum::extract::rejection::PathRejection) -> Self {
+        Self::parameter("path", &e.body_text(), "percent-encoded UTF-8")
+    }
+}
+
 impl From<AuthError> for Problem {
     fn from(e: AuthError) -> Self {
         match e {

@@ -190,6 +190,11 @@ pub(super) async fn plugin(State(app): State<App>, Path(name): Path<String>) -> 
     Ok(Json(json!({ "timestamp": rfc3339(crate::now_ms()), "resource_type": "plugin", "data": view(&app, &p, true) })))
 }
 
+/// 200 as long as there is somebody to say so.
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
 /// 200 once every source was asked and one answered, or when there is none to ask.
 pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
     let snapshot = app.inventory.current();

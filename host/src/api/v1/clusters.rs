@@ -1,6 +1,6 @@
 //! `/clusters`: the configured ones and how their sources fare.
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
@@ -46,8 +46,7 @@ fn cluster<'a>(info: &'a ClusterInfo, snapshot: &Snapshot) -> Cluster<'a> {
     }
 }
 
-pub(in crate::api) async fn list(State(app): State<App>, RawQuery(query): RawQuery, headers: HeaderMap) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &["limit", "offset"])?;
+pub(in crate::api) async fn list(State(app): State<App>, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
     let (limit, offset) = params.page()?;
     let link = params.link("/api/v1/clusters", app.clusters.len())?;
     respond(&app, &headers, "cluster", "clusters", &params, |snapshot| {
@@ -59,10 +58,9 @@ pub(in crate::api) async fn list(State(app): State<App>, RawQuery(query): RawQue
 pub(in crate::api) async fn detail(
     State(app): State<App>,
     Path(name): Path<String>,
-    RawQuery(query): RawQuery,
+    params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &[])?;
     let info = app.clusters.iter().find(|c| c.name == name).ok_or_else(|| Problem::not_found("cluster", &name))?;
     respond(&app, &headers, "cluster", &format!("clusters/{name}"), &params, |s| Rendered::object(&cluster(info, s)))
 }

@@ -1,0 +1,123 @@
+//! The table of routes: from it come the router, what each route's query may hold, and the OpenAPI document.
+//!
+//! To add a route, add a row; a field of its answer that `openapi/schemas.rs` does not name fails a test.
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+
+use super::v1::accelerators::{self, card};
+use super::v1::{auth, clusters, fleet};
+use super::{App, system};
+
+/// What a route answers with 200.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    /// The envelope around one object of this schema.
+    One(&'static str),
+    /// The envelope around a list of it.
+    Many(&'static str),
+    /// This schema as it is.
+    Plain(&'static str),
+    /// Text, with its media type.
+    Text(&'static str),
+}
+
+pub(super) struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
+    /// The heading under which it stands in the document.
+    pub domain: &'static str,
+    pub summary: &'static str,
+    /// Query parameters, described in `openapi/parameters.rs`.
+    pub query: &'static [&'static str],
+    pub answer: Answer,
+    /// Schema of the request's body.
+    pub body: Option<&'static str>,
+    /// Answered without credentials.
+    pub is_open: bool,
+    handler: fn() -> MethodRouter<App>,
+}
+
+const LIST: &[&str] =
+    &["cluster", "node", "status", "vendor", "model", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons"];
+const ALL: &[&str] = &["cluster", "node", "status", "vendor", "model", "limit", "offset", "sort", "fields", "include_metrics"];
+const PLACE: &[&str] = &["cluster", "node"];
+const CARD: &[&str] = &["node", "include_metrics", "include_reasons"];
+const WINDOW: &[&str] = &["node", "period", "step", "start_time", "end_time", "start", "end"];
+const PAGE: &[&str] = &["limit", "offset"];
+const NONE: &[&str] = &[];
+
+const fn row(
+    path: &'static str,
+    domain: &'static str,
+    summary: &'static str,
+    query: &'static [&'static str],
+    answer: Answer,
+    handler: fn() -> MethodRouter<App>,
+) -> Route {
+    Route { method: "GET", path, domain, summary, query, answer, body: None, is_open: false, handler }
+}
+
+const fn open(route: Route) -> Route {
+    Route { is_open: true, ..route }
+}
+
+const fn posted(route: Route, body: Option<&'static str>) -> Route {
+    Route { method: "POST", body, ..route }
+}
+
+use Answer::{Many, One, Plain, Text};
+
+const PROMETHEUS: Answer = Text("text/plain; version=0.0.4; charset=utf-8");
+const PLAIN: Answer = Text("text/plain; charset=utf-8");
+
+#[rustfmt::skip] // One row a route.
+pub(super) static ROUTES: &[Route] = &[
+    open(posted(row("/api/v1/auth/login", "auth", "From a password to a token", NONE, Plain("Token"), || post(auth::login)), Some("Login"))),
+    posted(row("/api/v1/auth/token", "auth", "A fresh token for the credentials given", NONE, Plain("Token"), || post(auth::token)), None),
+    row("/api/v1/auth/verify", "auth", "Whether the credentials are valid", NONE, Plain("Verified"), || get(auth::verify)),
+    row("/api/v1/accelerators/gpus", "accelerators", "GPUs", LIST, Many("Gpu"), || get(accelerators::gpus)),
+    row("/api/v1/accelerators/gpus/summary", "accelerators", "Sums and means over GPUs, each once", PLACE, One("GpuSummary"), || get(accelerators::gpus_summary)),
+    row("/api/v1/accelerators/gpus/{id}", "accelerators", "One GPU", CARD, One("Gpu"), || get(card::gpu)),
+    row("/api/v1/accelerators/gpus/{id}/metrics", "accelerators", "Its readings; with a window also over time", WINDOW, One("GpuMetrics"), || get(card::gpu_metrics)),
+    row("/api/v1/accelerators/gpus/{id}/power", "accelerators", "Its watts over a window", WINDOW, One("GpuPower"), || get(card::gpu_power)),
+    row("/api/v1/accelerators/gpus/{id}/temperature", "accelerators", "Its temperatures and their limits", &["node"], One("GpuTemperature"), || get(card::gpu_temperature)),
+    row("/api/v1/accelerators/npus", "accelerators", "NPUs", LIST, Many("Npu"), || get(accelerators::npus)),
+    row("/api/v1/accelerators/npus/summary", "accelerators", "Sums and means over NPUs, each once", PLACE, One("NpuSummary"), || get(accelerators::npus_summary)),
+    row("/api/v1/accelerators/npus/{id}", "accelerators", "One NPU", CARD, One("Npu"), || get(card::npu)),
+    row("/api/v1/accelerators/npus/{id}/metrics", "accelerators", "Its readings; with a window also over time", WINDOW, One("NpuMetrics"), || get(card::npu_metrics)),
+    row("/api/v1/accelerators/npus/{id}/cores", "accelerators", "Its cores", &["node"], Many("NpuCore"), || get(card::npu_cores)),
+    row("/api/v1/accelerators/all", "accelerators", "Accelerators of every class", ALL, Many("Accelerator"), || get(accelerators::all)),
+    row("/api/v1/accelerators/summary", "accelerators", "Sums and means over all, by class", PLACE, One("AcceleratorSummary"), || get(accelerators::summary)),
+    row("/api/v1/clusters", "clusters", "Configured clusters and how their sources fare", PAGE, Many("Cluster"), || get(clusters::list)),
+    row("/api/v1/clusters/{name}", "clusters", "One cluster", NONE, One("Cluster"), || get(clusters::detail)),
+    open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
+    row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
+    row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),
+    row("/api/v1/system/version", "system", "Versions of host, API and plugin contract", NONE, Plain("Version"), || get(system::version)),
+    row("/api/v1/system/capabilities", "system", "What is loaded", NONE, Plain("Capabilities"), || get(system::capabilities)),
+    row("/api/v1/system/metrics", "system", "The host's own counters as Prometheus text", NONE, PROMETHEUS, || get(system::metrics)),
+    row("/api/v1/system/plugins", "system", "Plugins, their state and why", NONE, Plain("PluginList"), || get(system::plugins)),
+    row("/api/v1/system/plugins/{name}", "system", "One plugin with its targets and the end of its log", NONE, Plain("PluginDetail"), || get(system::plugin)),
+    open(row("/livez", "probes", "The process answers", NONE, PLAIN, || get(system::alive))),
+    open(row("/healthz", "probes", "The process answers", NONE, PLAIN, || get(system::alive))),
+    open(row("/readyz", "probes", "The first collection is done", NONE, PLAIN, || get(system::readyz))),
+    row("/metrics", "probes", "The fleet's values as Prometheus text", NONE, PROMETHEUS, || get(fleet::metrics)),
+];
+
+/// The row of a matched path.
+pub(super) fn find(method: &str, path: &str) -> Option<&'static Route> {
+    // HEAD is GET without the body.
+    let method = if method == "HEAD" { "GET" } else { method };
+    ROUTES.iter().find(|r| r.path == path && r.method == method)
+}
+
+/// Whether a path is answered without credentials.
+pub(super) fn is_open(path: &str) -> bool {
+    super::docs::is_page(path) || ROUTES.iter().any(|r| r.is_open && r.path == path)
+}
+
+/// Every route of the table.
+pub(super) fn router() -> Router<App> {
+    ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+}

@@ -1,0 +1,226 @@
+//! One card: what it is, what it reads, and what history says of it.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::super::super::envelope::{respond, rfc3339};
+use super::super::super::params::{Params, Window};
+use super::super::super::{App, Problem, Rendered};
+use super::super::view::{Class, catalogue_name, converted, device, metrics, number, unavailable};
+use crate::history::{Aggregate, HistoryError};
+use crate::inventory::{Kind, Life, Snapshot, Subject};
+
+/// A card by UUID, `node:device`, or a bare device name that only one host has.
+fn find<'a>(snapshot: &'a Snapshot, class: Class, id: &str, params: &Params) -> Result<&'a Arc<Subject>, Problem> {
+    let cards = || snapshot.of_kind(Kind::Accelerator).iter().filter(|s| Class::of(s) == class);
+    let on = params.get("node");
+    if let Some(card) = cards().find(|s| *s.id == *id || s.label("uuid") == Some(id)) {
+        return match on.is_none_or(|n| card.node.as_deref() == Some(n)) {
+            true => Ok(card),
+            false => Err(Problem::not_found(class.name(), id)),
+        };
+    }
+    let (node, device) = id.split_once(':').map_or((on, id), |(n, d)| (Some(n), d));
+    let named: Vec<_> = cards()
+        .filter(|s| s.label("device") == Some(device))
+        .filter(|s| [node, on].into_iter().flatten().all(|n| s.node.as_deref() == Some(n)))
+        .collect();
+    match named.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Problem::not_found(class.name(), id)),
+        several => {
+            let name = |s: &&&Arc<Subject>| format!("{}:{device}", s.node.as_deref().unwrap_or(""));
+            Err(Problem::ambiguous(id, several.iter().map(|s| name(&s)).collect()))
+        }
+    }
+}
+
+/// One request about one card.
+struct Ask<'a> {
+    app: &'a App,
+    params: &'a Params,
+    headers: &'a HeaderMap,
+    class: Class,
+    id: &'a str,
+}
+
+impl Ask<'_> {
+    fn answer(&self, part: &str, render: impl FnOnce(&Snapshot, &Subject) -> Result<Rendered, Problem>) -> Result<Response, Problem> {
+        let route = format!("{}/{:?}/{part}", self.class.plural(), self.id);
+        respond(self.app, self.headers, self.class.name(), &route, self.params, |snapshot| {
+            let card = find(snapshot, self.class, self.id, self.params)?;
+            render(snapshot, card)
+        })
+    }
+
+    fn detail(&self) -> Result<Response, Problem> {
+        let (with_metrics, with_reasons) = (self.params.flag("include_metrics")?, self.params.flag("include_reasons")?);
+        self.answer("", |snapshot, card| {
+            let mut row = device(snapshot, card, self.class);
+            if with_metrics {
+                row.insert("metrics".into(), Value::Object(metrics(card, self.class)));
+            }
+            if with_reasons {
+                row.insert("unavailable".into(), unavailable(card));
+            }
+            Rendered::object(&row)
+        })
+    }
+
+    /// What history says of a window.
+    fn timed(&self, part: &str, render: impl FnOnce(&Subject, &Window) -> Result<Value, Problem>) -> Result<Response, Problem> {
+        self.answer(part, |snapshot, card| {
+            let window = self.params.window("5m", snapshot.at_ms)?;
+            let value = render(card, &window)?;
+            Ok(Rendered { warnings: Arc::new(window.warning.into_iter().collect()), ..Rendered::object(&value)? })
+        })
+    }
+
+    fn metrics(&self) -> Result<Response, Problem> {
+        let asked = ["period", "step", "start_time", "end_time", "start", "end"].iter().any(|p| self.params.get(p).is_some());
+        self.timed("metrics", |s, window| {
+            let mut row = metrics(s, self.class);
+            if asked {
+                let mut series = Map::new();
+                for name in ["power_watts", "temperature_celsius", "utilization_percent", "memory_used_mb"] {
+                    let (metric, factor) = catalogue_name(name);
+                    let steps = self.app.history.range(&s.id, &metric, window.span(), window.step, Aggregate::Average);
+                    let points = from_history(steps)?
+                        .into_iter()
+                        .map(|(at, v)| json!({ "timestamp": rfc3339(at), "value": v.map(|v| converted(v, factor)) }));
+                    series.insert(name.to_owned(), points.collect());
+                }
+                row.insert("timeseries".into(), Value::Object(series));
+                row.insert("start_time".into(), json!(rfc3339(window.start)));
+                row.insert("end_time".into(), json!(rfc3339(window.end)));
+                row.insert("step_seconds".into(), json!(window.step as f64 / 1e3));
+            }
+            Ok(Value::Object(row))
+        })
+    }
+
+    fn power(&self) -> Result<Response, Problem> {
+        self.timed("power", |s, window| {
+            let (start, end) = window.span();
+            let raw = from_history(self.app.history.raw(&s.id, "power_watts", start, end))?;
+            let watts: Vec<f64> = raw.into_iter().filter_map(|(_, v)| v).collect();
+            let round = |v: f64| (v * 1e3).round() / 1e3;
+            let mean = (!watts.is_empty()).then(|| round(watts.iter().sum::<f64>() / watts.len() as f64));
+            Ok(json!({
+                "gpu_id": &*s.id, "timestamp": rfc3339(s.last_seen_ms),
+                "start_time": rfc3339(window.start), "end_time": rfc3339(window.end), "observations": watts.len(),
+                "power_watts": number(s, "power_watts"), "power_limit_watts": number(s, "power_limit_watts"),
+                "avg_power_watts": mean,
+                "max_power_watts": watts.iter().copied().reduce(f64::max),
+                "min_power_watts": watts.iter().copied().reduce(f64::min),
+                "total_energy_joules": number(s, "energy_joules"),
+            }))
+        })
+    }
+
+    fn temperature(&self) -> Result<Response, Problem> {
+        self.answer("temperature", |_, s| {
+            let of = |field| number(s, field);
+            let (now, slowdown, shutdown) =
+                (of("temperature_celsius"), of("slowdown_temperature_celsius"), of("shutdown_temperature_celsius"));
+            // Only against the card's own limits: without them nobody knows.
+            let state = match (now, slowdown, shutdown) {
+                (Some(t), _, Some(limit)) if t >= limit => Some("critical"),
+                (Some(t), Some(limit), _) if t >= limit => Some("warning"),
+                (Some(_), Some(_), _) => Some("normal"),
+                _ => None,
+            };
+            Rendered::object(&json!({
+                "gpu_id": &*s.id, "hostname": s.node, "timestamp": rfc3339(s.last_seen_ms),
+                "gpu_temperature_celsius": now, "memory_temperature_celsius": of("memory_temperature_celsius"),
+                "temperature_limit_celsius": of("temperature_limit_celsius"),
+                "slowdown_threshold_celsius": slowdown, "shutdown_threshold_celsius": shutdown, "temperature_status": state,
+            }))
+        })
+    }
+
+    fn cores(&self) -> Result<Response, Problem> {
+        self.answer("cores", |snapshot, card| {
+            let mut cores: Vec<&Arc<Subject>> = snapshot.children(&card.id, Kind::Core).collect();
+            // A core range is a partition with cores of its own.
+            for partition in snapshot.children(&card.id, Kind::Partition) {
+                cores.extend(snapshot.children(&partition.id, Kind::Core));
+            }
+            let index = |s: &Subject| s.label("index").and_then(|i| i.parse::<u32>().ok());
+            cores.sort_by_key(|s| index(s));
+            let row = |s: &&Arc<Subject>| {
+                let load = number(s, "utilization_percent");
+                let state = match (s.life, load) {
+                    (Life::Live, Some(0.0)) => Some("idle"),
+                    (Life::Live, Some(_)) => Some("running"),
+                    _ => None,
+                };
+                json!({
+                    "npu_id": &*card.id, "core_id": index(s), "timestamp": rfc3339(s.last_seen_ms), "state": state,
+                    "utilization_percent": load, "temperature_celsius": number(s, "temperature_celsius"),
+                    "process_name": s.label("process_name"), "process_id": s.label("pid").and_then(|p| p.parse::<u32>().ok()),
+                })
+            };
+            let rows: Vec<Value> = cores.iter().map(row).collect();
+            Rendered::list(&rows, rows.len())
+        })
+    }
+}
+
+/// Reading history waits for the disk: never on a thread that answers others.
+async fn off_thread(
+    (app, params, headers, class, id): (App, Params, HeaderMap, Class, String),
+    work: fn(&Ask<'_>) -> Result<Response, Problem>,
+) -> Result<Response, Problem> {
+    let work = move || work(&Ask { app: &app, params: &params, headers: &headers, class, id: &id });
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer from history failed");
+        Err(Problem::internal())
+    })
+}
+
+fn from_history<T>(result: Result<T, HistoryError>) -> Result<T, Problem> {
+    result.map_err(|error| {
+        tracing::error!(%error, "history");
+        Problem::unavailable("the history store does not answer", 5)
+    })
+}
+
+type Id = Path<String>;
+
+pub(in crate::api) async fn gpu(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+    Ask { app: &app, params: &params, headers: &h, class: Class::Gpu, id: &id }.detail()
+}
+
+pub(in crate::api) async fn npu(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+    Ask { app: &app, params: &params, headers: &h, class: Class::Npu, id: &id }.detail()
+}
+
+pub(in crate::api) async fn gpu_metrics(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+    off_thread((app, params, h, Class::Gpu, id), |a| a.metrics()).await
+}
+
+pub(in crate::api) async fn npu_metrics(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+    off_thread((app, params, h, Class::Npu, id), |a| a.metrics()).await
+}
+
+pub(in crate::api) async fn gpu_power(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+    off_thread((app, params, h, Class::Gpu, id), |a| a.power()).await
+}
+
+pub(in crate::api) async fn gpu_temperature(
+    State(app): State<App>,
+    Path(id): Id,
+    params: Params,
+    h: HeaderMap,
+) -> Result<Response, Problem> {
+    Ask { app: &app, params: &params, headers: &h, class: Class::Gpu, id: &id }.temperature()
+}
+
+pub(in crate::api) async fn npu_cores(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+    Ask { app: &app, params: &params, headers: &h, class: Class::Npu, id: &id }.cores()
+}
