@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
-const BUNDLED: &[&str] = &["nvidia-dcgm"];
+const BUNDLED: &[&str] = &["nvidia-dcgm", "prometheus"];
 const GUESTS: &[&str] = &["bench-guest", "evil"];
 
 #[derive(Parser)]
@@ -23,6 +23,8 @@ struct Args {
 enum Task {
     /// Builds the plugins into target/dist/plugins.
     Components,
+    /// Generates the SDK's bindings anew from the contract; wants `wit-bindgen` 0.63.0 in PATH.
+    Bindings,
     /// Builds everything that a user installs into target/dist.
     Build,
     /// Builds, then runs the simulated fleet.
@@ -46,6 +48,7 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?.to_owned();
     match Args::parse().task {
         Task::Components => components(&root).map(drop),
+        Task::Bindings => bindings(&root),
         Task::Build => build(&root),
         Task::Demo { args } => {
             build(&root)?;
@@ -127,6 +130,26 @@ fn build(root: &Path) -> Result<()> {
     fs::rename(part, binary)?;
     fs::copy(root.join("LICENSE"), dist.join("LICENSE"))?;
     copy_tree(&root.join("config"), &dist.join("config"))
+}
+
+fn bindings(root: &Path) -> Result<()> {
+    let out = root.join("target/bindings");
+    let generate = |world: &str, macro_name: &str| -> Result<String> {
+        let mut command = Command::new("wit-bindgen");
+        command.args(["rust", "wit/v0.1", "--world", world, "--export-macro-name", macro_name, "--out-dir"]).arg(&out);
+        command.args(["--pub-export-macro", "--format", "--default-bindings-module", "kcloud_collector_sdk::bindings"]);
+        command.args(["--runtime-path", "kcloud_collector_sdk::rt"]).current_dir(root);
+        run(&mut command).context("`cargo install --locked wit-bindgen-cli --version 0.63.0 --no-default-features --features rust`")?;
+        Ok(fs::read_to_string(out.join(format!("{}.rs", world.replace('-', "_"))))?)
+    };
+    fs::write(root.join("sdk/rust/src/bindings.rs"), generate("plugin-with-history", "export_plugin_with_history")?)?;
+    let plugin = generate("plugin", "export_plugin")?;
+    let end = "pub use __export_plugin_impl as export_plugin;\n";
+    let start =
+        plugin.find("#[macro_export]\nmacro_rules! __export_plugin_impl").context("wit-bindgen writes its macro in another way now")?;
+    let stop = plugin.find(end).context("wit-bindgen names its macro in another way now")? + end.len();
+    let head = "// The export macro of world `plugin`, cut from what `wit-bindgen` 0.63.0 generated for it. DO NOT EDIT! (`cargo xtask bindings`)\n";
+    Ok(fs::write(root.join("sdk/rust/src/export_plugin.rs"), head.to_owned() + &plugin[start..stop])?)
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {

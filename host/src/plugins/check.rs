@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::contract::{Batch, Coverage, MetricDef, Pairs};
+use super::contract::{Batch, Coverage, HistoryPage, MetricDef, Pairs, RangeQuery, Subject};
 use super::limits::Limits;
 use crate::catalogue::{Catalogue, Kind as MetricKind, MetricId};
 use crate::inventory::{Kind, Quality, Reason, batch as b};
@@ -56,21 +56,7 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
     }
 
     let mut out = b::Batch { coverage: batch.coverage, ..b::Batch::default() };
-    out.subjects.reserve(batch.subjects.len());
-    for (i, s) in batch.subjects.into_iter().enumerate() {
-        let kind = Kind::parse(&s.kind).ok_or_else(|| format!("subject {i}: unknown kind {:?}", short(&s.kind)))?;
-        if s.parent.is_some_and(|p| p as usize >= i) {
-            return Err(format!("subject {i}: its parent must stand before it"));
-        }
-        if s.identity.is_empty() {
-            return Err(format!("subject {i}: no identity label"));
-        }
-        within("labels of a subject", s.identity.len() + s.labels.len(), limits.labels_per_subject)?;
-        pairs(&s.identity, limits).map_err(|e| format!("subject {i}: {e}"))?;
-        pairs(&s.labels, limits).map_err(|e| format!("subject {i}: {e}"))?;
-        let observed_at_ms = s.observed_at_ns.map(millis).transpose()?;
-        out.subjects.push(b::BatchSubject { kind, identity: s.identity, labels: s.labels, parent: s.parent, observed_at_ms });
-    }
+    out.subjects = subjects(batch.subjects, limits)?;
 
     out.points.reserve(batch.points.len() + batch.timed_points.len());
     let plain = batch.points.iter().map(|p| (*p, None));
@@ -132,6 +118,65 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
     Ok(out)
 }
 
+fn subjects(given: Vec<Subject>, limits: &Limits) -> Result<Vec<b::BatchSubject>, String> {
+    let mut out = Vec::with_capacity(given.len());
+    for (i, s) in given.into_iter().enumerate() {
+        let kind = Kind::parse(&s.kind).ok_or_else(|| format!("subject {i}: unknown kind {:?}", short(&s.kind)))?;
+        if s.parent.is_some_and(|p| p as usize >= i) {
+            return Err(format!("subject {i}: its parent must stand before it"));
+        }
+        if s.identity.is_empty() {
+            return Err(format!("subject {i}: no identity label"));
+        }
+        within("labels of a subject", s.identity.len() + s.labels.len(), limits.labels_per_subject)?;
+        pairs(&s.identity, limits).map_err(|e| format!("subject {i}: {e}"))?;
+        pairs(&s.labels, limits).map_err(|e| format!("subject {i}: {e}"))?;
+        let observed_at_ms = s.observed_at_ns.map(millis).transpose()?;
+        out.push(b::BatchSubject { kind, identity: s.identity, labels: s.labels, parent: s.parent, observed_at_ms });
+    }
+    Ok(out)
+}
+
+/// One series of the past, checked.
+#[derive(Debug, Clone)]
+pub struct PastSeries {
+    pub kind: Kind,
+    pub identity: Pairs,
+    pub labels: Pairs,
+    pub quality: Quality,
+    /// Time in ms and value, in order of time.
+    pub observations: Vec<(i64, f64)>,
+}
+
+/// Checks a page of the past and brings it into the model's shape. A reading outside the metric's range is left out.
+pub fn past(query: &RangeQuery, limits: &Limits, page: HistoryPage) -> Result<Vec<PastSeries>, String> {
+    within("subjects", page.subjects.len(), limits.subjects)?;
+    let (low, high) = Catalogue::known(&query.metric).and_then(Catalogue::metric).map_or((f64::MIN, f64::MAX), |m| m.range);
+    let known = subjects(page.subjects, limits)?;
+    let mut out = Vec::with_capacity(page.series.len());
+    for series in page.series {
+        let count = known.len();
+        let subject = known.get(series.subject as usize).ok_or_else(|| format!("subject index {}, of {count}", series.subject))?;
+        let mut observations: Vec<(i64, f64)> = Vec::with_capacity(series.observations.len());
+        let mut before = None;
+        for (at, value) in series.observations {
+            if !(query.start_ns..query.end_ns).contains(&at) || before.is_some_and(|b| at <= b) {
+                return Err(format!("an observation at {at} is outside the window or out of order"));
+            }
+            before = Some(at);
+            if !value.is_finite() {
+                return Err(format!("{value} is no reading; leave the step out"));
+            }
+            if (low..=high).contains(&value) {
+                observations.push((millis(at)?, value));
+            }
+        }
+        let (kind, identity, labels) = (subject.kind, subject.identity.clone(), subject.labels.clone());
+        out.push(PastSeries { kind, identity, labels, quality: series.quality, observations });
+    }
+    Ok(out)
+}
+
 /// Joins the pages of one answer.
 pub fn join(into: &mut b::Batch, page: b::Batch) {
     let shift = into.subjects.len() as u32;
@@ -189,7 +234,7 @@ fn pairs(pairs: &Pairs, limits: &Limits) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugins::contract::{Point, Subject};
+    use crate::plugins::contract::{HistorySeries, Point};
 
     fn def(name: &str, unit: &str) -> MetricDef {
         MetricDef { name: name.into(), unit: unit.into(), kind: MetricKind::Gauge, quality: Quality::Measured, states: vec![] }
@@ -239,6 +284,40 @@ mod tests {
         for (expected, change) in cases {
             let error = checked(change).unwrap_err();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_past_is_in_order_in_its_window_and_of_known_subjects() {
+        let query = RangeQuery {
+            metric: "power_watts".into(),
+            kind: "accelerator".into(),
+            matching: vec![],
+            start_ns: 1_700_000_000_000_000_000,
+            end_ns: 1_700_000_060_000_000_000,
+            step_ns: 1_000_000_000,
+        };
+        let ask = |subject: u32, seconds: &[(u64, f64)]| {
+            let one = Subject {
+                kind: "accelerator".into(),
+                identity: vec![("uuid".into(), "GPU-1".into())],
+                labels: vec![],
+                parent: None,
+                observed_at_ns: None,
+            };
+            let observations = seconds.iter().map(|(s, v)| (query.start_ns + s * 1_000_000_000, *v)).collect();
+            let series = vec![HistorySeries { subject, quality: Quality::Measured, observations }];
+            past(&query, &Limits::default(), HistoryPage { subjects: vec![one], series, next_page: None })
+        };
+        let good = ask(0, &[(0, 300.0), (2, 9e18), (3, 301.0)]).unwrap();
+        assert_eq!(good[0].observations, [(1_700_000_000_000, 300.0), (1_700_000_003_000, 301.0)]);
+        for (bad, expected) in [
+            (ask(1, &[]), "subject index"),
+            (ask(0, &[(60, 1.0)]), "outside the window"),
+            (ask(0, &[(3, 1.0), (3, 1.0)]), "out of order"),
+            (ask(0, &[(3, f64::NAN)]), "no reading"),
+        ] {
+            assert!(bad.as_ref().is_err_and(|e| e.contains(expected)), "{bad:?}");
         }
     }
 

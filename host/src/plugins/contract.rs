@@ -140,3 +140,31 @@ pub struct Batch {
     pub next_page: Option<Vec<u8>>,
     pub cursor: Option<Vec<u8>>,
 }
+
+/// What is asked of the past; times in nanoseconds since the Unix epoch.
+#[derive(Debug, Clone)]
+pub struct RangeQuery {
+    pub metric: String,
+    pub kind: String,
+    pub matching: Pairs,
+    pub start_ns: u64,
+    pub end_ns: u64,
+    pub step_ns: u64,
+}
+
+/// One page of what a plugin says of the past.
+#[derive(Debug, Default)]
+pub struct HistoryPage {
+    pub subjects: Vec<Subject>,
+    pub series: Vec<HistorySeries>,
+    pub next_page: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct HistorySeries {
+    /// Index into the page's subjects.
+    pub subject: u32,
+    pub quality: Quality,
+    /// Time in nanoseconds, value.
+    pub observations: Vec<(u64, f64)>,
+}

@@ -11,8 +11,8 @@ use wasmtime::component::Component;
 
 use super::call::{self, Failure};
 use super::capabilities::{Guest, Shared};
-use super::check::{self, Admitted};
-use super::contract::{Info, Target};
+use super::check::{self, Admitted, PastSeries};
+use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
 use super::verify::{ContentDigest, Trust};
 use super::wit::v0_1;
@@ -225,6 +225,37 @@ impl Generation {
                 Err(failure)
             }
         }
+    }
+
+    /// Whether the component answers for the time before the host ran.
+    pub fn has_history(&self) -> bool {
+        self.ready.has_history()
+    }
+
+    /// What the component says of the past, all pages of it; nothing where it does not answer for it.
+    pub async fn range(&self, target: &Target, query: &RangeQuery, wall: Duration) -> Result<Vec<PastSeries>, Failure> {
+        let deadline = Instant::now() + wall;
+        let waited = tokio::time::timeout(wall, self.permits.acquire()).await;
+        let host = |e: tokio::sync::AcquireError| Failure::Host(e.to_string());
+        let _permit = waited.map_err(|_| Failure::Host("all instances were busy for the whole time-out".into()))?.map_err(host)?;
+        let limits = &self.shared.limits;
+        // Never the instance that a target is bound to: a read of the past must not hold up the present.
+        let mut warm = self.instance(limits.cpu, wall).await?;
+        let mut all = Vec::new();
+        let mut page: Option<Vec<u8>> = None;
+        for _ in 0..MAX_PAGES {
+            let left = deadline.saturating_duration_since(Instant::now());
+            call::arm(&mut warm.store, limits.cpu, left);
+            let asked = warm.instance.range(&mut warm.store, target, query, left.as_millis() as u32, page.as_deref());
+            let Some(answer) = call::bounded(left, limits.output_bytes, asked).await? else { return Ok(all) };
+            let mut answer = answer?;
+            page = answer.next_page.take();
+            all.extend(check::past(query, limits, answer).map_err(Failure::Invalid)?);
+            if page.is_none() {
+                return Ok(all);
+            }
+        }
+        Err(Failure::Invalid(format!("more than {MAX_PAGES} pages")))
     }
 
     /// Targets that the component finds itself.

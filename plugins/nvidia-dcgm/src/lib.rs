@@ -3,19 +3,15 @@
 // Natively, in tests, nothing is exported.
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 
-mod promql;
-mod read;
-mod table;
 #[cfg(test)]
 mod tests;
 
+use dcgm_mapping::{ROWS, Reader, names};
 use kcloud_collector_sdk::exposition::{Event, Parser};
 use kcloud_collector_sdk::mapping::Mapping;
+use kcloud_collector_sdk::promql::{NAMES_A_QUERY, Server, selector};
 use kcloud_collector_sdk::{Affinity, Batch, CollectError, Collector, Info, Target, http, register};
 use serde::Deserialize;
-
-use read::Reader;
-use table::ROWS;
 
 /// How the source is reached.
 #[derive(Deserialize, Clone, Copy, Default)]
@@ -79,7 +75,7 @@ impl Collector for Dcgm {
                     // What it answers while it reloads; its last values are stale, not gone.
                     return Err(CollectError::Unreachable("the answer is empty: the exporter is reloading".to_owned()));
                 }
-                let mut reader = Reader::new(target, &self.mapping, batch);
+                let mut reader = Reader::new(target, &self.mapping, 0, batch);
                 for event in Parser::new(&text, format) {
                     match event {
                         Ok(Event::Sample(s)) => reader.sample(s.name, &s.labels, s.value, s.timestamp_ms),
@@ -89,8 +85,24 @@ impl Collector for Dcgm {
                 }
                 reader.finish()
             }
-            Transport::Promql => promql::collect(target, &self.mapping, deadline_ms, batch),
+            Transport::Promql => self.ask(target, deadline_ms, batch),
         }
+    }
+}
+
+impl Dcgm {
+    /// The same rows as a Prometheus-compatible server holds them, at the time at which it scraped them.
+    fn ask(&self, target: &Target, deadline_ms: u32, batch: &mut Batch) -> Result<(), CollectError> {
+        let server = Server::new(target, deadline_ms);
+        let scraped = server.scraped_at()?;
+        let names: Vec<&str> = names().collect();
+        let mut reader = Reader::new(target, &self.mapping, 0, batch);
+        for names in names.chunks(NAMES_A_QUERY) {
+            for series in server.instant(&selector(names, ""))? {
+                dcgm_mapping::series(&mut reader, &series, &scraped);
+            }
+        }
+        reader.finish()
     }
 }
 

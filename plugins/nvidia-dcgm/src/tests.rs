@@ -18,7 +18,7 @@ impl Read {
         };
         let mapping = Mapping::new(ROWS);
         let mut batch = Batch::new(Dcgm::describe().metrics);
-        let mut reader = Reader::new(&target, &mapping, &mut batch);
+        let mut reader = Reader::new(&target, &mapping, 0, &mut batch);
         for event in Parser::new(text, Format::Prometheus) {
             match event {
                 Ok(Event::Sample(s)) => reader.sample(s.name, &s.labels, s.value, s.timestamp_ms),

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::bindings::exports::kcloud::collector::history;
 use crate::bindings::kcloud::collector::types as t;
-use crate::{CollectError, Event, GapReason, MetricDef};
+use crate::{CollectError, Event, GapReason, MetricDef, Quality};
 
 /// A metric of this batch: its place in `describe`, or of one that was added here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +16,9 @@ pub struct SubjectRef(u32);
 
 /// What one call answers.
 pub struct Batch {
+    /// Where the host goes on: `next_page` and `cursor` of the batch before.
+    pub page: Option<Vec<u8>>,
+    pub cursor: Option<Vec<u8>>,
     known: u32,
     out: t::Batch,
     index: HashMap<(String, String), u32>,
@@ -38,7 +42,7 @@ impl Batch {
             next_page: None,
             cursor: None,
         };
-        Self { known: described.len() as u32, out, index: HashMap::new() }
+        Self { page: None, cursor: None, known: described.len() as u32, out, index: HashMap::new() }
     }
 
     /// A metric that `describe` did not name.
@@ -63,6 +67,11 @@ impl Batch {
         self.out.subjects.push(subject);
         self.index.insert((kind.to_owned(), key.to_owned()), index);
         SubjectRef(index)
+    }
+
+    /// A subject as it stands.
+    pub fn get(&self, subject: SubjectRef) -> &t::Subject {
+        &self.out.subjects[subject.0 as usize]
     }
 
     /// The descriptive labels of a subject, to add to.
@@ -100,8 +109,82 @@ impl Batch {
         }
     }
 
+    /// One named state, by its place in the metric's `states`.
+    pub fn state(&mut self, metric: Metric, subject: SubjectRef, state: u32) {
+        self.out.states.push(t::StatePoint { metric: metric.0, subject: subject.0, state });
+    }
+
+    /// Something wrong with one subject; the rest holds.
+    pub fn problem_of(&mut self, subject: SubjectRef, error: CollectError) {
+        self.out.problems.push(t::Problem { subject: Some(subject.0), error, line: None });
+    }
+
+    /// When a subject's readings were observed, for sources that say so.
+    pub fn observed_at(&mut self, subject: SubjectRef, ms: i64) {
+        self.out.subjects[subject.0 as usize].observed_at = Some(ms.max(0) as u64 * 1_000_000);
+    }
+
+    /// Half an answer: what is not named ages.
+    pub fn partial(&mut self) {
+        self.out.coverage = t::Coverage::Partial;
+    }
+
+    /// Only what changed; `cursor` is handed back with the next call.
+    pub fn delta(&mut self, cursor: Vec<u8>) {
+        self.out.coverage = t::Coverage::Delta;
+        self.out.cursor = Some(cursor);
+    }
+
+    /// In a delta: this one is gone.
+    pub fn tombstone(&mut self, subject: SubjectRef) {
+        self.out.tombstones.push(subject.0);
+    }
+
+    /// There is more: the host calls again at once with this.
+    pub fn next_page(&mut self, page: Vec<u8>) {
+        self.out.next_page = Some(page);
+    }
+
     /// What crosses the boundary.
     pub fn finish(self) -> t::Batch {
         self.out
+    }
+}
+
+/// One page of an answer about the past. Subjects come from a [`Batch`], so that one mapping serves both.
+pub struct Page {
+    subjects: Vec<t::Subject>,
+    series: Vec<history::Series>,
+    next: Option<Vec<u8>>,
+}
+
+impl Page {
+    /// A page over the subjects of a batch.
+    pub fn over(batch: Batch) -> Self {
+        Self { subjects: batch.out.subjects, series: Vec::new(), next: None }
+    }
+
+    /// The observations of one subject, in order of time.
+    pub fn series(&mut self, subject: SubjectRef, quality: Quality, observations: Vec<history::Observation>) {
+        self.series.push(history::Series { subject: subject.0, quality, observations });
+    }
+
+    /// There is more.
+    pub fn next_page(&mut self, page: Vec<u8>) {
+        self.next = Some(page);
+    }
+
+    /// Series so far, for tests.
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// What crosses the boundary.
+    pub fn finish(self) -> history::Page {
+        history::Page { subjects: self.subjects, series: self.series, next_page: self.next }
     }
 }

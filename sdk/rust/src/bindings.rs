@@ -2,7 +2,7 @@
 // Options used:
 //   * runtime_path: "kcloud_collector_sdk::rt"
 //   * default-bindings-module: "kcloud_collector_sdk::bindings"
-//   * export-macro-name: export_plugin
+//   * export-macro-name: export_plugin_with_history
 //   * pub-export-macro
 #[rustfmt::skip]
 #[allow(dead_code, clippy::all)]
@@ -3383,6 +3383,974 @@ pub mod kcloud {
 pub mod exports {
     pub mod kcloud {
         pub mod collector {
+            /// Optional: answers for the time before the host ran.
+            #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+            pub mod history {
+                #[used]
+                #[doc(hidden)]
+                static __FORCE_SECTION_REF: fn() = super::super::super::super::__link_custom_section_describing_imports;
+                use super::super::super::super::_rt;
+                pub type Label = super::super::super::super::kcloud::collector::types::Label;
+                pub type Target = super::super::super::super::kcloud::collector::types::Target;
+                pub type Subject = super::super::super::super::kcloud::collector::types::Subject;
+                pub type Quality = super::super::super::super::kcloud::collector::types::Quality;
+                pub type CollectError = super::super::super::super::kcloud::collector::types::CollectError;
+                #[derive(Clone)]
+                pub struct RangeQuery {
+                    /// A metric of the catalogue.
+                    pub metric: _rt::String,
+                    /// Subjects of this kind whose identity or labels hold all of `matching`.
+                    pub kind: _rt::String,
+                    pub matching: _rt::Vec<Label>,
+                    /// Inclusive, nanoseconds since the Unix epoch.
+                    pub start: u64,
+                    /// Exclusive.
+                    pub end: u64,
+                    /// Nanoseconds; observations are the last of each step, at multiples of it from the Unix epoch.
+                    pub step: u64,
+                }
+                impl ::core::fmt::Debug for RangeQuery {
+                    fn fmt(
+                        &self,
+                        f: &mut ::core::fmt::Formatter<'_>,
+                    ) -> ::core::fmt::Result {
+                        f.debug_struct("RangeQuery")
+                            .field("metric", &self.metric)
+                            .field("kind", &self.kind)
+                            .field("matching", &self.matching)
+                            .field("start", &self.start)
+                            .field("end", &self.end)
+                            .field("step", &self.step)
+                            .finish()
+                    }
+                }
+                #[repr(C)]
+                #[derive(Clone, Copy)]
+                pub struct Observation {
+                    pub at: u64,
+                    pub value: f64,
+                }
+                impl ::core::fmt::Debug for Observation {
+                    fn fmt(
+                        &self,
+                        f: &mut ::core::fmt::Formatter<'_>,
+                    ) -> ::core::fmt::Result {
+                        f.debug_struct("Observation")
+                            .field("at", &self.at)
+                            .field("value", &self.value)
+                            .finish()
+                    }
+                }
+                #[derive(Clone)]
+                pub struct Series {
+                    /// Index into the page's `subjects`.
+                    pub subject: u32,
+                    pub quality: Quality,
+                    /// In order of time; a step without an observation is left out.
+                    pub observations: _rt::Vec<Observation>,
+                }
+                impl ::core::fmt::Debug for Series {
+                    fn fmt(
+                        &self,
+                        f: &mut ::core::fmt::Formatter<'_>,
+                    ) -> ::core::fmt::Result {
+                        f.debug_struct("Series")
+                            .field("subject", &self.subject)
+                            .field("quality", &self.quality)
+                            .field("observations", &self.observations)
+                            .finish()
+                    }
+                }
+                /// Parents stand before their children, as in a batch; each page stands alone.
+                #[derive(Clone)]
+                pub struct Page {
+                    pub subjects: _rt::Vec<Subject>,
+                    pub series: _rt::Vec<Series>,
+                    pub next_page: ::core::option::Option<_rt::Vec<u8>>,
+                }
+                impl ::core::fmt::Debug for Page {
+                    fn fmt(
+                        &self,
+                        f: &mut ::core::fmt::Formatter<'_>,
+                    ) -> ::core::fmt::Result {
+                        f.debug_struct("Page")
+                            .field("subjects", &self.subjects)
+                            .field("series", &self.series)
+                            .field("next-page", &self.next_page)
+                            .finish()
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case, unused_unsafe)]
+                pub unsafe fn _export_range_cabi<T_: Guest>(arg0: *mut u8) -> *mut u8 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
+                        let result48 = {
+                            let l0 = *arg0.add(0).cast::<*mut u8>();
+                            let l1 = *arg0
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len2 = l1;
+                            let bytes2 = _rt::Vec::from_raw_parts(l0.cast(), len2, len2);
+                            let l3 = *arg0
+                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l4 = *arg0
+                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len5 = l4;
+                            let bytes5 = _rt::Vec::from_raw_parts(l3.cast(), len5, len5);
+                            let l6 = *arg0
+                                .add(4 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l7 = *arg0
+                                .add(5 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len8 = l7;
+                            let bytes8 = _rt::Vec::from_raw_parts(l6.cast(), len8, len8);
+                            let l9 = *arg0
+                                .add(6 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l10 = *arg0
+                                .add(7 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let base17 = l9;
+                            let len17 = l10;
+                            let mut result17 = _rt::Vec::with_capacity(len17);
+                            for i in 0..len17 {
+                                let base = base17
+                                    .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                let e17 = {
+                                    let l11 = *base.add(0).cast::<*mut u8>();
+                                    let l12 = *base
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len13 = l12;
+                                    let bytes13 = _rt::Vec::from_raw_parts(
+                                        l11.cast(),
+                                        len13,
+                                        len13,
+                                    );
+                                    let l14 = *base
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l15 = *base
+                                        .add(3 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len16 = l15;
+                                    let bytes16 = _rt::Vec::from_raw_parts(
+                                        l14.cast(),
+                                        len16,
+                                        len16,
+                                    );
+                                    super::super::super::super::kcloud::collector::types::Label {
+                                        key: _rt::string_lift(bytes13),
+                                        value: _rt::string_lift(bytes16),
+                                    }
+                                };
+                                result17.push(e17);
+                            }
+                            _rt::cabi_dealloc(
+                                base17,
+                                len17 * (4 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            );
+                            let l18 = i32::from(
+                                *arg0
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<u8>(),
+                            );
+                            let l22 = *arg0
+                                .add(11 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l23 = *arg0
+                                .add(12 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len24 = l23;
+                            let bytes24 = _rt::Vec::from_raw_parts(
+                                l22.cast(),
+                                len24,
+                                len24,
+                            );
+                            let l25 = *arg0
+                                .add(8 + 12 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l26 = *arg0
+                                .add(8 + 13 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len27 = l26;
+                            let bytes27 = _rt::Vec::from_raw_parts(
+                                l25.cast(),
+                                len27,
+                                len27,
+                            );
+                            let l28 = *arg0
+                                .add(8 + 14 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l29 = *arg0
+                                .add(8 + 15 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len30 = l29;
+                            let bytes30 = _rt::Vec::from_raw_parts(
+                                l28.cast(),
+                                len30,
+                                len30,
+                            );
+                            let l31 = *arg0
+                                .add(8 + 16 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l32 = *arg0
+                                .add(8 + 17 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let base39 = l31;
+                            let len39 = l32;
+                            let mut result39 = _rt::Vec::with_capacity(len39);
+                            for i in 0..len39 {
+                                let base = base39
+                                    .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                let e39 = {
+                                    let l33 = *base.add(0).cast::<*mut u8>();
+                                    let l34 = *base
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len35 = l34;
+                                    let bytes35 = _rt::Vec::from_raw_parts(
+                                        l33.cast(),
+                                        len35,
+                                        len35,
+                                    );
+                                    let l36 = *base
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l37 = *base
+                                        .add(3 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len38 = l37;
+                                    let bytes38 = _rt::Vec::from_raw_parts(
+                                        l36.cast(),
+                                        len38,
+                                        len38,
+                                    );
+                                    super::super::super::super::kcloud::collector::types::Label {
+                                        key: _rt::string_lift(bytes35),
+                                        value: _rt::string_lift(bytes38),
+                                    }
+                                };
+                                result39.push(e39);
+                            }
+                            _rt::cabi_dealloc(
+                                base39,
+                                len39 * (4 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            );
+                            let l40 = *arg0
+                                .add(8 + 18 * ::core::mem::size_of::<*const u8>())
+                                .cast::<i64>();
+                            let l41 = *arg0
+                                .add(16 + 18 * ::core::mem::size_of::<*const u8>())
+                                .cast::<i64>();
+                            let l42 = *arg0
+                                .add(24 + 18 * ::core::mem::size_of::<*const u8>())
+                                .cast::<i64>();
+                            let l43 = *arg0
+                                .add(32 + 18 * ::core::mem::size_of::<*const u8>())
+                                .cast::<i32>();
+                            let l44 = i32::from(
+                                *arg0
+                                    .add(32 + 19 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<u8>(),
+                            );
+                            T_::range(
+                                super::super::super::super::kcloud::collector::types::Target {
+                                    id: _rt::string_lift(bytes2),
+                                    address: _rt::string_lift(bytes5),
+                                    cluster: _rt::string_lift(bytes8),
+                                    labels: result17,
+                                    credential: match l18 {
+                                        0 => None,
+                                        1 => {
+                                            let e = {
+                                                let l19 = *arg0
+                                                    .add(9 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l20 = *arg0
+                                                    .add(10 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len21 = l20;
+                                                let bytes21 = _rt::Vec::from_raw_parts(
+                                                    l19.cast(),
+                                                    len21,
+                                                    len21,
+                                                );
+                                                _rt::string_lift(bytes21)
+                                            };
+                                            Some(e)
+                                        }
+                                        _ => _rt::invalid_enum_discriminant(),
+                                    },
+                                    config: _rt::string_lift(bytes24),
+                                },
+                                RangeQuery {
+                                    metric: _rt::string_lift(bytes27),
+                                    kind: _rt::string_lift(bytes30),
+                                    matching: result39,
+                                    start: l40 as u64,
+                                    end: l41 as u64,
+                                    step: l42 as u64,
+                                },
+                                l43 as u32,
+                                match l44 {
+                                    0 => None,
+                                    1 => {
+                                        let e = {
+                                            let l45 = *arg0
+                                                .add(32 + 20 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l46 = *arg0
+                                                .add(32 + 21 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len47 = l46;
+                                            <_ as From<
+                                                _rt::Vec<_>,
+                                            >>::from(_rt::Vec::from_raw_parts(l45.cast(), len47, len47))
+                                        };
+                                        Some(e)
+                                    }
+                                    _ => _rt::invalid_enum_discriminant(),
+                                },
+                            )
+                        };
+                        _rt::cabi_dealloc(
+                            arg0,
+                            32 + 22 * ::core::mem::size_of::<*const u8>(),
+                            8,
+                        );
+                        let ptr49 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result48 {
+                            Ok(e) => {
+                                *ptr49.add(0).cast::<u8>() = (0i32) as u8;
+                                let Page {
+                                    subjects: subjects50,
+                                    series: series50,
+                                    next_page: next_page50,
+                                } = e;
+                                let vec61 = subjects50;
+                                let len61 = vec61.len();
+                                let layout61 = _rt::alloc::Layout::from_size_align(
+                                        vec61.len()
+                                            * (24 + 6 * ::core::mem::size_of::<*const u8>()),
+                                        8,
+                                    )
+                                    .unwrap();
+                                let (result61, _cleanup61) = kcloud_collector_sdk::rt::Cleanup::new(
+                                    layout61,
+                                );
+                                if let Some(cleanup) = _cleanup61 {
+                                    cleanup.forget();
+                                }
+                                for (i, e) in vec61.into_iter().enumerate() {
+                                    let base = result61
+                                        .add(i * (24 + 6 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let super::super::super::super::kcloud::collector::types::Subject {
+                                            kind: kind51,
+                                            identity: identity51,
+                                            labels: labels51,
+                                            parent: parent51,
+                                            observed_at: observed_at51,
+                                        } = e;
+                                        let vec52 = (kind51.into_bytes()).into_boxed_slice();
+                                        let ptr52 = vec52.as_ptr().cast::<u8>();
+                                        let len52 = vec52.len();
+                                        ::core::mem::forget(vec52);
+                                        *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len52;
+                                        *base.add(0).cast::<*mut u8>() = ptr52.cast_mut();
+                                        let vec56 = identity51;
+                                        let len56 = vec56.len();
+                                        let layout56 = _rt::alloc::Layout::from_size_align(
+                                                vec56.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                                ::core::mem::size_of::<*const u8>(),
+                                            )
+                                            .unwrap();
+                                        let (result56, _cleanup56) = kcloud_collector_sdk::rt::Cleanup::new(
+                                            layout56,
+                                        );
+                                        if let Some(cleanup) = _cleanup56 {
+                                            cleanup.forget();
+                                        }
+                                        for (i, e) in vec56.into_iter().enumerate() {
+                                            let base = result56
+                                                .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let super::super::super::super::kcloud::collector::types::Label {
+                                                    key: key53,
+                                                    value: value53,
+                                                } = e;
+                                                let vec54 = (key53.into_bytes()).into_boxed_slice();
+                                                let ptr54 = vec54.as_ptr().cast::<u8>();
+                                                let len54 = vec54.len();
+                                                ::core::mem::forget(vec54);
+                                                *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len54;
+                                                *base.add(0).cast::<*mut u8>() = ptr54.cast_mut();
+                                                let vec55 = (value53.into_bytes()).into_boxed_slice();
+                                                let ptr55 = vec55.as_ptr().cast::<u8>();
+                                                let len55 = vec55.len();
+                                                ::core::mem::forget(vec55);
+                                                *base
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len55;
+                                                *base
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>() = ptr55.cast_mut();
+                                            }
+                                        }
+                                        *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len56;
+                                        *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = result56;
+                                        let vec60 = labels51;
+                                        let len60 = vec60.len();
+                                        let layout60 = _rt::alloc::Layout::from_size_align(
+                                                vec60.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                                ::core::mem::size_of::<*const u8>(),
+                                            )
+                                            .unwrap();
+                                        let (result60, _cleanup60) = kcloud_collector_sdk::rt::Cleanup::new(
+                                            layout60,
+                                        );
+                                        if let Some(cleanup) = _cleanup60 {
+                                            cleanup.forget();
+                                        }
+                                        for (i, e) in vec60.into_iter().enumerate() {
+                                            let base = result60
+                                                .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let super::super::super::super::kcloud::collector::types::Label {
+                                                    key: key57,
+                                                    value: value57,
+                                                } = e;
+                                                let vec58 = (key57.into_bytes()).into_boxed_slice();
+                                                let ptr58 = vec58.as_ptr().cast::<u8>();
+                                                let len58 = vec58.len();
+                                                ::core::mem::forget(vec58);
+                                                *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len58;
+                                                *base.add(0).cast::<*mut u8>() = ptr58.cast_mut();
+                                                let vec59 = (value57.into_bytes()).into_boxed_slice();
+                                                let ptr59 = vec59.as_ptr().cast::<u8>();
+                                                let len59 = vec59.len();
+                                                ::core::mem::forget(vec59);
+                                                *base
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len59;
+                                                *base
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>() = ptr59.cast_mut();
+                                            }
+                                        }
+                                        *base
+                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len60;
+                                        *base
+                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = result60;
+                                        match parent51 {
+                                            Some(e) => {
+                                                *base
+                                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (1i32) as u8;
+                                                *base
+                                                    .add(4 + 6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<i32>() = _rt::as_i32(e);
+                                            }
+                                            None => {
+                                                *base
+                                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (0i32) as u8;
+                                            }
+                                        };
+                                        match observed_at51 {
+                                            Some(e) => {
+                                                *base
+                                                    .add(8 + 6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (1i32) as u8;
+                                                *base
+                                                    .add(16 + 6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<i64>() = _rt::as_i64(e);
+                                            }
+                                            None => {
+                                                *base
+                                                    .add(8 + 6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (0i32) as u8;
+                                            }
+                                        };
+                                    }
+                                }
+                                *ptr49
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len61;
+                                *ptr49
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = result61;
+                                let vec64 = series50;
+                                let len64 = vec64.len();
+                                let layout64 = _rt::alloc::Layout::from_size_align(
+                                        vec64.len() * (8 + 2 * ::core::mem::size_of::<*const u8>()),
+                                        ::core::mem::size_of::<*const u8>(),
+                                    )
+                                    .unwrap();
+                                let (result64, _cleanup64) = kcloud_collector_sdk::rt::Cleanup::new(
+                                    layout64,
+                                );
+                                if let Some(cleanup) = _cleanup64 {
+                                    cleanup.forget();
+                                }
+                                for (i, e) in vec64.into_iter().enumerate() {
+                                    let base = result64
+                                        .add(i * (8 + 2 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let Series {
+                                            subject: subject62,
+                                            quality: quality62,
+                                            observations: observations62,
+                                        } = e;
+                                        *base.add(0).cast::<i32>() = _rt::as_i32(subject62);
+                                        *base.add(4).cast::<u8>() = (quality62.clone() as i32)
+                                            as u8;
+                                        let vec63 = <_ as Into<_rt::Vec<_>>>::into(observations62)
+                                            .into_boxed_slice();
+                                        let ptr63 = vec63.as_ptr().cast::<u8>();
+                                        let len63 = vec63.len();
+                                        ::core::mem::forget(vec63);
+                                        *base
+                                            .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len63;
+                                        *base.add(8).cast::<*mut u8>() = ptr63.cast_mut();
+                                    }
+                                }
+                                *ptr49
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len64;
+                                *ptr49
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = result64;
+                                match next_page50 {
+                                    Some(e) => {
+                                        *ptr49
+                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (1i32) as u8;
+                                        let vec65 = <_ as Into<_rt::Vec<_>>>::into(e)
+                                            .into_boxed_slice();
+                                        let ptr65 = vec65.as_ptr().cast::<u8>();
+                                        let len65 = vec65.len();
+                                        ::core::mem::forget(vec65);
+                                        *ptr49
+                                            .add(7 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len65;
+                                        *ptr49
+                                            .add(6 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr65.cast_mut();
+                                    }
+                                    None => {
+                                        *ptr49
+                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (0i32) as u8;
+                                    }
+                                };
+                            }
+                            Err(e) => {
+                                *ptr49.add(0).cast::<u8>() = (1i32) as u8;
+                                use super::super::super::super::kcloud::collector::types::CollectError as V73;
+                                match e {
+                                    V73::Config(e) => {
+                                        *ptr49
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (0i32) as u8;
+                                        let vec66 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr66 = vec66.as_ptr().cast::<u8>();
+                                        let len66 = vec66.len();
+                                        ::core::mem::forget(vec66);
+                                        *ptr49
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len66;
+                                        *ptr49
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr66.cast_mut();
+                                    }
+                                    V73::Auth(e) => {
+                                        *ptr49
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (1i32) as u8;
+                                        let vec67 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr67 = vec67.as_ptr().cast::<u8>();
+                                        let len67 = vec67.len();
+                                        ::core::mem::forget(vec67);
+                                        *ptr49
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len67;
+                                        *ptr49
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr67.cast_mut();
+                                    }
+                                    V73::Denied(e) => {
+                                        *ptr49
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (2i32) as u8;
+                                        let vec68 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr68 = vec68.as_ptr().cast::<u8>();
+                                        let len68 = vec68.len();
+                                        ::core::mem::forget(vec68);
+                                        *ptr49
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len68;
+                                        *ptr49
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr68.cast_mut();
+                                    }
+                                    V73::Unreachable(e) => {
+                                        *ptr49
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (3i32) as u8;
+                                        let vec69 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr69 = vec69.as_ptr().cast::<u8>();
+                                        let len69 = vec69.len();
+                                        ::core::mem::forget(vec69);
+                                        *ptr49
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len69;
+                                        *ptr49
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr69.cast_mut();
+                                    }
+                                    V73::Throttled(e) => {
+                                        *ptr49
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (4i32) as u8;
+                                        match e {
+                                            Some(e) => {
+                                                *ptr49
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (1i32) as u8;
+                                                *ptr49
+                                                    .add(4 + 2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<i32>() = _rt::as_i32(e);
+                                            }
+                                            None => {
+                                                *ptr49
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (0i32) as u8;
+                                            }
+                                        };
+                                    }
+                                    V73::Protocol(e) => {
+                                        *ptr49
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (5i32) as u8;
+                                        let vec70 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr70 = vec70.as_ptr().cast::<u8>();
+                                        let len70 = vec70.len();
+                                        ::core::mem::forget(vec70);
+                                        *ptr49
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len70;
+                                        *ptr49
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr70.cast_mut();
+                                    }
+                                    V73::Unsupported(e) => {
+                                        *ptr49
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (6i32) as u8;
+                                        let vec71 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr71 = vec71.as_ptr().cast::<u8>();
+                                        let len71 = vec71.len();
+                                        ::core::mem::forget(vec71);
+                                        *ptr49
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len71;
+                                        *ptr49
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr71.cast_mut();
+                                    }
+                                    V73::Internal(e) => {
+                                        *ptr49
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (7i32) as u8;
+                                        let vec72 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr72 = vec72.as_ptr().cast::<u8>();
+                                        let len72 = vec72.len();
+                                        ::core::mem::forget(vec72);
+                                        *ptr49
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len72;
+                                        *ptr49
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr72.cast_mut();
+                                    }
+                                }
+                            }
+                        };
+                        ptr49
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case)]
+                pub unsafe fn __post_return_range<T_: Guest>(arg0: *mut u8) {
+                    unsafe {
+                        let l0 = i32::from(*arg0.add(0).cast::<u8>());
+                        match l0 {
+                            0 => {
+                                let l1 = *arg0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l2 = *arg0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base19 = l1;
+                                let len19 = l2;
+                                for i in 0..len19 {
+                                    let base = base19
+                                        .add(i * (24 + 6 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let l3 = *base.add(0).cast::<*mut u8>();
+                                        let l4 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l3, l4, 1);
+                                        let l5 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l6 = *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base11 = l5;
+                                        let len11 = l6;
+                                        for i in 0..len11 {
+                                            let base = base11
+                                                .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let l7 = *base.add(0).cast::<*mut u8>();
+                                                let l8 = *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l7, l8, 1);
+                                                let l9 = *base
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l10 = *base
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l9, l10, 1);
+                                            }
+                                        }
+                                        _rt::cabi_dealloc(
+                                            base11,
+                                            len11 * (4 * ::core::mem::size_of::<*const u8>()),
+                                            ::core::mem::size_of::<*const u8>(),
+                                        );
+                                        let l12 = *base
+                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l13 = *base
+                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base18 = l12;
+                                        let len18 = l13;
+                                        for i in 0..len18 {
+                                            let base = base18
+                                                .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let l14 = *base.add(0).cast::<*mut u8>();
+                                                let l15 = *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l14, l15, 1);
+                                                let l16 = *base
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l17 = *base
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l16, l17, 1);
+                                            }
+                                        }
+                                        _rt::cabi_dealloc(
+                                            base18,
+                                            len18 * (4 * ::core::mem::size_of::<*const u8>()),
+                                            ::core::mem::size_of::<*const u8>(),
+                                        );
+                                    }
+                                }
+                                _rt::cabi_dealloc(
+                                    base19,
+                                    len19 * (24 + 6 * ::core::mem::size_of::<*const u8>()),
+                                    8,
+                                );
+                                let l20 = *arg0
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l21 = *arg0
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base25 = l20;
+                                let len25 = l21;
+                                for i in 0..len25 {
+                                    let base = base25
+                                        .add(i * (8 + 2 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let l22 = *base.add(8).cast::<*mut u8>();
+                                        let l23 = *base
+                                            .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base24 = l22;
+                                        let len24 = l23;
+                                        _rt::cabi_dealloc(base24, len24 * 16, 8);
+                                    }
+                                }
+                                _rt::cabi_dealloc(
+                                    base25,
+                                    len25 * (8 + 2 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
+                                );
+                                let l26 = i32::from(
+                                    *arg0
+                                        .add(5 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<u8>(),
+                                );
+                                match l26 {
+                                    0 => {}
+                                    _ => {
+                                        let l27 = *arg0
+                                            .add(6 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l28 = *arg0
+                                            .add(7 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base29 = l27;
+                                        let len29 = l28;
+                                        _rt::cabi_dealloc(base29, len29 * 1, 1);
+                                    }
+                                }
+                            }
+                            _ => {
+                                let l30 = i32::from(
+                                    *arg0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                match l30 {
+                                    0 => {
+                                        let l31 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l32 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l31, l32, 1);
+                                    }
+                                    1 => {
+                                        let l33 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l34 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l33, l34, 1);
+                                    }
+                                    2 => {
+                                        let l35 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l36 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l35, l36, 1);
+                                    }
+                                    3 => {
+                                        let l37 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l38 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l37, l38, 1);
+                                    }
+                                    4 => {}
+                                    5 => {
+                                        let l39 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l40 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l39, l40, 1);
+                                    }
+                                    6 => {
+                                        let l41 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l42 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l41, l42, 1);
+                                    }
+                                    _ => {
+                                        let l43 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l44 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l43, l44, 1);
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+                pub trait Guest {
+                    /// One page of answers; the host goes on with `next-page` within the same budgets.
+                    #[allow(async_fn_in_trait)]
+                    fn range(
+                        target: Target,
+                        query: RangeQuery,
+                        deadline_ms: u32,
+                        page: ::core::option::Option<_rt::Vec<u8>>,
+                    ) -> ::core::result::Result<Page, CollectError>;
+                }
+                #[doc(hidden)]
+                #[macro_export]
+                macro_rules! __export_kcloud_collector_history_0_1_0_cabi {
+                    ($ty:ident with_types_in $($path_to_types:tt)*) => {
+                        const _ : () = { #[unsafe (export_name =
+                        "kcloud:collector/history@0.1.0#range")] unsafe extern "C" fn
+                        export_range(arg0 : * mut u8,) -> * mut u8 { unsafe {
+                        $($path_to_types)*:: _export_range_cabi::<$ty > (arg0) } }
+                        #[unsafe (export_name =
+                        "cabi_post_kcloud:collector/history@0.1.0#range")] unsafe extern
+                        "C" fn _post_return_range(arg0 : * mut u8,) { unsafe {
+                        $($path_to_types)*:: __post_return_range::<$ty > (arg0) } } };
+                    };
+                }
+                #[doc(hidden)]
+                pub use __export_kcloud_collector_history_0_1_0_cabi;
+                #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                struct _RetArea(
+                    [::core::mem::MaybeUninit<
+                        u8,
+                    >; 8 * ::core::mem::size_of::<*const u8>()],
+                );
+                static mut _RET_AREA: _RetArea = _RetArea(
+                    [::core::mem::MaybeUninit::uninit(); 8
+                        * ::core::mem::size_of::<*const u8>()],
+                );
+            }
             /// What every plugin exports. The host makes one call at a time to an instance and throws the instance away after a
             /// trap, an exceeded budget or a cancelled call.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
@@ -6222,7 +7190,7 @@ mod _rt {
 /// For more information see the documentation of `wit_bindgen::generate!`.
 ///
 /// ```rust
-/// # macro_rules! export_plugin{ ($($t:tt)*) => (); }
+/// # macro_rules! export_plugin_with_history{ ($($t:tt)*) => (); }
 /// # trait Guest {}
 /// struct MyType;
 ///
@@ -6230,28 +7198,31 @@ mod _rt {
 ///     // ...
 /// }
 ///
-/// export_plugin!(MyType);
+/// export_plugin_with_history!(MyType);
 /// ```
 #[allow(unused_macros)]
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __export_plugin_impl {
+macro_rules! __export_plugin_with_history_impl {
     ($ty:ident) => {
-        kcloud_collector_sdk::bindings::export_plugin!($ty with_types_in
+        kcloud_collector_sdk::bindings::export_plugin_with_history!($ty with_types_in
         kcloud_collector_sdk::bindings);
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
+        $($path_to_types_root)*::
+        exports::kcloud::collector::history::__export_kcloud_collector_history_0_1_0_cabi!($ty
+        with_types_in $($path_to_types_root)*:: exports::kcloud::collector::history);
         $($path_to_types_root)*::
         exports::kcloud::collector::collector::__export_kcloud_collector_collector_0_1_0_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::kcloud::collector::collector);
         const _ : () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe
         (link_section =
-        "component-type:wit-bindgen:0.63.0:kcloud:collector@0.1.0:plugin:imports and exports")]
+        "component-type:wit-bindgen:0.63.0:kcloud:collector@0.1.0:plugin-with-history:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3071] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3507] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x82\x17\x01A\x02\x01\
-A\x15\x01B7\x01r\x02\x03keys\x05values\x04\0\x05label\x03\0\0\x01m\x05\x05gauge\x07\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa9\x1a\x01A\x02\x01\
+A\x19\x01B7\x01r\x02\x03keys\x05values\x04\0\x05label\x03\0\0\x01m\x05\x05gauge\x07\
 counter\x05state\x09histogram\x04info\x04\0\x0bmetric-kind\x03\0\x02\x01m\x03\x08\
 measured\x07derived\x08modelled\x04\0\x07quality\x03\0\x04\x01ps\x01r\x06\x04nam\
 es\x04helps\x04units\x04kind\x03\x07quality\x05\x06states\x06\x04\0\x0ametric-de\
@@ -6306,34 +7277,45 @@ r\x05\x06bridge\x02\x05netfn}\x03lun}\x03cmd}\x04data\x03\x04\0\x07request\x03\0
 \x04\x01q\x05\x06denied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\
 \0\x0acompletion\x01}\0\x04\0\x0aipmi-error\x03\0\x06\x01p\x05\x01j\x01\x03\x01\x07\
 \x01p\x09\x01j\x01\x0a\x01\x07\x01@\x02\x06targets\x08requests\x08\0\x0b\x04\0\x07\
-raw-all\x01\x0c\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x02\x03\0\0\x0ametr\
-ic-def\x02\x03\0\0\x06target\x02\x03\0\0\x05batch\x02\x03\0\0\x0dcollect-error\x01\
-B\x1d\x02\x03\x02\x01\x08\x04\0\x0ametric-def\x03\0\0\x02\x03\x02\x01\x01\x04\0\x05\
-label\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x06target\x03\0\x04\x02\x03\x02\x01\x0a\
-\x04\0\x05batch\x03\0\x06\x02\x03\x02\x01\x0b\x04\0\x0dcollect-error\x03\0\x08\x01\
-m\x02\x04none\x06target\x04\0\x08affinity\x03\0\x0a\x01p\x01\x01r\x07\x04names\x07\
-versions\x06vendors\x0bdescriptions\x07metrics\x0c\x0dconfig-schemas\x08affinity\
-\x0b\x04\0\x04info\x03\0\x0d\x01@\0\0\x0e\x04\0\x08describe\x01\x0f\x01j\0\x01\x09\
-\x01@\x01\x06configs\0\x10\x04\0\x09configure\x01\x11\x01p\x05\x01j\x01\x12\x01\x09\
-\x01@\0\0\x13\x04\0\x08discover\x01\x14\x01p}\x01k\x15\x01j\x01\x07\x01\x09\x01@\
-\x04\x06target\x05\x0bdeadline-msy\x04page\x16\x06cursor\x16\0\x17\x04\0\x07coll\
-ect\x01\x18\x04\0\x20kcloud:collector/collector@0.1.0\x05\x0c\x04\0\x1dkcloud:co\
-llector/plugin@0.1.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0c\
-processed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+raw-all\x01\x0c\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x02\x03\0\0\x06targ\
+et\x02\x03\0\0\x07subject\x02\x03\0\0\x07quality\x02\x03\0\0\x0dcollect-error\x01\
+B\x1b\x02\x03\x02\x01\x01\x04\0\x05label\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06ta\
+rget\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x07subject\x03\0\x04\x02\x03\x02\x01\x0a\
+\x04\0\x07quality\x03\0\x06\x02\x03\x02\x01\x0b\x04\0\x0dcollect-error\x03\0\x08\
+\x01p\x01\x01r\x06\x06metrics\x04kinds\x08matching\x0a\x05startw\x03endw\x04step\
+w\x04\0\x0brange-query\x03\0\x0b\x01r\x02\x02atw\x05valueu\x04\0\x0bobservation\x03\
+\0\x0d\x01p\x0e\x01r\x03\x07subjecty\x07quality\x07\x0cobservations\x0f\x04\0\x06\
+series\x03\0\x10\x01p\x05\x01p\x11\x01p}\x01k\x14\x01r\x03\x08subjects\x12\x06se\
+ries\x13\x09next-page\x15\x04\0\x04page\x03\0\x16\x01j\x01\x17\x01\x09\x01@\x04\x06\
+target\x03\x05query\x0c\x0bdeadline-msy\x04page\x15\0\x18\x04\0\x05range\x01\x19\
+\x04\0\x1ekcloud:collector/history@0.1.0\x05\x0c\x02\x03\0\0\x0ametric-def\x02\x03\
+\0\0\x05batch\x01B\x1d\x02\x03\x02\x01\x0d\x04\0\x0ametric-def\x03\0\0\x02\x03\x02\
+\x01\x01\x04\0\x05label\x03\0\x02\x02\x03\x02\x01\x08\x04\0\x06target\x03\0\x04\x02\
+\x03\x02\x01\x0e\x04\0\x05batch\x03\0\x06\x02\x03\x02\x01\x0b\x04\0\x0dcollect-e\
+rror\x03\0\x08\x01m\x02\x04none\x06target\x04\0\x08affinity\x03\0\x0a\x01p\x01\x01\
+r\x07\x04names\x07versions\x06vendors\x0bdescriptions\x07metrics\x0c\x0dconfig-s\
+chemas\x08affinity\x0b\x04\0\x04info\x03\0\x0d\x01@\0\0\x0e\x04\0\x08describe\x01\
+\x0f\x01j\0\x01\x09\x01@\x01\x06configs\0\x10\x04\0\x09configure\x01\x11\x01p\x05\
+\x01j\x01\x12\x01\x09\x01@\0\0\x13\x04\0\x08discover\x01\x14\x01p}\x01k\x15\x01j\
+\x01\x07\x01\x09\x01@\x04\x06target\x05\x0bdeadline-msy\x04page\x16\x06cursor\x16\
+\0\x17\x04\0\x07collect\x01\x18\x04\0\x20kcloud:collector/collector@0.1.0\x05\x0f\
+\x04\0*kcloud:collector/plugin-with-history@0.1.0\x04\0\x0b\x19\x01\0\x13plugin-\
+with-history\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
+0.262.0\x10wit-bindgen-rust\x060.63.0";
         };
     };
 }
 #[doc(inline)]
-pub use __export_plugin_impl as export_plugin;
+pub use __export_plugin_with_history_impl as export_plugin_with_history;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.63.0:kcloud:collector@0.1.0:plugin-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.63.0:kcloud:collector@0.1.0:plugin-with-history-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2691] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe6\x13\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2717] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf3\x13\x01A\x02\x01\
 A\x0f\x01B7\x01r\x02\x03keys\x05values\x04\0\x05label\x03\0\0\x01m\x05\x05gauge\x07\
 counter\x05state\x09histogram\x04info\x04\0\x0bmetric-kind\x03\0\x02\x01m\x03\x08\
 measured\x07derived\x08modelled\x04\0\x07quality\x03\0\x04\x01ps\x01r\x06\x04nam\
@@ -6389,10 +7371,10 @@ r\x05\x06bridge\x02\x05netfn}\x03lun}\x03cmd}\x04data\x03\x04\0\x07request\x03\0
 \x04\x01q\x05\x06denied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\
 \0\x0acompletion\x01}\0\x04\0\x0aipmi-error\x03\0\x06\x01p\x05\x01j\x01\x03\x01\x07\
 \x01p\x09\x01j\x01\x0a\x01\x07\x01@\x02\x06targets\x08requests\x08\0\x0b\x04\0\x07\
-raw-all\x01\x0c\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x04\0=kcloud:collec\
-tor/plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b,\x01\0&plugin-with-al\
-l-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-\
-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+raw-all\x01\x0c\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x04\0Jkcloud:collec\
+tor/plugin-with-history-with-all-of-its-exports-removed@0.1.0\x04\0\x0b9\x01\03p\
+lugin-with-history-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0c\
+processed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 
-use crate::bindings::exports::kcloud::collector::collector as export;
-use crate::{Batch, CollectError, MetricDef, Target};
+use crate::bindings::exports::kcloud::collector::{collector as export, history};
+use crate::{Batch, CollectError, MetricDef, Page, Target};
 
 pub use export::Affinity;
 
@@ -40,8 +40,15 @@ pub trait Collector: Sized + 'static {
         Ok(Vec::new())
     }
 
-    /// Reads one target once. What could be read is in the batch even where something else failed.
+    /// Reads one target once. What could be read is in the batch even where something else failed. Where the host goes on
+    /// with a page or a cursor, the batch holds it.
     fn collect(&mut self, target: &Target, deadline_ms: u32, batch: &mut Batch) -> Result<(), CollectError>;
+}
+
+/// A source that also answers for the time before the host ran.
+pub trait History: Collector {
+    /// One page: series of one catalogue metric, with the last observation of each step.
+    fn range(&mut self, target: &Target, query: &history::RangeQuery, deadline_ms: u32, page: Option<&[u8]>) -> Result<Page, CollectError>;
 }
 
 /// A label of a target.
@@ -82,14 +89,21 @@ impl<C: Collector> export::Guest for Registered<C> {
     fn collect(
         target: Target,
         deadline_ms: u32,
-        _page: Option<Vec<u8>>,
-        _cursor: Option<Vec<u8>>,
+        page: Option<Vec<u8>>,
+        cursor: Option<Vec<u8>>,
     ) -> Result<crate::bindings::kcloud::collector::types::Batch, CollectError> {
         with(|c: &mut C| {
             let mut batch = Batch::new(C::describe().metrics);
+            (batch.page, batch.cursor) = (page, cursor);
             c.collect(&target, deadline_ms, &mut batch)?;
             Ok(batch.finish())
         })
+    }
+}
+
+impl<C: History> history::Guest for Registered<C> {
+    fn range(target: Target, query: history::RangeQuery, deadline_ms: u32, page: Option<Vec<u8>>) -> Result<history::Page, CollectError> {
+        with(|c: &mut C| c.range(&target, &query, deadline_ms, page.as_deref()).map(Page::finish))
     }
 }
 

@@ -32,6 +32,11 @@ impl Mapping {
         self.by_name.get(foreign).map(|i| (*i, &self.rows[*i]))
     }
 
+    /// Rows that are kept under a metric of the catalogue.
+    pub fn of_metric<'a>(&'a self, metric: &'a str) -> impl Iterator<Item = &'static Row> + 'a {
+        self.rows.iter().filter(move |r| r.metric == metric)
+    }
+
     /// The definitions, in order of the rows.
     pub fn definitions(rows: &'static [Row]) -> Vec<MetricDef> {
         let define = |r: &Row| definition(r.metric, r.unit, r.kind, Quality::Measured);

@@ -24,12 +24,33 @@ mod bindings {
     });
 }
 
+/// The second world's own export; everything that it shares with the first is the first's.
+mod with_history {
+    wasmtime::component::bindgen!({
+        path: "../wit/v0.1",
+        world: "plugin-with-history",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "kcloud:collector/types": super::bindings::kcloud::collector::types,
+            "kcloud:collector/log": super::bindings::kcloud::collector::log,
+            "kcloud:collector/clock": super::bindings::kcloud::collector::clock,
+            "kcloud:collector/state": super::bindings::kcloud::collector::state,
+            "kcloud:collector/http": super::bindings::kcloud::collector::http,
+            "kcloud:collector/files": super::bindings::kcloud::collector::files,
+            "kcloud:collector/ipmi": super::bindings::kcloud::collector::ipmi,
+        },
+    });
+}
+
 use bindings::exports::kcloud::collector::collector as guest;
 use bindings::kcloud::collector::{clock, files, http, ipmi, log, state, types};
+use with_history::exports::kcloud::collector::history;
 
 /// The package as it stands in import and export names.
 pub const PACKAGE: &str = "kcloud:collector";
 pub const VERSION: &str = "0.1.0";
+const HISTORY: &str = "kcloud:collector/history@0.1.0";
 
 /// Interfaces that a component imports from the contract; `Err` names what is not of it.
 pub fn asked(engine: &Engine, component: &Component) -> Result<Vec<String>, String> {
@@ -67,24 +88,70 @@ pub fn link(engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<Guest>>
 }
 
 /// A linked component of this version, ready to be instantiated.
-pub struct Ready(bindings::PluginPre<Guest>);
+pub struct Ready {
+    pre: InstancePre<Guest>,
+    plugin: bindings::PluginIndices,
+    /// Of a component of the second world.
+    history: Option<history::GuestIndices>,
+}
 
 /// An instance of this version.
-pub struct Instance(bindings::Plugin);
+pub struct Instance {
+    plugin: bindings::Plugin,
+    history: Option<history::Guest>,
+}
 
 impl Ready {
     pub fn new(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
-        Ok(Self(bindings::PluginPre::new(pre)?))
+        let plugin = bindings::PluginIndices::new(&pre)?;
+        let history = match pre.component().get_export_index(None, HISTORY) {
+            Some(_) => Some(history::GuestIndices::new(&pre)?),
+            None => None,
+        };
+        Ok(Self { pre, plugin, history })
+    }
+
+    /// Whether it answers for the past.
+    pub fn has_history(&self) -> bool {
+        self.history.is_some()
     }
 
     pub async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Instance> {
-        Ok(Instance(self.0.instantiate_async(store).await?))
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let history = match &self.history {
+            Some(indices) => Some(indices.load(&mut *store, &instance)?),
+            None => None,
+        };
+        Ok(Instance { plugin: self.plugin.load(&mut *store, &instance)?, history })
     }
 }
 
 impl Instance {
+    /// One page of the past; `None` of a component that does not answer for it.
+    pub async fn range(
+        &self,
+        store: &mut Store<Guest>,
+        target: &c::Target,
+        query: &c::RangeQuery,
+        deadline_ms: u32,
+        page: Option<&[u8]>,
+    ) -> wasmtime::Result<Option<Result<c::HistoryPage, c::CollectError>>> {
+        let Some(history) = &self.history else { return Ok(None) };
+        let target = target_in(target);
+        let query = history::RangeQuery {
+            metric: query.metric.clone(),
+            kind: query.kind.clone(),
+            matching: labels(&query.matching),
+            start: query.start_ns,
+            end: query.end_ns,
+            step: query.step_ns,
+        };
+        let answer = history.call_range(store, &target, &query, deadline_ms, page).await?;
+        Ok(Some(answer.map(history_page).map_err(error)))
+    }
+
     pub async fn describe(&self, store: &mut Store<Guest>) -> wasmtime::Result<c::Info> {
-        let i = self.0.kcloud_collector_collector().call_describe(store).await?;
+        let i = self.plugin.kcloud_collector_collector().call_describe(store).await?;
         Ok(c::Info {
             name: i.name,
             version: i.version,
@@ -97,11 +164,11 @@ impl Instance {
     }
 
     pub async fn configure(&self, store: &mut Store<Guest>, config: &str) -> wasmtime::Result<Result<(), c::CollectError>> {
-        Ok(self.0.kcloud_collector_collector().call_configure(store, config).await?.map_err(error))
+        Ok(self.plugin.kcloud_collector_collector().call_configure(store, config).await?.map_err(error))
     }
 
     pub async fn discover(&self, store: &mut Store<Guest>) -> wasmtime::Result<Result<Vec<c::Target>, c::CollectError>> {
-        let found = self.0.kcloud_collector_collector().call_discover(store).await?;
+        let found = self.plugin.kcloud_collector_collector().call_discover(store).await?;
         Ok(found.map_err(error).map(|t| t.into_iter().map(target_out).collect()))
     }
 
@@ -114,7 +181,7 @@ impl Instance {
         cursor: Option<&[u8]>,
     ) -> wasmtime::Result<Result<c::Batch, c::CollectError>> {
         let target = target_in(target);
-        let collected = self.0.kcloud_collector_collector().call_collect(store, &target, deadline_ms, page, cursor).await?;
+        let collected = self.plugin.kcloud_collector_collector().call_collect(store, &target, deadline_ms, page, cursor).await?;
         Ok(collected.map(batch).map_err(error))
     }
 }
@@ -135,12 +202,7 @@ fn metric(m: types::MetricDef) -> c::MetricDef {
         types::MetricKind::Histogram => MetricKind::Histogram,
         types::MetricKind::Info => MetricKind::Info,
     };
-    let quality = match m.quality {
-        types::Quality::Measured => Quality::Measured,
-        types::Quality::Derived => Quality::Derived,
-        types::Quality::Modelled => Quality::Modelled,
-    };
-    c::MetricDef { name: m.name, unit: m.unit, kind, quality, states: m.states }
+    c::MetricDef { name: m.name, unit: m.unit, kind, quality: quality(m.quality), states: m.states }
 }
 
 fn target_in(t: &c::Target) -> types::Target {
@@ -191,6 +253,27 @@ fn batch(b: types::Batch) -> c::Batch {
         tombstones: b.tombstones,
         next_page: b.next_page,
         cursor: b.cursor,
+    }
+}
+
+fn quality(q: types::Quality) -> Quality {
+    match q {
+        types::Quality::Measured => Quality::Measured,
+        types::Quality::Derived => Quality::Derived,
+        types::Quality::Modelled => Quality::Modelled,
+    }
+}
+
+fn history_page(p: history::Page) -> c::HistoryPage {
+    let series = |s: history::Series| c::HistorySeries {
+        subject: s.subject,
+        quality: quality(s.quality),
+        observations: s.observations.into_iter().map(|o| (o.at, o.value)).collect(),
+    };
+    c::HistoryPage {
+        subjects: p.subjects.into_iter().map(subject).collect(),
+        series: p.series.into_iter().map(series).collect(),
+        next_page: p.next_page,
     }
 }
 

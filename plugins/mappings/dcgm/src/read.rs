@@ -1,19 +1,26 @@
 //! From rows to subjects and readings, whichever way the rows came.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kcloud_collector_sdk::exposition::{BadLine, Labels};
-use kcloud_collector_sdk::mapping::{Mapping, definition};
+use kcloud_collector_sdk::mapping::{Mapping, Row, definition};
 use kcloud_collector_sdk::{
     Batch, CollectError, Event, Label, Metric, MetricKind, Quality, Severity, SubjectRef, Target, blank, target_label,
 };
 
+use crate::UUID_LABELS;
 use crate::table::{ENGINE, is_per_instance};
 
 /// Labels by name.
-pub(crate) trait Get {
+pub trait Get {
     fn get(&self, name: &str) -> Option<Cow<'_, str>>;
+}
+
+impl Get for BTreeMap<String, String> {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.get(name).map(|v| Cow::Borrowed(v.as_str()))
+    }
 }
 
 impl Get for Labels<'_> {
@@ -24,18 +31,28 @@ impl Get for Labels<'_> {
 
 #[derive(Default)]
 struct Sums {
-    used: Option<f64>,
+    used: Option<(f64, Option<i64>)>,
     free: Option<f64>,
     reserved: Option<f64>,
     has_total: bool,
     has_utilization: bool,
-    engine: Option<f64>,
+    engine: Option<(f64, Option<i64>)>,
     has_instances: bool,
 }
 
-pub(crate) struct Reader<'a> {
+/// What a row is about.
+pub struct Place {
+    /// The table's row with its number; `None` for the engine's share, from which utilisation follows.
+    pub row: Option<(usize, &'static Row)>,
+    pub subject: SubjectRef,
+}
+
+/// Reads rows into a batch.
+pub struct Reader<'a> {
     target: &'a Target,
     mapping: &'a Mapping,
+    /// Number of the table's first metric in `describe`.
+    first: u32,
     batch: &'a mut Batch,
     seen: HashSet<(u32, SubjectRef)>,
     sums: HashMap<SubjectRef, Sums>,
@@ -43,27 +60,65 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(target: &'a Target, mapping: &'a Mapping, batch: &'a mut Batch) -> Self {
-        Self { target, mapping, batch, seen: HashSet::new(), sums: HashMap::new(), rows: 0 }
+    pub fn new(target: &'a Target, mapping: &'a Mapping, first: u32, batch: &'a mut Batch) -> Self {
+        Self { target, mapping, first, batch, seen: HashSet::new(), sums: HashMap::new(), rows: 0 }
     }
 
-    pub(crate) fn bad_line(&mut self, bad: BadLine) {
+    pub fn bad_line(&mut self, bad: BadLine) {
         self.batch.problem(CollectError::Protocol(format!("column {}: {}", bad.column, bad.reason)), Some(bad.line));
     }
 
-    pub(crate) fn problem(&mut self, text: String) {
+    pub fn problem(&mut self, text: String) {
         self.batch.problem(CollectError::Protocol(text), None);
     }
 
-    pub(crate) fn sample(&mut self, name: &str, labels: &impl Get, value: f64, at_ms: Option<i64>) {
-        let is_engine = ENGINE.contains(&name);
-        let row = self.mapping.find(name);
-        if row.is_none() && !is_engine {
+    pub fn sample(&mut self, name: &str, labels: &impl Get, value: f64, at_ms: Option<i64>) {
+        let Some(Place { row, subject }) = self.place(name, labels) else { return };
+        self.rows += 1;
+        let Some((index, row)) = row else {
+            if value.is_finite() && blank::dcgm(value).is_none() {
+                self.sums.entry(subject).or_default().engine.get_or_insert((value, at_ms));
+            }
+            return;
+        };
+        // An old and a new name, or one row a pod of a shared card: the first counts.
+        if !self.seen.insert((index as u32, subject)) {
             return;
         }
+        let metric = Metric(self.first + index as u32);
+        if let Some(reason) = blank::dcgm(value) {
+            self.batch.gap(metric, subject, reason);
+            return;
+        }
+        self.batch.point(metric, subject, value * row.factor, at_ms);
+        let sums = self.sums.entry(subject).or_default();
+        match row.metric {
+            "memory_used_bytes" => sums.used = Some((value * row.factor, at_ms)),
+            "memory_free_bytes" => sums.free = Some(value * row.factor),
+            "memory_reserved_bytes" => sums.reserved = Some(value * row.factor),
+            "memory_total_bytes" => sums.has_total = true,
+            "utilization_ratio" => sums.has_utilization = true,
+            "xid_last" if value > 0.0 => {
+                let label = |names: &[&str]| names.iter().find_map(|n| labels.get(n).filter(|v| !v.is_empty()));
+                let uuid = label(&UUID_LABELS).unwrap_or_default();
+                let code = format!("xid:{value}");
+                let message = label(&["err_msg"]).map_or_else(|| format!("the last XID is {value}"), Cow::into_owned);
+                let key = format!("{uuid}/{code}");
+                let event = Event { subject: 0, at: None, severity: Severity::Critical, code, message, key };
+                self.batch.event(subject, event);
+            }
+            _ => {}
+        }
+    }
+
+    /// Which metric of which subject a row is about; its subjects are in the batch then. `None` for a row that is none of ours.
+    pub fn place(&mut self, name: &str, labels: &impl Get) -> Option<Place> {
+        let row = self.mapping.find(name);
+        if row.is_none() && !ENGINE.contains(&name) {
+            return None;
+        }
         let label = |names: &[&str]| names.iter().find_map(|n| labels.get(n).filter(|v| !v.is_empty()));
-        let Some(uuid) = label(&["UUID", "gpu_uuid", "uuid"]) else { return };
-        self.rows += 1;
+        let uuid = label(&UUID_LABELS)?;
         let card = self.card(&uuid, &label);
         let instance = label(&["GPU_I_ID"]).map(|id| {
             let profile = label(&["GPU_I_PROFILE"]).map(Cow::into_owned);
@@ -73,11 +128,8 @@ impl<'a> Reader<'a> {
                 s.labels.extend(profile.map(|p| pair("profile", &p)));
             })
         });
-        let Some((index, row)) = row else {
-            if value.is_finite() && blank::dcgm(value).is_none() {
-                self.sums.entry(instance.unwrap_or(card)).or_default().engine.get_or_insert(value);
-            }
-            return;
+        let Some((_, found)) = row else {
+            return Some(Place { row, subject: instance.unwrap_or(card) });
         };
         let link = label(&["nvlink"]).map(|nvlink| {
             self.batch.subject("link", &format!("{uuid}/{nvlink}"), Some(card), |s| {
@@ -87,36 +139,11 @@ impl<'a> Reader<'a> {
         });
         let subject = match (link, instance) {
             (Some(link), _) => link,
-            (None, Some(instance)) if is_per_instance(row.metric) => instance,
+            (None, Some(instance)) if is_per_instance(found.metric) => instance,
             // Repeated on every instance, and true of the card.
             _ => card,
         };
-        // An old and a new name, or one row a pod of a shared card: the first counts.
-        if !self.seen.insert((index as u32, subject)) {
-            return;
-        }
-        let metric = Metric(index as u32);
-        if let Some(reason) = blank::dcgm(value) {
-            self.batch.gap(metric, subject, reason);
-            return;
-        }
-        self.batch.point(metric, subject, value * row.factor, at_ms);
-        let sums = self.sums.entry(subject).or_default();
-        match row.metric {
-            "memory_used_bytes" => sums.used = Some(value * row.factor),
-            "memory_free_bytes" => sums.free = Some(value * row.factor),
-            "memory_reserved_bytes" => sums.reserved = Some(value * row.factor),
-            "memory_total_bytes" => sums.has_total = true,
-            "utilization_ratio" => sums.has_utilization = true,
-            "xid_last" if value > 0.0 => {
-                let code = format!("xid:{value}");
-                let message = label(&["err_msg"]).map_or_else(|| format!("the last XID is {value}"), Cow::into_owned);
-                let key = format!("{uuid}/{code}");
-                let event = Event { subject: 0, at: None, severity: Severity::Critical, code, message, key };
-                self.batch.event(subject, event);
-            }
-            _ => {}
-        }
+        Some(Place { row, subject })
     }
 
     fn card<'b>(&mut self, uuid: &str, label: &impl Fn(&[&str]) -> Option<Cow<'b, str>>) -> SubjectRef {
@@ -167,20 +194,25 @@ impl<'a> Reader<'a> {
         card
     }
 
+    /// Rows that were ours.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Adds what follows from the rows together.
-    pub(crate) fn finish(self) -> Result<(), CollectError> {
+    pub fn finish(self) -> Result<(), CollectError> {
         if self.rows == 0 {
             return Err(CollectError::Unsupported("no row of DCGM in the answer: is this a dcgm-exporter?".to_owned()));
         }
         let derived = |batch: &mut Batch, name, unit| batch.metric(definition(name, unit, MetricKind::Gauge, Quality::Derived));
         for (subject, sums) in self.sums {
-            if let (false, Some(used), Some(free)) = (sums.has_total, sums.used, sums.free) {
+            if let (false, Some((used, at_ms)), Some(free)) = (sums.has_total, sums.used, sums.free) {
                 let metric = derived(self.batch, "memory_total_bytes", "bytes");
-                self.batch.point(metric, subject, used + free + sums.reserved.unwrap_or(0.0), None);
+                self.batch.point(metric, subject, used + free + sums.reserved.unwrap_or(0.0), at_ms);
             }
-            if let (false, false, Some(engine)) = (sums.has_utilization, sums.has_instances, sums.engine) {
+            if let (false, false, Some((engine, at_ms))) = (sums.has_utilization, sums.has_instances, sums.engine) {
                 let metric = derived(self.batch, "utilization_ratio", "ratio");
-                self.batch.point(metric, subject, engine, None);
+                self.batch.point(metric, subject, engine, at_ms);
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ const fn row(metric: &'static str, unit: &'static str, kind: MetricKind, factor:
     Row { foreign, metric, unit, kind, factor }
 }
 
-pub(crate) static ROWS: &[Row] = &[
+pub static ROWS: &[Row] = &[
     row("power_watts", "watts", Gauge, 1.0, &["DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_BOARD_POWER_WATTS"]),
     row(
         "power_limit_watts",
@@ -114,7 +114,7 @@ pub(crate) static ROWS: &[Row] = &[
 ];
 
 /// Busy share of the engine: the only utilisation that a MIG instance has.
-pub(crate) const ENGINE: [&str; 2] = ["DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO"];
+pub const ENGINE: [&str; 2] = ["DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO"];
 
 /// Measured on an instance itself; every other row of an instance repeats the whole card.
 pub(crate) fn is_per_instance(metric: &str) -> bool {
