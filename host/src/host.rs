@@ -4,10 +4,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch as signal;
+use tokio::sync::{Notify, watch as signal};
 
 use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
@@ -18,6 +19,7 @@ use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
 use crate::now_ms;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
+use crate::tls::Tls;
 
 /// Snapshots are published at most this often (architecture, invariant 3).
 const PUBLISH: Duration = Duration::from_millis(250);
@@ -31,8 +33,6 @@ const GRACE: Duration = Duration::from_secs(10);
 /// What a host is made of.
 pub struct Options {
     pub plugins_dir: PathBuf,
-    /// Watched for changes beside the plugins; empty when settings cannot change.
-    pub watched: Vec<PathBuf>,
     pub state_dir: PathBuf,
     pub history_dir: PathBuf,
     pub history_keep: Keep,
@@ -42,15 +42,36 @@ pub struct Options {
     pub forget_after: Duration,
 }
 
+/// What the operator's files say now.
+#[derive(Default)]
+pub struct Look {
+    pub settings: Vec<Settings>,
+    /// What is wrong with them; the last good ones stay.
+    pub problems: Vec<String>,
+    /// Their change means: look again.
+    pub directories: Vec<PathBuf>,
+    /// `None` leaves them as they are.
+    pub clusters: Option<Vec<ClusterInfo>>,
+    pub forget_after: Option<Duration>,
+}
+
+impl From<Vec<Settings>> for Look {
+    fn from(settings: Vec<Settings>) -> Self {
+        Self { settings, ..Self::default() }
+    }
+}
+
 /// A host that collects; drop it and it stops.
 pub struct Host {
     pub app: App,
+    /// Tell it to look at the files again.
+    pub look_again: Arc<Notify>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Host {
-    /// Loads the plugins once, then goes on in the background. `settings` is asked again at each change of a watched directory.
-    pub async fn start(options: Options, settings: impl Fn() -> Vec<Settings> + Send + Sync + 'static) -> anyhow::Result<Self> {
+    /// Loads the plugins once, then goes on in the background. `look` is asked again at each change of a watched directory.
+    pub async fn start<L: Into<Look> + Send>(options: Options, look: impl Fn() -> L + Send + Sync + 'static) -> anyhow::Result<Self> {
         let runtime = Arc::new(Runtime::new(options.cache_dir.as_deref())?);
         let catalogue = Arc::new(Catalogue::default());
         let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir)?);
@@ -58,26 +79,47 @@ impl Host {
         let inventory = Arc::new(Inventory::new(history.committed()?));
         let app = App::new(inventory.clone(), history.clone(), registry.clone(), Arc::new(options.auth), options.clusters);
 
-        let mut dirs = options.watched;
-        dirs.push(options.plugins_dir);
-        // Before the first look, so that nothing falls between.
-        let mut watch = Watch::new(&dirs);
+        let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
+        let look_again = Arc::new(Notify::new());
         let mut collector = Collector::new(registry.clone(), inventory.clone());
         let catalogue = registry.catalogue().clone();
+        let (again, forget, seen) = (look_again.clone(), forget_ms.clone(), app.clone());
+        let look = Arc::new(look);
         let reconcile = tokio::spawn(async move {
+            let mut watch = Watch::new(std::slice::from_ref(&options.plugins_dir));
+            let mut watched = Vec::new();
             loop {
-                registry.reconcile(settings()).await;
-                collector.sync();
-                watch.changed().await;
+                let asked = look.clone();
+                let Ok(now) = tokio::task::spawn_blocking(move || asked().into()).await else { continue };
+                let now: Look = now;
+                if watched != now.directories {
+                    watched = now.directories.clone();
+                    let all: Vec<PathBuf> = std::iter::once(&options.plugins_dir).chain(&watched).cloned().collect();
+                    watch = Watch::new(&all);
+                    // Once more, so that nothing falls between the look and the watch.
+                    again.notify_one();
+                }
+                seen.take(&now);
+                if let Some(forget_after) = now.forget_after {
+                    forget.store(forget_after.as_millis() as i64, Ordering::Relaxed);
+                }
+                registry.reconcile(now.settings).await;
+                loop {
+                    collector.sync();
+                    tokio::select! {
+                        () = watch.changed() => break,
+                        () = again.notified() => break,
+                        () = registry.discovered.notified() => {}
+                    }
+                }
             }
         });
-        let forget_ms = options.forget_after.as_millis() as i64;
         let publish = tokio::spawn(async move {
             let mut tick = tokio::time::interval(PUBLISH);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                let Some(next) = inventory.prepare(now_ms(), forget_ms) else { continue };
+                let Some(next) = inventory.prepare(now_ms(), forget_ms.load(Ordering::Relaxed)) else { continue };
                 let (history, catalogue) = (history.clone(), catalogue.clone());
                 // Durable first: what a client can see is on disk.
                 let committed = tokio::task::spawn_blocking(move || commit(&*history, &catalogue, next)).await;
@@ -116,7 +158,7 @@ impl Host {
                 }
             }
         });
-        Ok(Self { app, tasks: vec![reconcile, publish, upkeep, users] })
+        Ok(Self { app, look_again, tasks: vec![reconcile, publish, upkeep, users] })
     }
 
     /// Answers requests until `stop` is done, then lets answers under way end.
@@ -138,6 +180,30 @@ impl Host {
             () = late => tracing::warn!("connections were still open at the end of the grace period"),
         }
         Ok(())
+    }
+}
+
+impl Host {
+    /// The same over HTTPS. `told` means: read the certificate again.
+    pub async fn serve_tls(
+        &self,
+        listener: TcpListener,
+        tls: Tls,
+        told: Arc<Notify>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let handle = axum_server::Handle::new();
+        let stopping = handle.clone();
+        tokio::spawn(async move {
+            stop.await;
+            stopping.graceful_shutdown(Some(GRACE));
+        });
+        let server = axum_server::from_tcp_rustls(listener.into_std()?, tls.config.clone())?.handle(handle).serve(service);
+        tokio::select! {
+            served = server => Ok(served?),
+            () = tls.follow(told) => Ok(()),
+        }
     }
 }
 

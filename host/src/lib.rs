@@ -11,7 +11,9 @@ pub mod config;
 pub mod history;
 pub mod host;
 pub mod inventory;
+pub mod log;
 pub mod plugins;
+pub mod tls;
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {

@@ -9,7 +9,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rand::Rng;
 
+use super::params::Params;
 use super::{App, Problem, routes};
+use crate::auth::{AuthError, Scope};
 
 const REQUEST_ID: &str = "x-request-id";
 /// Gives each request an id and counts it by its route's template, never by its path.
@@ -38,16 +40,38 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
 
 /// Lets in who may, and puts them into the request.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let route = routes::find(request.method().as_str(), path);
+    // Also where a handler takes none: what has no effect is not passed by in silence.
+    let unknown = route.and_then(|r| Params::parse(request.uri().query(), r.query).err());
     if routes::is_open(request.uri().path()) {
-        return next.run(request).await;
+        return match unknown {
+            Some(problem) => problem.into_response(),
+            None => next.run(request).await,
+        };
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or_else(String::new, |c| c.0.ip().to_string());
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    match app.auth.authenticate(authorization.as_deref(), &peer).await {
-        Ok(principal) => {
+    let ticket = request.uri().query().and_then(ticket);
+    let found = match (authorization, ticket) {
+        (None, Some(ticket)) => app.auth.redeem(&ticket),
+        (authorization, _) => app.auth.authenticate(authorization.as_deref(), &peer).await,
+    };
+    let needed = route.map_or(Scope::Read, |r| r.scope);
+    match found {
+        Ok(principal) if principal.scopes.contains(&needed) && unknown.is_some() => {
+            unknown.unwrap_or_else(Problem::internal).into_response()
+        }
+        Ok(principal) if principal.scopes.contains(&needed) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
         }
+        Ok(_) => Problem::from(AuthError::Scope(needed)).into_response(),
         Err(error) => Problem::from(error).into_response(),
     }
+}
+
+/// `?ticket=…`; its text needs no decoding.
+fn ticket(query: &str) -> Option<String> {
+    query.split('&').find_map(|p| p.strip_prefix("ticket=")).map(str::to_owned)
 }

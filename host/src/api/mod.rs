@@ -15,15 +15,18 @@ pub mod v1;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use bytes::Bytes;
 use moka::sync::Cache;
 
 use crate::auth::Auth;
 use crate::history::History;
+use crate::host::Look;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
 
+pub(crate) use envelope::rfc3339;
 pub use problem::Problem;
 
 /// A rendered `data` with what the envelope says about it.
@@ -43,6 +46,14 @@ pub struct ClusterInfo {
     pub description: Option<String>,
 }
 
+/// Whether the operator's files are in force as they stand.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ConfigState {
+    pub problems: usize,
+    /// When they were last looked at, in ms.
+    pub looked_at: i64,
+}
+
 /// Everything that a handler can see.
 #[derive(Clone)]
 pub struct App {
@@ -50,7 +61,8 @@ pub struct App {
     pub history: Arc<dyn History>,
     pub registry: Arc<Registry>,
     pub auth: Arc<Auth>,
-    pub clusters: Arc<Vec<ClusterInfo>>,
+    clusters: Arc<ArcSwap<Vec<ClusterInfo>>>,
+    config: Arc<ArcSwap<ConfigState>>,
     pub started: Instant,
     pub(crate) cache: Cache<String, Rendered>,
     pub(crate) counters: Arc<system::Counters>,
@@ -69,8 +81,26 @@ impl App {
     ) -> Self {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build();
-        let (clusters, counters) = (Arc::new(clusters), Arc::default());
-        Self { inventory, history, registry, auth, clusters, started: Instant::now(), cache, counters }
+        let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
+        Self { inventory, history, registry, auth, clusters, config, started: Instant::now(), cache, counters }
+    }
+}
+
+impl App {
+    /// Configured clusters.
+    pub fn clusters(&self) -> Arc<Vec<ClusterInfo>> {
+        self.clusters.load_full()
+    }
+
+    /// Takes over what the operator's files say now.
+    pub(crate) fn take(&self, look: &Look) {
+        for problem in &look.problems {
+            tracing::error!(problem, "not taken; what was good before stays in force");
+        }
+        self.config.store(Arc::new(ConfigState { problems: look.problems.len(), looked_at: crate::now_ms() }));
+        if let Some(clusters) = &look.clusters {
+            self.clusters.store(Arc::new(clusters.clone()));
+        }
     }
 }
 

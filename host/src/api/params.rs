@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{FromRequestParts, MatchedPath};
+use axum::extract::{FromRequestParts, MatchedPath, Path};
 use axum::http::request::Parts;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -32,6 +32,18 @@ impl Window {
     }
 }
 
+/// The name or id in a path.
+pub(crate) struct Id(pub String);
+
+impl FromRequestParts<App> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &App) -> Result<Self, Problem> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
+        Ok(Self(id))
+    }
+}
+
 impl FromRequestParts<App> for Params {
     type Rejection = Problem;
 
@@ -47,6 +59,10 @@ impl Params {
     pub(crate) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, Problem> {
         let mut given = BTreeMap::new();
         for (name, value) in reqwest::Url::parse(&format!("http://q/?{}", query.unwrap_or(""))).iter().flat_map(|u| u.query_pairs()) {
+            // Belongs to the guard.
+            if name == "ticket" {
+                continue;
+            }
             if !allowed.contains(&name.as_ref()) {
                 let list = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
                 return Err(Problem::parameter(&name, &value, format!("this route takes {list}")));

@@ -70,6 +70,7 @@ impl From<AuthError> for Problem {
                 p.retry_after = Some(retry_after_seconds);
                 p
             }
+            AuthError::Scope(_) => Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", e.to_string()),
             AuthError::Unavailable(_) => Self::unavailable("authentication is not possible now", 1),
             _ => Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", e.to_string()),
         }

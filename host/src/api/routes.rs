@@ -3,11 +3,12 @@
 //! To add a route, add a row; a field of its answer that `openapi/schemas.rs` does not name fails a test.
 
 use axum::Router;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
 use super::v1::{auth, clusters, fleet};
 use super::{App, system};
+use crate::auth::Scope;
 
 /// What a route answers with 200.
 #[derive(Clone, Copy)]
@@ -35,6 +36,8 @@ pub(super) struct Route {
     pub body: Option<&'static str>,
     /// Answered without credentials.
     pub is_open: bool,
+    /// What the credentials must be good for.
+    pub scope: Scope,
     handler: fn() -> MethodRouter<App>,
 }
 
@@ -55,11 +58,19 @@ const fn row(
     answer: Answer,
     handler: fn() -> MethodRouter<App>,
 ) -> Route {
-    Route { method: "GET", path, domain, summary, query, answer, body: None, is_open: false, handler }
+    Route { method: "GET", path, domain, summary, query, answer, body: None, is_open: false, scope: Scope::Read, handler }
 }
 
 const fn open(route: Route) -> Route {
     Route { is_open: true, ..route }
+}
+
+const fn admin(route: Route) -> Route {
+    Route { scope: Scope::Admin, ..route }
+}
+
+const fn deleted(route: Route) -> Route {
+    Route { method: "DELETE", ..route }
 }
 
 const fn posted(route: Route, body: Option<&'static str>) -> Route {
@@ -76,6 +87,10 @@ pub(super) static ROUTES: &[Route] = &[
     open(posted(row("/api/v1/auth/login", "auth", "From a password to a token", NONE, Plain("Token"), || post(auth::login)), Some("Login"))),
     posted(row("/api/v1/auth/token", "auth", "A fresh token for the credentials given", NONE, Plain("Token"), || post(auth::token)), None),
     row("/api/v1/auth/verify", "auth", "Whether the credentials are valid", NONE, Plain("Verified"), || get(auth::verify)),
+    posted(row("/api/v1/auth/ticket", "auth", "A ticket for one request that cannot carry a header, as `?ticket=`", NONE, Plain("Ticket"), || post(auth::ticket)), None),
+    admin(row("/api/v1/auth/keys", "auth", "API keys, without their secrets", NONE, Plain("KeyList"), || get(auth::keys))),
+    admin(posted(row("/api/v1/auth/keys", "auth", "A new API key, shown this once", NONE, Plain("NewKey"), || post(auth::create_key)), Some("KeyRequest"))),
+    admin(deleted(row("/api/v1/auth/keys/{id}", "auth", "Ends an API key", NONE, Plain("Revoked"), || delete(auth::revoke_key)))),
     row("/api/v1/accelerators/gpus", "accelerators", "GPUs", LIST, Many("Gpu"), || get(accelerators::gpus)),
     row("/api/v1/accelerators/gpus/summary", "accelerators", "Sums and means over GPUs, each once", PLACE, One("GpuSummary"), || get(accelerators::gpus_summary)),
     row("/api/v1/accelerators/gpus/{id}", "accelerators", "One GPU", CARD, One("Gpu"), || get(card::gpu)),

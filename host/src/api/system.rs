@@ -7,16 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::envelope::rfc3339;
+use super::params::Id;
 use super::{App, Problem};
 use crate::inventory::Kind;
-use crate::plugins::Plugin;
 use crate::plugins::registry::State as PluginState;
+use crate::plugins::{OnMissing, Plugin};
 
 /// Upper bounds of the latency histogram, in seconds.
 const BOUNDS: [f64; 8] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
@@ -69,12 +70,16 @@ struct Health {
 fn look(app: &App) -> Health {
     let snapshot = app.inventory.current();
     let failing = snapshot.sources.iter().filter(|s| s.consecutive_failures > 0).count();
-    let bad = |p: &std::sync::Arc<Plugin>| matches!(p.state().0, PluginState::Rejected | PluginState::NeedsGrant | PluginState::Missing);
+    let bad = |p: &std::sync::Arc<Plugin>| match p.state().0 {
+        PluginState::Rejected | PluginState::NeedsGrant => true,
+        PluginState::Missing => p.settings().on_missing != OnMissing::Ignore,
+        _ => false,
+    };
     let rejected = app.registry.list().iter().filter(|p| bad(p)).count();
     let sources = snapshot.sources.len();
     let status = match () {
         _ if sources > 0 && failing == sources => "unhealthy",
-        _ if failing > 0 || rejected > 0 => "degraded",
+        _ if failing > 0 || rejected > 0 || app.config.load().problems > 0 => "degraded",
         _ => "healthy",
     };
     Health { status, sources, failing, rejected }
@@ -108,7 +113,12 @@ pub(super) async fn status(State(app): State<App>) -> Json<Value> {
         })
         .collect();
     Json(
-        json!({ "timestamp": rfc3339(crate::now_ms()), "api_version": "v1", "status": h.status, "sequence": snapshot.sequence, "sources": sources }),
+        json!({ "timestamp": rfc3339(crate::now_ms()), "api_version": "v1", "status": h.status, "sequence": snapshot.sequence, "sources": sources,
+            "config": {
+                "state": if app.config.load().problems == 0 { "ok" } else { "rejected" },
+                "problems": app.config.load().problems, "looked_at": rfc3339(app.config.load().looked_at),
+            },
+        }),
     )
 }
 
@@ -120,7 +130,7 @@ pub(super) async fn info(State(app): State<App>) -> Json<Value> {
     });
     let gpus = snapshot.of_kind(Kind::Accelerator).iter().filter(|s| s.label("class") == Some("gpu")).count();
     Json(
-        json!({ "timestamp": rfc3339(crate::now_ms()), "total_gpus": gpus, "subjects": counts, "clusters": app.clusters.iter().map(|c| &c.name).collect::<Vec<_>>() }),
+        json!({ "timestamp": rfc3339(crate::now_ms()), "total_gpus": gpus, "subjects": counts, "clusters": app.clusters().iter().map(|c| &c.name).collect::<Vec<_>>() }),
     )
 }
 
@@ -141,7 +151,7 @@ pub(super) async fn capabilities(State(app): State<App>) -> Json<Value> {
     Json(json!({
         "timestamp": rfc3339(crate::now_ms()), "api_version": "v1",
         "api_domains": ["accelerators", "auth", "clusters", "system"], "data_sources": sources,
-        "multi_cluster": { "enabled": app.clusters.len() > 1, "clusters": app.clusters.iter().map(|c| &c.name).collect::<Vec<_>>() },
+        "multi_cluster": { "enabled": app.clusters().len() > 1, "clusters": app.clusters().iter().map(|c| &c.name).collect::<Vec<_>>() },
     }))
 }
 
@@ -163,13 +173,15 @@ fn view(app: &App, p: &Plugin, long: bool) -> Value {
     });
     if long {
         out["description"] = json!(generation.as_ref().map(|g| g.info.description.clone()));
-        out["targets"] = settings
-            .targets
+        let discovered = p.discovered();
+        out["refused_targets"] = json!(discovered.refused);
+        out["targets"] = p
+            .targets()
             .iter()
             .map(|(t, _)| {
                 let source = snapshot.sources.iter().find(|s| *s.plugin == *p.name && *s.target == *t.id);
                 json!({
-                    "id": t.id, "cluster": t.cluster, "last_success": source.and_then(|s| s.last_success_ms).map(rfc3339),
+                    "id": t.id, "cluster": t.cluster, "discovered": discovered.targets.contains(t), "last_success": source.and_then(|s| s.last_success_ms).map(rfc3339),
                     "consecutive_failures": source.map(|s| s.consecutive_failures), "last_error": source.and_then(|s| s.last_error.clone()),
                 })
             })
@@ -185,7 +197,7 @@ pub(super) async fn plugins(State(app): State<App>) -> Json<Value> {
     Json(json!({ "timestamp": rfc3339(crate::now_ms()), "resource_type": "plugin", "metadata": { "total_count": all.len() }, "data": all }))
 }
 
-pub(super) async fn plugin(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+pub(super) async fn plugin(State(app): State<App>, Id(name): Id) -> Result<Json<Value>, Problem> {
     let p = app.registry.get(&name).ok_or_else(|| Problem::not_found("plugin", &name))?;
     Ok(Json(json!({ "timestamp": rfc3339(crate::now_ms()), "resource_type": "plugin", "data": view(&app, &p, true) })))
 }
@@ -198,7 +210,7 @@ pub(super) async fn alive() -> &'static str {
 /// 200 once every source was asked and one answered, or when there is none to ask.
 pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
     let snapshot = app.inventory.current();
-    let targets: usize = app.registry.list().iter().filter(|p| p.generation().is_some()).map(|p| p.settings().targets.len()).sum();
+    let targets: usize = app.registry.list().iter().filter(|p| p.generation().is_some()).map(|p| p.targets().len()).sum();
     let asked = snapshot.sources.len() >= targets && (targets == 0 || snapshot.sources.iter().any(|s| s.last_success_ms.is_some()));
     let loading = app.registry.list().is_empty() || app.registry.list().iter().any(|p| p.state().0 == PluginState::Loading);
     match asked && !(loading && snapshot.sequence == 0) {

@@ -23,32 +23,48 @@ use backoff::Backoff;
 /// First reads are spread over this, so that a start is no stampede, and a new plugin has data within two seconds.
 const FIRST_SPREAD: Duration = Duration::from_millis(500);
 
+/// A plugin is asked this often which targets it finds.
+const DISCOVER: Duration = Duration::from_secs(60);
+
 /// Keeps one task running for each (plugin, target).
 pub struct Collector {
     registry: Arc<Registry>,
     inventory: Arc<Inventory>,
     tasks: HashMap<(String, String), (AbortHandle, String)>,
+    /// One a plugin, for one generation of it.
+    discovering: HashMap<String, (AbortHandle, u64)>,
 }
 
 impl Collector {
     pub fn new(registry: Arc<Registry>, inventory: Arc<Inventory>) -> Self {
-        Self { registry, inventory, tasks: HashMap::new() }
+        Self { registry, inventory, tasks: HashMap::new(), discovering: HashMap::new() }
     }
 
     /// Starts tasks for new targets and stops those of targets and plugins that are gone.
     pub fn sync(&mut self) {
-        let mut wanted = HashMap::new();
+        let (mut wanted, mut generations) = (HashMap::new(), HashMap::new());
         for plugin in self.registry.list() {
-            if plugin.generation().is_none() {
-                continue;
-            }
+            let Some(generation) = plugin.generation() else { continue };
+            generations.insert(plugin.name.clone(), generation.number);
             let settings = plugin.settings();
-            for (target, interval) in &settings.targets {
+            if self.discovering.get(&plugin.name).is_none_or(|(_, number)| *number != generation.number) {
+                let work = discover_for_ever(self.registry.clone(), plugin.clone(), settings.timeout);
+                let old = self.discovering.insert(plugin.name.clone(), (tokio::spawn(work).abort_handle(), generation.number));
+                old.iter().for_each(|(task, _)| task.abort());
+            }
+            for (target, interval) in &plugin.targets() {
                 let interval = interval.unwrap_or(settings.interval);
                 let fingerprint = format!("{target:?} {interval:?} {:?}", settings.timeout);
                 wanted.insert((plugin.name.clone(), target.id.clone()), (plugin.clone(), target.clone(), interval, fingerprint));
             }
         }
+        self.discovering.retain(|name, (task, _)| {
+            let stays = generations.contains_key(name);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
         self.tasks.retain(|key, (task, fingerprint)| {
             let stays = wanted.get(key).is_some_and(|w| w.3 == *fingerprint);
             if !stays {
@@ -71,6 +87,27 @@ impl Collector {
 impl Drop for Collector {
     fn drop(&mut self) {
         self.tasks.values().for_each(|(task, _)| task.abort());
+        self.discovering.values().for_each(|(task, _)| task.abort());
+    }
+}
+
+/// Asks a plugin again and again which targets it finds itself.
+async fn discover_for_ever(registry: Arc<Registry>, plugin: Arc<Plugin>, timeout: Duration) {
+    loop {
+        if let Some(generation) = plugin.generation() {
+            let call = async move { generation.discover(timeout).await };
+            match registry.runtime().handle().spawn(call).await {
+                Ok(Ok(found)) => {
+                    if plugin.discover(found) {
+                        registry.discovered.notify_one();
+                    }
+                }
+                // What was found last stays: a directory that is down takes no target along.
+                Ok(Err(failure)) => plugin.count(Err(&failure), now_ms()),
+                Err(error) => tracing::error!(%error, plugin = plugin.name, "discover"),
+            }
+        }
+        tokio::time::sleep(DISCOVER).await;
     }
 }
 

@@ -1,18 +1,20 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
+mod origin;
 mod plugin;
+mod targets;
 mod unit;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::history::Keep;
 
-pub use plugin::{PluginFile, load_plugins};
+pub use plugin::{Loader, Look, PluginFile};
 pub use unit::{Bytes, Period};
 
 /// What is wrong with a file, one line each.
@@ -21,10 +23,11 @@ pub use unit::{Bytes, Period};
 pub struct ConfigError(pub Vec<String>);
 
 /// `kcloud-monitor.toml`; every key with its default stands in `config/kcloud-monitor.toml`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub data_dir: PathBuf,
+    pub log: Log,
     pub server: Server,
     pub clusters: BTreeMap<String, Cluster>,
     pub plugins: Plugins,
@@ -33,20 +36,53 @@ pub struct Config {
     pub credentials: BTreeMap<String, Credential>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     pub listen: SocketAddr,
+    /// HTTPS where it is given.
+    pub tls: Option<Certificate>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+/// PEM files; read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// How the host logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// As in `info,kcloud_monitor=debug`.
+    pub level: String,
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Text,
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: Format::Text }
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cluster {
     pub region: Option<String>,
     pub description: Option<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Plugins {
     pub dir: PathBuf,
@@ -54,13 +90,13 @@ pub struct Plugins {
     pub cache_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InventoryConfig {
     pub forget_after: Period,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HistoryConfig {
     /// Of raw points; of rollups by the minute and by the hour.
@@ -90,7 +126,7 @@ impl Default for HistoryConfig {
 
 /// A secret that the host adds to requests to `origins`; never seen by a plugin. One of `bearer_file` and
 /// `username` with `password_file`; the files are read at each use.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credential {
     pub origins: Vec<String>,
@@ -103,6 +139,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: "/var/lib/kcloud-monitor".into(),
+            log: Log::default(),
             server: Server::default(),
             clusters: BTreeMap::from([("default".to_owned(), Cluster::default())]),
             plugins: Plugins::default(),
@@ -115,7 +152,7 @@ impl Default for Config {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8001)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8001)), tls: None }
     }
 }
 
@@ -132,29 +169,22 @@ impl Default for InventoryConfig {
 }
 
 impl Config {
-    /// Reads the file, then `KCLOUD_SECTION__KEY` from the environment over it.
+    /// Reads the file, then the environment over it (`KCLOUD_SECTION__KEY`, `KCLOUD_SECTION__KEY_FILE`).
     pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let fail = |e: String| ConfigError(vec![e]);
         let text = std::fs::read_to_string(path).map_err(|e| fail(format!("{}: {e}", path.display())))?;
-        let checked: Self = parse(path, &text)?;
+        let mut config: Self = parse(path, &text)?;
         let mut table: toml::Table = parse(path, &text)?;
-        let mut changed = false;
-        for (name, value) in environment {
-            let Some(key) = name.strip_prefix("KCLOUD_").filter(|k| k.contains("__")) else { continue };
-            let parts: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
-            let (last, sections) = parts.split_last().ok_or_else(|| fail(format!("{name}: no key")))?;
-            let mut at = &mut table;
-            for section in sections {
-                let next = at.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-                at = next.as_table_mut().ok_or_else(|| fail(format!("{name}: {section} is no section")))?;
-            }
-            at.insert(last.clone(), toml::Value::String(value));
-            changed = true;
+        for given in origin::variables(environment)? {
+            // A number or a list is written as in TOML; everything else is text, without quotes.
+            let as_text = given.put(&table, toml::Value::String(given.value.clone()))?;
+            let taken = as_text.clone().try_into::<Self>().map(|c| (c, as_text)).or_else(|error: toml::de::Error| {
+                let Ok(value) = given.value.parse::<toml::Value>() else { return Err(error) };
+                let typed = given.put(&table, value).map_err(|_| error.clone())?;
+                typed.clone().try_into::<Self>().map(|c| (c, typed)).map_err(|_| error)
+            });
+            (config, table) = taken.map_err(|e| fail(format!("{}: {}{}", given.name, e.message(), suggestion(e.message()))))?;
         }
-        let config = match changed {
-            false => checked,
-            true => table.try_into().map_err(|e: toml::de::Error| fail(format!("environment: {}", e.message())))?,
-        };
         let h = &config.history;
         if h.retention.0 > h.retention_minutes.0 || h.retention_minutes.0 > h.retention_hours.0 {
             return Err(fail(format!(
@@ -166,6 +196,19 @@ impl Config {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));
         }
         Ok(config)
+    }
+
+    /// Keys that differ and count only after a restart.
+    pub fn needs_restart(&self, running: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("data_dir", self.data_dir == running.data_dir),
+            ("server", self.server.listen == running.server.listen && self.server.tls == running.server.tls),
+            ("log.format", self.log.format == running.log.format),
+            ("plugins.dir", self.plugins.dir == running.plugins.dir),
+            ("plugins.cache_dir", self.plugins.cache_dir == running.plugins.cache_dir),
+            ("history", self.history == running.history),
+        ];
+        keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
 }
 
@@ -234,7 +277,41 @@ mod tests {
         let config =
             load("[server]\nlisten = \"127.0.0.1:1\"\n", &[("KCLOUD_SERVER__LISTEN", "127.0.0.1:2"), ("KCLOUD_OTHER", "x")]).unwrap();
         assert_eq!(config.server.listen.port(), 2);
-        assert!(load("", &[("KCLOUD_SERVER__LISTN", "127.0.0.1:2")]).unwrap_err().contains("listn"));
+        let error = load("", &[("KCLOUD_SERVER__LISTN", "127.0.0.1:2")]).unwrap_err();
+        assert!(error.contains("KCLOUD_SERVER__LISTN") && error.contains("did you mean `listen`"), "{error}");
+        assert_eq!(load("", &[("KCLOUD_DATA_DIR", "/d")]).unwrap().data_dir, Path::new("/d"));
+        let text = "[credentials.p]\norigins = []\nbearer_file = \"/a\"\n";
+        let changes = [("KCLOUD_CREDENTIALS__P__ORIGINS", "[\"http://a:1\"]"), ("KCLOUD_CREDENTIALS__P__BEARER_FILE", "/b")];
+        let config = load(text, &changes).unwrap();
+        assert_eq!(
+            (&config.credentials["p"].origins[..], config.credentials["p"].bearer_file.as_deref()),
+            (&["http://a:1".to_owned()][..], Some(Path::new("/b")))
+        );
+    }
+
+    #[test]
+    fn a_variable_may_name_a_file_and_not_both() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("listen");
+        std::fs::write(&file, "127.0.0.1:7\n").unwrap();
+        let file = file.display().to_string();
+        assert_eq!(load("", &[("KCLOUD_SERVER__LISTEN_FILE", &file)]).unwrap().server.listen.port(), 7);
+        let both = load("", &[("KCLOUD_SERVER__LISTEN_FILE", &file), ("KCLOUD_SERVER__LISTEN", "127.0.0.1:1")]);
+        assert!(both.unwrap_err().contains("not both"));
+        assert!(load("", &[("KCLOUD_SERVER__LISTEN_FILE", "/no/such")]).unwrap_err().contains("/no/such"));
+    }
+
+    #[test]
+    fn every_value_says_where_it_came_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kcloud-monitor.toml");
+        std::fs::write(&path, "# x\n[history]\nretention = \"1d\"\n").unwrap();
+        let environment = [("KCLOUD_SERVER__LISTEN".to_owned(), "127.0.0.1:2".to_owned())];
+        let all = Config::origins(&path, environment.into_iter()).unwrap();
+        let of = |name: &str| all.iter().find(|k| k.name == name).map(|k| (k.value.clone(), k.origin.clone())).unwrap();
+        assert_eq!(of("server.listen"), ("\"127.0.0.1:2\"".into(), "KCLOUD_SERVER__LISTEN".into()));
+        assert_eq!(of("history.retention"), ("\"1d\"".into(), format!("{}:3", path.display())));
+        assert_eq!(of("history.max_bytes"), ("\"4GiB\"".into(), "default".into()));
     }
 
     #[test]
@@ -252,7 +329,7 @@ mod tests {
             (config.plugins.config_dir, config.inventory.forget_after),
             (default.plugins.config_dir, default.inventory.forget_after)
         );
-        assert_eq!(config.history, default.history);
+        assert_eq!((config.history, config.log), (default.history, default.log));
         load(sample, &[]).unwrap();
     }
 }

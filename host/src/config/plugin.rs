@@ -7,11 +7,12 @@ use std::sync::Arc;
 use base64::Engine;
 use serde::Deserialize;
 
+use super::targets::{self, LastGood, TargetFiles};
 use super::{Bytes, Config, ConfigError, Credential, Period, parse};
-use crate::plugins::Settings;
-use crate::plugins::capabilities::http_policy::{Origin, Policy};
+use crate::plugins::capabilities::http_policy::Policy;
 use crate::plugins::capabilities::{Credential as Attached, Grants};
 use crate::plugins::contract::Target;
+use crate::plugins::{OnMissing, Settings};
 
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +27,8 @@ pub struct PluginFile {
     limits: LimitsFile,
     config: toml::Table,
     targets: Vec<TargetFile>,
+    target_files: TargetFiles,
+    on_missing: OnMissing,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,38 +63,71 @@ struct LimitsFile {
     instances: Option<usize>,
 }
 
-#[derive(Debug, Deserialize)]
+/// One target as it is written, here or in a file of targets.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TargetFile {
-    id: String,
-    address: String,
-    cluster: Option<String>,
+pub struct TargetFile {
+    pub(super) id: String,
+    pub(super) address: String,
+    pub(super) cluster: Option<String>,
     #[serde(default)]
-    labels: BTreeMap<String, String>,
-    credential: Option<String>,
-    interval: Option<Period>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) credential: Option<String>,
+    pub(super) interval: Option<Period>,
     #[serde(default)]
-    config: toml::Table,
+    pub(super) config: toml::Table,
 }
 
-/// Reads every `*.toml`. One bad file never spoils another: it comes out as its error.
-pub fn load_plugins(dir: &Path, config: &Config) -> std::io::Result<Vec<(PathBuf, Result<Settings, ConfigError>)>> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".toml")) else { continue };
-        if name.starts_with('.') {
-            continue;
+/// Reads the directory of plugins' settings again and again, and remembers what was good.
+#[derive(Default)]
+pub struct Loader {
+    settings: BTreeMap<PathBuf, Settings>,
+    targets: LastGood,
+}
+
+/// What one look found: each file with what is wrong with it, and directories whose change matters.
+pub struct Look {
+    pub settings: Vec<Settings>,
+    pub problems: Vec<String>,
+    pub directories: Vec<PathBuf>,
+}
+
+impl Loader {
+    /// Reads every `*.toml`. One bad file never spoils another, and leaves its last good settings in force.
+    pub fn look(&mut self, config: &Config) -> Look {
+        let dir = &config.plugins.config_dir;
+        let mut look = Look { settings: Vec::new(), problems: Vec::new(), directories: vec![dir.clone()] };
+        let entries = std::fs::read_dir(dir).and_then(|all| all.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>());
+        match entries {
+            Err(error) => look.problems.push(format!("{}: {error}; the last settings stay", dir.display())),
+            Ok(paths) => {
+                let named =
+                    |p: &PathBuf| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.ends_with(".toml") && !n.starts_with('.'));
+                let files: Vec<PathBuf> = paths.into_iter().filter(named).collect();
+                self.settings.retain(|path, _| files.contains(path));
+                for path in files {
+                    let read = std::fs::read_to_string(&path).map_err(|e| ConfigError(vec![format!("{}: {e}", path.display())]));
+                    let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or("").to_owned();
+                    match read.and_then(|text| settings(&name, &path, &text, config, &mut self.targets, &mut look)) {
+                        Ok(settings) => drop(self.settings.insert(path, settings)),
+                        Err(error) => look.problems.extend(error.0),
+                    }
+                }
+            }
         }
-        let read = std::fs::read_to_string(&path).map_err(|e| ConfigError(vec![format!("{}: {e}", path.display())]));
-        let settings = read.and_then(|text| settings(name, &path, &text, config));
-        all.push((path, settings));
+        look.settings = self.settings.values().cloned().collect();
+        look
     }
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(all)
 }
 
-fn settings(name: &str, path: &Path, text: &str, config: &Config) -> Result<Settings, ConfigError> {
+fn settings(
+    name: &str,
+    path: &Path,
+    text: &str,
+    config: &Config,
+    last_good: &mut LastGood,
+    look: &mut Look,
+) -> Result<Settings, ConfigError> {
     let file: PluginFile = parse(path, text)?;
     let mut errors = Vec::new();
     let mut wrong = |text: String| errors.push(format!("{}: {text}", path.display()));
@@ -101,9 +137,12 @@ fn settings(name: &str, path: &Path, text: &str, config: &Config) -> Result<Sett
     if stem.is_empty() || stem.starts_with('.') || stem.contains(['/', '\\']) {
         wrong(format!("component = {component:?}: a file name in the plugins directory is expected"));
     }
+    let (from_files, problems) = targets::read(&file.target_files, last_good);
+    look.problems.extend(problems);
+    look.directories.extend(targets::directories(&file.target_files));
     let default_cluster = config.clusters.keys().next().map_or("default", String::as_str);
     let mut targets: Vec<(Target, Option<std::time::Duration>)> = Vec::new();
-    for t in file.targets {
+    for t in file.targets.into_iter().chain(from_files) {
         if t.id.is_empty() || t.id.len() > 256 || t.id.chars().any(char::is_control) {
             wrong(format!("target {:?}: an id has 1 to 256 bytes and no control characters", t.id));
         }
@@ -132,7 +171,7 @@ fn settings(name: &str, path: &Path, text: &str, config: &Config) -> Result<Sett
             None
         }
         Some(HttpGrant::Origins(origins)) => {
-            for bad in origins.iter().filter_map(|o| Origin::of(o).err()) {
+            for bad in origins.iter().filter_map(|o| Policy::entry(o).err()) {
                 wrong(format!("[grants] http: {bad}"));
             }
             Some(Policy::new(addresses.chain(origins.iter().map(String::as_str))))
@@ -163,6 +202,8 @@ fn settings(name: &str, path: &Path, text: &str, config: &Config) -> Result<Sett
         priority: file.priority,
         grants: Grants { http, files: file.grants.files, state: file.grants.state, ipmi: file.grants.ipmi },
         limits,
+        on_missing: file.on_missing,
+        clusters: config.clusters.keys().cloned().collect(),
         config: plugin_config,
         targets,
         credentials: config.credentials.iter().map(|(k, c)| (k.clone(), attach(c))).collect::<HashMap<_, _>>(),
@@ -196,7 +237,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Settings, String> {
-        settings("p", Path::new("p.toml"), text, &Config::default()).map_err(|e| e.to_string())
+        let mut look = Look { settings: vec![], problems: vec![], directories: vec![] };
+        settings("p", Path::new("p.toml"), text, &Config::default(), &mut LastGood::default(), &mut look).map_err(|e| e.to_string())
     }
 
     #[test]

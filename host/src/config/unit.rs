@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
+use serde::ser::{Serialize, Serializer};
 
 /// `250ms`, `15s`, `5m`, `1h`, `7d`. A bare number is refused: nobody knows its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +12,26 @@ pub struct Period(pub Duration);
 /// `64MiB`, `32KiB`, `10MB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bytes(pub usize);
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let ms = self.0.as_millis();
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+        let (each, unit) = units.into_iter().find(|(each, _)| ms.is_multiple_of(*each)).unwrap_or((1, "ms"));
+        s.serialize_str(&format!("{}{unit}", ms / each))
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.into_iter().find(|(each, _)| self.0 >= *each && self.0.is_multiple_of(*each)) {
+            Some((each, unit)) => s.serialize_str(&format!("{}{unit}", self.0 / each)),
+            // There is no smaller unit; thousands are exact for what a file can say.
+            None => s.serialize_str(&format!("{}kB", self.0 / 1_000)),
+        }
+    }
+}
 
 fn split(text: &str) -> Option<(u64, &str)> {
     let at = text.find(|c: char| !c.is_ascii_digit())?;

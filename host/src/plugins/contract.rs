@@ -27,7 +27,7 @@ pub struct Info {
     pub bound_to_target: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub id: String,
     pub address: String,

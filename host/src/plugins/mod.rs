@@ -18,4 +18,4 @@ mod wit;
 
 pub use call::{Blame, Failure};
 pub use engine::Runtime;
-pub use registry::{Plugin, Registry, Settings};
+pub use registry::{OnMissing, Plugin, Registry, Settings};

@@ -20,8 +20,23 @@ use crate::catalogue::Catalogue;
 
 /// How long calls under way may go on after a swap.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Targets that one plugin may find.
+const MAX_DISCOVERED: usize = 10_000;
 /// Scans without the file before a plugin is taken as removed: a rename may be under way.
 const GRACE_SCANS: u32 = 2;
+
+/// What a configured component that is not in the directory means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMissing {
+    /// It may still come; until then the host is degraded.
+    #[default]
+    Wait,
+    /// Nothing is wrong.
+    Ignore,
+    /// The host does not start.
+    Fail,
+}
 
 /// What the operator says of one plugin.
 #[derive(Clone)]
@@ -38,6 +53,9 @@ pub struct Settings {
     pub targets: Vec<(Target, Option<Duration>)>,
     pub credentials: HashMap<String, Credential>,
     pub priority: i32,
+    pub on_missing: OnMissing,
+    /// Configured clusters; the first is the default.
+    pub clusters: Vec<String>,
 }
 
 impl Settings {
@@ -55,6 +73,8 @@ impl Settings {
             targets: Vec::new(),
             credentials: HashMap::new(),
             priority: 0,
+            on_missing: OnMissing::default(),
+            clusters: Vec::new(),
         }
     }
 
@@ -91,6 +111,15 @@ pub struct Plugin {
     pub calls: AtomicU64,
     pub out_of_range: AtomicU64,
     failures: Mutex<HashMap<Blame, u64>>,
+    discovered: Mutex<Discovered>,
+}
+
+/// Targets that a plugin found itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Discovered {
+    pub targets: Vec<Target>,
+    /// Why others that it named are not read.
+    pub refused: Vec<String>,
 }
 
 #[derive(Default)]
@@ -115,6 +144,7 @@ impl Plugin {
             calls: AtomicU64::new(0),
             out_of_range: AtomicU64::new(0),
             failures: Mutex::default(),
+            discovered: Mutex::default(),
         }
     }
 
@@ -124,6 +154,53 @@ impl Plugin {
 
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
+    }
+
+    pub fn discovered(&self) -> Discovered {
+        self.discovered.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// All targets with their own intervals; a configured one goes before one that was found under its id.
+    pub fn targets(&self) -> Vec<(Target, Option<Duration>)> {
+        let mut all = self.settings().targets.clone();
+        let found = self.discovered().targets.into_iter().filter(|t| !all.iter().any(|(known, _)| known.id == t.id));
+        let found: Vec<_> = found.map(|t| (t, None)).collect();
+        all.extend(found);
+        all
+    }
+
+    /// Takes what the plugin found: within its rights, in a configured cluster, each id once. Whether anything changed.
+    pub fn discover(&self, found: Vec<Target>) -> bool {
+        let settings = self.settings();
+        let mut next = Discovered::default();
+        for mut target in found {
+            let id: String = target.id.chars().take(80).collect();
+            if target.cluster.is_empty() {
+                target.cluster = settings.clusters.first().cloned().unwrap_or_default();
+            }
+            let reach = match &settings.grants.http {
+                Some(policy) => policy.check("GET", &target.address, &[]).err().map(|e| e.to_string()),
+                None => None,
+            };
+            let refused = match () {
+                _ if target.id.is_empty() || target.id.len() > 256 || target.id.chars().any(char::is_control) => {
+                    Some("an id has 1 to 256 bytes and no control characters".to_owned())
+                }
+                _ if next.targets.iter().any(|t: &Target| t.id == target.id) => Some("its id stands twice".to_owned()),
+                _ if next.targets.len() >= MAX_DISCOVERED => Some(format!("more than {MAX_DISCOVERED} targets")),
+                _ if !settings.clusters.contains(&target.cluster) => Some(format!("no cluster {:?} is configured", target.cluster)),
+                _ => reach,
+            };
+            match refused {
+                None => next.targets.push(target),
+                Some(why) if next.refused.len() < 20 => next.refused.push(format!("target {id:?}: {why}")),
+                Some(_) => {}
+            }
+        }
+        let mut now = self.discovered.lock().unwrap_or_else(|e| e.into_inner());
+        let changed = *now != next;
+        *now = next;
+        changed
     }
 
     /// The version that answers now.
@@ -177,6 +254,8 @@ pub struct Registry {
     http: http::Client,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
     generations: AtomicU64,
+    /// Told when a plugin found other targets than before.
+    pub discovered: tokio::sync::Notify,
 }
 
 impl Registry {
@@ -184,7 +263,7 @@ impl Registry {
     pub fn new(runtime: Arc<Runtime>, catalogue: Arc<Catalogue>, dir: PathBuf, state_dir: PathBuf) -> anyhow::Result<Self> {
         let http = http::client()?;
         let (plugins, generations) = (RwLock::default(), AtomicU64::new(0));
-        Ok(Self { runtime, catalogue, dir, state_dir, http, plugins, generations })
+        Ok(Self { runtime, catalogue, dir, state_dir, http, plugins, generations, discovered: tokio::sync::Notify::new() })
     }
 
     pub fn list(&self) -> Vec<Arc<Plugin>> {

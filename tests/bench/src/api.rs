@@ -58,7 +58,6 @@ pub fn serve() -> Result<()> {
         tokio::spawn(kcloud_fleet_sim::serve(fleet, simulator, std::future::pending()));
         let options = Options {
             plugins_dir: root().join("target/dist/plugins"),
-            watched: Vec::new(),
             state_dir: dir.path().join("state"),
             history_dir: dir.path().join("history"),
             history_keep: Keep::default(),

@@ -69,7 +69,6 @@ impl Running {
         let settings = Arc::new(Mutex::new(settings));
         let options = Options {
             plugins_dir,
-            watched: Vec::new(),
             state_dir: dir.path().join("state"),
             history_dir: dir.path().join("history"),
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::routes::{Answer, ROUTES, Route};
+use crate::auth::Scope;
 
 const INTRODUCTION: &str = "Watches AI accelerators and the machines around them. Every number carries its unit in its name; what \
     was not read is `null`, never 0. Errors are RFC 9457 problems. Times are RFC 3339 in UTC.";
@@ -39,7 +40,7 @@ pub(super) fn document() -> Value {
             "schemas": schemas::components(),
             "securitySchemes": {
                 "basic": { "type": "http", "scheme": "basic" },
-                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From POST /api/v1/auth/login." },
+                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From POST /api/v1/auth/login, or an API key." },
             },
         },
     })
@@ -56,6 +57,9 @@ fn operation(route: &Route) -> Value {
     });
     if let Some(body) = route.body {
         out["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": reference(body) } } });
+    }
+    if route.scope != Scope::Read {
+        out["description"] = json!(format!("Needs the scope `{}`.", route.scope.name()));
     }
     if route.is_open {
         out["security"] = json!([]);
@@ -97,6 +101,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
             enveloped || route.body.is_some() || has_path,
         ),
         ("401", "Credentials are missing, wrong or expired", !route.is_open || route.body.is_some()),
+        ("403", "The credentials are not good for this", !route.is_open),
         ("404", "There is no such resource", has_path || route.query.contains(&"cluster")),
         ("409", "Several devices have this name; lists them", route.path.contains("/accelerators/") && has_path),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),

@@ -34,6 +34,7 @@ pub(super) fn in_query(name: &str) -> Value {
 
 pub(super) fn in_path(path: &str, name: &str) -> Value {
     let description = match name {
+        "id" if path.contains("/keys/") => "An API key's id",
         "id" => "A UUID, `node:device` (`worker1:nvidia0`), or a device name that only one node has",
         _ if path.contains("/clusters/") => "Name of a configured cluster",
         _ => "Name of a plugin",

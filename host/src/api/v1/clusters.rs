@@ -1,12 +1,12 @@
 //! `/clusters`: the configured ones and how their sources fare.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 
 use super::super::envelope::{respond, rfc3339};
-use super::super::params::Params;
+use super::super::params::{Id, Params};
 use super::super::{App, ClusterInfo, Problem, Rendered};
 use crate::inventory::{Kind, Snapshot};
 
@@ -48,19 +48,16 @@ fn cluster<'a>(info: &'a ClusterInfo, snapshot: &Snapshot) -> Cluster<'a> {
 
 pub(in crate::api) async fn list(State(app): State<App>, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
     let (limit, offset) = params.page()?;
-    let link = params.link("/api/v1/clusters", app.clusters.len())?;
+    let clusters = app.clusters();
+    let link = params.link("/api/v1/clusters", clusters.len())?;
     respond(&app, &headers, "cluster", "clusters", &params, |snapshot| {
-        let page: Vec<_> = app.clusters.iter().skip(offset).take(limit).map(|c| cluster(c, snapshot)).collect();
-        Ok(Rendered { link, ..Rendered::list(&page, app.clusters.len())? })
+        let page: Vec<_> = clusters.iter().skip(offset).take(limit).map(|c| cluster(c, snapshot)).collect();
+        Ok(Rendered { link, ..Rendered::list(&page, clusters.len())? })
     })
 }
 
-pub(in crate::api) async fn detail(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let info = app.clusters.iter().find(|c| c.name == name).ok_or_else(|| Problem::not_found("cluster", &name))?;
+pub(in crate::api) async fn detail(State(app): State<App>, Id(name): Id, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
+    let clusters = app.clusters();
+    let info = clusters.iter().find(|c| c.name == name).ok_or_else(|| Problem::not_found("cluster", &name))?;
     respond(&app, &headers, "cluster", &format!("clusters/{name}"), &params, |s| Rendered::object(&cluster(info, s)))
 }

@@ -6,6 +6,39 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Policy {
     origins: Vec<Origin>,
+    ranges: Vec<Range>,
+}
+
+/// Addresses with one port, as `10.0.0.0/16:9400` or `[fd00::]/8:9400`: for targets that a plugin finds itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    network: IpAddr,
+    bits: u8,
+    port: u16,
+}
+
+impl Range {
+    fn parse(text: &str) -> Option<Self> {
+        let (network, rest) = text.split_once('/')?;
+        let (bits, port) = rest.split_once(':')?;
+        let network: IpAddr = network.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+        let (bits, port) = (bits.parse().ok()?, port.parse().ok()?);
+        let most = if network.is_ipv4() { 32 } else { 128 };
+        (bits <= most).then_some(Self { network, bits, port })
+    }
+
+    /// Only of literal addresses: a name may lead elsewhere tomorrow.
+    fn holds(&self, origin: &Origin) -> bool {
+        let host = origin.host.trim_start_matches('[').trim_end_matches(']');
+        let Ok(address) = host.parse::<IpAddr>() else { return false };
+        let same = match (self.network, address) {
+            (IpAddr::V4(n), IpAddr::V4(a)) => (u32::from(n) ^ u32::from(a)).checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0,
+            (IpAddr::V6(n), IpAddr::V6(a)) => (u128::from(n) ^ u128::from(a)).checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0,
+            _ => false,
+        };
+        // A wide range does not open the host itself or a metadata service.
+        same && origin.port == self.port && address_allowed(host, address)
+    }
 }
 
 /// Scheme, host and port of a URL.
@@ -60,9 +93,26 @@ impl std::fmt::Display for Origin {
 }
 
 impl Policy {
-    /// Allows the origins of what the operator wrote: targets' addresses and listed origins. What is no URL allows nothing.
-    pub fn new<'a>(urls: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { origins: urls.into_iter().filter_map(|u| Origin::of(u).ok()).collect() }
+    /// Allows the origins of what the operator wrote: targets' addresses, listed origins and ranges. What is neither allows
+    /// nothing.
+    pub fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut policy = Self::default();
+        for entry in entries {
+            match (Range::parse(entry), Origin::of(entry)) {
+                (Some(range), _) => policy.ranges.push(range),
+                (None, Ok(origin)) => policy.origins.push(origin),
+                (None, Err(_)) => {}
+            }
+        }
+        policy
+    }
+
+    /// Whether an entry of a list says something.
+    pub fn entry(text: &str) -> Result<(), Denied> {
+        match Range::parse(text) {
+            Some(_) => Ok(()),
+            None => Origin::of(text).map(drop),
+        }
     }
 
     /// Checks a request before anything is looked up or sent.
@@ -80,7 +130,7 @@ impl Policy {
             }
         }
         let origin = Origin::of(url)?;
-        match self.origins.contains(&origin) {
+        match self.origins.contains(&origin) || self.ranges.iter().any(|r| r.holds(&origin)) {
             true => Ok(origin),
             false => Err(Denied::Origin(origin.to_string())),
         }
@@ -128,6 +178,28 @@ mod tests {
             "http://0xa00000b:9401/",
         ] {
             assert!(p.check("GET", bad, &[]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_range_opens_its_literal_addresses_on_its_port_and_no_name() {
+        let p = Policy::new(["10.1.0.0/16:9400", "[fd12::]/16:9400", "0.0.0.0/0:80", "127.0.0.0/8:9400"]);
+        for ok in ["http://10.1.255.3:9400/metrics", "https://10.1.0.1:9400/", "http://[fd12:1::2]:9400/", "http://8.8.8.8/"] {
+            assert!(p.check("GET", ok, &[]).is_ok(), "{ok}");
+        }
+        for bad in [
+            "http://10.2.0.1:9400/",
+            "http://10.1.0.1:9401/",
+            "http://worker1:9400/",
+            "http://[fd13::1]:9400/",
+            "http://169.254.169.254/",
+            "http://127.0.0.1/",
+            "http://127.0.0.1:9400/",
+        ] {
+            assert!(p.check("GET", bad, &[]).is_err(), "{bad}");
+        }
+        for bad in ["10.0.0.0/33:9400", "10.0.0.0/16", "10.0.0/16:1", "/16:1"] {
+            assert!(Policy::entry(bad).is_err(), "{bad}");
         }
     }
 

@@ -184,8 +184,7 @@ impl<'a> Reader<'a> {
                 false => names,
             };
             let have = self.batch.labels(card).iter().any(|l| l.key == key);
-            if !have
-                && !(is_workload && of_instance)
+            if !(have || is_workload && of_instance)
                 && let Some(value) = label(names)
             {
                 self.batch.labels(card).push(pair(key, &value));

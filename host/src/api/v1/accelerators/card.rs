@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::super::super::envelope::{respond, rfc3339};
-use super::super::super::params::{Params, Window};
+use super::super::super::params::{Id, Params, Window};
 use super::super::super::{App, Problem, Rendered};
 use super::super::view::{Class, catalogue_name, converted, device, metrics, number, unavailable};
 use crate::history::{Aggregate, HistoryError};
@@ -190,37 +190,30 @@ fn from_history<T>(result: Result<T, HistoryError>) -> Result<T, Problem> {
     })
 }
 
-type Id = Path<String>;
-
-pub(in crate::api) async fn gpu(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn gpu(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     Ask { app: &app, params: &params, headers: &h, class: Class::Gpu, id: &id }.detail()
 }
 
-pub(in crate::api) async fn npu(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn npu(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     Ask { app: &app, params: &params, headers: &h, class: Class::Npu, id: &id }.detail()
 }
 
-pub(in crate::api) async fn gpu_metrics(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn gpu_metrics(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     off_thread((app, params, h, Class::Gpu, id), |a| a.metrics()).await
 }
 
-pub(in crate::api) async fn npu_metrics(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn npu_metrics(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     off_thread((app, params, h, Class::Npu, id), |a| a.metrics()).await
 }
 
-pub(in crate::api) async fn gpu_power(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn gpu_power(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     off_thread((app, params, h, Class::Gpu, id), |a| a.power()).await
 }
 
-pub(in crate::api) async fn gpu_temperature(
-    State(app): State<App>,
-    Path(id): Id,
-    params: Params,
-    h: HeaderMap,
-) -> Result<Response, Problem> {
+pub(in crate::api) async fn gpu_temperature(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     Ask { app: &app, params: &params, headers: &h, class: Class::Gpu, id: &id }.temperature()
 }
 
-pub(in crate::api) async fn npu_cores(State(app): State<App>, Path(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn npu_cores(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     Ask { app: &app, params: &params, headers: &h, class: Class::Npu, id: &id }.cores()
 }

@@ -37,7 +37,7 @@ fn select<'a>(snapshot: &'a Snapshot, class: Option<Class>, params: &Params) -> 
 /// A cluster that nobody configured is an error, not an empty list.
 fn known_cluster(app: &App, params: &Params) -> Result<(), Problem> {
     match &params.cluster {
-        Some(name) if !app.clusters.iter().any(|c| c.name == *name) => Err(Problem::not_found("cluster", name)),
+        Some(name) if !app.clusters().iter().any(|c| c.name == *name) => Err(Problem::not_found("cluster", name)),
         _ => Ok(()),
     }
 }

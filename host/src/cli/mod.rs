@@ -1,0 +1,112 @@
+//! The command line: what is asked for is parsed once here, each command is a file.
+
+mod config;
+mod demo;
+mod plugin;
+mod serve;
+mod user;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use demo::demo_settings;
+
+/// Watches AI accelerators and the machines around them through sandboxed collectors.
+#[derive(Parser)]
+#[command(name = "kcloud-monitor", version)]
+struct Args {
+    /// Which lines are logged, as in `info,kcloud_monitor=debug`; goes before [log] level of the configuration.
+    #[arg(long, global = true, env = "KCLOUD_LOG")]
+    log: Option<String>,
+    /// Log as JSON, one object a line.
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the host.
+    Serve {
+        #[arg(long, env = "KCLOUD_CONFIG", default_value = "/etc/kcloud-monitor/kcloud-monitor.toml")]
+        config: PathBuf,
+    },
+    /// Runs the host over a simulated fleet: no hardware, no Prometheus. User admin, password changeme.
+    Demo(Demo),
+    /// Looks after the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Looks at components.
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Looks after users of a data directory; a running host takes a change within seconds.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Looks after long-lived API keys of a data directory; a running host takes a change within seconds.
+    #[command(subcommand)]
+    Token(user::TokenCommand),
+    /// Writes completions for a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Says which version this is.
+    Version,
+}
+
+#[derive(clap::Args)]
+struct Demo {
+    /// Loopback only.
+    #[arg(long, default_value = "127.0.0.1:8001")]
+    listen: SocketAddr,
+    #[arg(long, default_value_t = 8)]
+    nodes: usize,
+    #[arg(long, default_value_t = 8)]
+    gpus_per_node: usize,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the demo keeps what it writes; default: a folder under the system's temporary one.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Default: the `plugins` folder beside this binary.
+    #[arg(long)]
+    plugins_dir: Option<PathBuf>,
+}
+
+/// Runs the binary.
+pub async fn run() -> anyhow::Result<std::process::ExitCode> {
+    let args = Args::parse();
+    let given = crate::log::Given { level: args.log, is_json: args.log_json };
+    match args.command {
+        // It learns from its configuration how to log.
+        Command::Serve { config } => serve::serve(config, given).await?,
+        other => {
+            given.start(&crate::config::Log::default())?;
+            match other {
+                Command::Demo(demo) => demo::demo(demo).await?,
+                Command::Config(command) => return config::run(command),
+                Command::Plugin(command) => return plugin::run(command).await,
+                Command::User(command) => user::run(command)?,
+                Command::Token(command) => user::tokens(command)?,
+                Command::Completions { shell } => {
+                    clap_complete::generate(shell, &mut Args::command(), "kcloud-monitor", &mut std::io::stdout());
+                }
+                _ => println!("kcloud-monitor {} (plugin contract kcloud:collector@0.1.0)", env!("CARGO_PKG_VERSION")),
+            }
+        }
+    }
+    Ok(std::process::ExitCode::SUCCESS)
+}
+
+/// Waits for a signal to stop.
+async fn stopped() {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let Ok(mut terminate) = terminate else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => if let Err(error) = interrupted {
+            tracing::warn!(%error, "no interrupts");
+        },
+    }
+    tracing::info!("stopping");
+}

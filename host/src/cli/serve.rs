@@ -1,0 +1,125 @@
+//! `serve`: the host over the operator's files, which are read again when they change and on SIGHUP.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::api::ClusterInfo;
+use crate::auth::Auth;
+use crate::config::{Config, Loader};
+use crate::host::{Host, Look, Options};
+use crate::log::Given;
+use crate::plugins::OnMissing;
+use crate::tls::Tls;
+
+pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
+    let config = Config::load(&path, std::env::vars())?;
+    log.start(&config.log)?;
+    // Before anything else: the default action of SIGHUP is to end the process.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (auth, first) = Auth::open(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
+    if let Some(first) = first {
+        eprintln!(
+            "First start. User {:?}, password {:?}: shown this once; change it with `kcloud-monitor user passwd`.",
+            first.user, first.password
+        );
+    }
+    anyhow::ensure!(
+        config.server.listen.ip().is_loopback() || !auth.has_password("changeme"),
+        "a user's password is \"changeme\", which everybody knows: change it, or listen on loopback only instead of {}",
+        config.server.listen
+    );
+    let options = Options {
+        plugins_dir: config.plugins.dir.clone(),
+        state_dir: config.data_dir.join("state"),
+        history_dir: config.data_dir.join("history"),
+        history_keep: config.history.keep(),
+        cache_dir: config.plugins.cache_dir.clone(),
+        auth,
+        clusters: clusters(&config),
+        forget_after: config.inventory.forget_after.0,
+    };
+    let tls = match &config.server.tls {
+        Some(tls) => Some(Tls::load(tls).await?),
+        None => None,
+    };
+    let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let mut files = Files { path, config, loader: Loader::default(), log };
+    for settings in files.look().settings {
+        let file = files.config.plugins.dir.join(format!("{}.wasm", settings.component));
+        let is_needed = settings.enabled && settings.on_missing == OnMissing::Fail;
+        anyhow::ensure!(!is_needed || file.is_file(), "{} is missing, and on_missing = \"fail\" stands in its settings", file.display());
+    }
+    let files = Arc::new(Mutex::new(files));
+    let host = Host::start(options, move || files.lock().unwrap_or_else(|e| e.into_inner()).look()).await?;
+    let (look_again, certificates) = (host.look_again.clone(), Arc::new(Notify::new()));
+    let reload = certificates.clone();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: looking at the files again");
+            look_again.notify_one();
+            reload.notify_one();
+        }
+    });
+    let address = listener.local_addr()?;
+    match tls {
+        Some(tls) => {
+            tracing::info!(%address, "serving HTTPS");
+            host.serve_tls(listener, tls, certificates, super::stopped()).await
+        }
+        None => {
+            tracing::info!(%address, "serving");
+            host.serve(listener, super::stopped()).await
+        }
+    }
+}
+
+fn clusters(config: &Config) -> Vec<ClusterInfo> {
+    let one = |(name, c): (&String, &crate::config::Cluster)| ClusterInfo {
+        name: name.clone(),
+        region: c.region.clone(),
+        description: c.description.clone(),
+    };
+    config.clusters.iter().map(one).collect()
+}
+
+/// The operator's files and what was last good of them.
+struct Files {
+    path: PathBuf,
+    config: Config,
+    loader: Loader,
+    log: Given,
+}
+
+impl Files {
+    fn look(&mut self) -> Look {
+        let mut problems = Vec::new();
+        match Config::load(&self.path, std::env::vars()) {
+            Ok(config) => {
+                for key in config.needs_restart(&self.config) {
+                    tracing::warn!(key, "changed in the configuration; it counts after a restart");
+                }
+                if let Err(error) = self.log.change(&config.log) {
+                    problems.push(format!("{error:#}"));
+                }
+                self.config = config;
+            }
+            Err(error) => problems.extend(error.0),
+        }
+        let look = self.loader.look(&self.config);
+        problems.extend(look.problems);
+        let mut directories = look.directories;
+        directories.extend(self.path.parent().map(Path::to_owned));
+        Look {
+            settings: look.settings,
+            problems,
+            directories,
+            clusters: Some(clusters(&self.config)),
+            forget_after: Some(self.config.inventory.forget_after.0),
+        }
+    }
+}
