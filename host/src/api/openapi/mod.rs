@@ -95,11 +95,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
     let mut all = Map::from_iter([("200".to_owned(), good)]);
     let in_system = route.domain == "system" || route.domain == "probes";
     let problems = [
-        (
-            "400",
-            "A parameter cannot be used; says which, what was given and what is allowed",
-            enveloped || route.body.is_some() || has_path,
-        ),
+        ("400", "A parameter or the body cannot be used; says which, what was given and what is allowed", true),
         ("401", "Credentials are missing, wrong or expired", !route.is_open || route.body.is_some()),
         ("403", "The credentials are not good for this", !route.is_open),
         ("404", "There is no such resource", has_path || route.query.contains(&"cluster")),
