@@ -53,7 +53,7 @@ pub(crate) fn respond(
     if failing > 0 {
         warnings.push(format!("{failing} of {} sources do not answer; what they said last ages", snapshot.sources.len()));
     }
-    let metadata = json!({
+    let mut metadata = json!({
         "total_count": rendered.total,
         "query_time_ms": (began.elapsed().as_micros() as f64) / 1e3,
         "cache_hit": cache_hit,
@@ -63,6 +63,9 @@ pub(crate) fn respond(
         "partial": failing > 0,
         "warnings": warnings,
     });
+    if let Some(seam) = &rendered.seam {
+        metadata["history"] = (**seam).clone();
+    }
     let cluster = params.cluster.as_deref().unwrap_or("default");
     let head = json!({ "timestamp": rfc3339(crate::now_ms()), "cluster": cluster, "resource_type": resource }).to_string();
     let metadata = metadata.to_string();
@@ -107,6 +110,6 @@ impl Rendered {
             tracing::error!(%error, "an answer could not be written");
             Problem::internal()
         })?;
-        Ok(Self { data: data.into(), total, warnings: Default::default(), link: None })
+        Ok(Self { data: data.into(), total, warnings: Default::default(), link: None, seam: None })
     }
 }

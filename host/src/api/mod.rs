@@ -7,6 +7,7 @@ mod envelope;
 mod layer;
 mod openapi;
 mod params;
+mod past;
 mod problem;
 mod routes;
 mod system;
@@ -36,6 +37,8 @@ pub(crate) struct Rendered {
     pub total: usize,
     pub warnings: Arc<Vec<String>>,
     pub link: Option<Arc<str>>,
+    /// Where the answer passes from another's memory to this host's.
+    pub seam: Option<Arc<serde_json::Value>>,
 }
 
 /// A configured cluster.
@@ -65,6 +68,7 @@ pub struct App {
     config: Arc<ArcSwap<ConfigState>>,
     pub started: Instant,
     pub(crate) cache: Cache<String, Rendered>,
+    pub(crate) past: past::Past,
     pub(crate) counters: Arc<system::Counters>,
 }
 
@@ -82,7 +86,7 @@ impl App {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build();
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
-        Self { inventory, history, registry, auth, clusters, config, started: Instant::now(), cache, counters }
+        Self { inventory, history, registry, auth, clusters, config, started: Instant::now(), cache, past: past::Past::default(), counters }
     }
 }
 

@@ -194,7 +194,9 @@ fn duration(text: &str) -> Option<i64> {
         "mo" => 30 * 86_400_000,
         _ => return None,
     };
-    number.parse::<i64>().ok().filter(|n| *n > 0)?.checked_mul(unit)
+    let ms = number.parse::<i64>().ok().filter(|n| *n > 0)?.checked_mul(unit)?;
+    // Ten years: longer is a slip, and far from where arithmetic on times ends.
+    (ms <= 3_650 * 86_400_000).then_some(ms)
 }
 
 #[cfg(test)]
@@ -223,6 +225,8 @@ mod tests {
         for (query, expected) in [
             ("period=5", "period"),
             ("period=99999999999999999d", "period"),
+            ("period=11000d", "period"),
+            ("step=11000d", "step"),
             ("start_time=yesterday", "RFC 3339"),
             ("start_time=1970-01-01T00:00:00", "RFC 3339"),
             ("start=1970-01-01T00:00:00Z&start_time=1970-01-01T00:00:00Z", "one of"),

@@ -148,6 +148,17 @@ async fn the_past_by_query_range_is_what_the_fleet_showed_then() {
     assert!(switch >= 3 && all[..switch].iter().all(|(_, v)| Some(*v) == early.power_watts), "{all:?}");
     assert!(all[switch..].iter().all(|(_, v)| Some(*v) == late.power_watts), "{all:?}");
     assert!(all.iter().all(|(at, _)| at % 1_000 == 0), "at multiples of the step: {all:?}");
+    // A host that starts only now answers for the time before it, and says where its own begins.
+    let late_start = Running::start(&["prometheus"], vec![settings("prometheus", &base, json!({ "discover_seconds": 1 }))]).await;
+    let path = format!("/api/v1/accelerators/gpus/{}/metrics?period=5m&step=1s", early.uuid);
+    let body = until("the past and the present in one answer", async || {
+        let (_, body) = late_start.get(&path).await;
+        let watts = body["data"]["timeseries"]["power_watts"].as_array()?.clone();
+        let seen = |w: Option<f64>| watts.iter().any(|p| p["value"].as_f64() == w);
+        (seen(early.power_watts) && seen(late.power_watts) && body["metadata"]["history"].is_object()).then_some(body)
+    })
+    .await;
+    assert_eq!(body["metadata"]["history"]["source"], "prometheus/cluster1");
     let blank = fleet.truth(7).cards.into_iter().find(|c| c.power_watts.is_none()).unwrap();
     assert!(watts(&blank.uuid).await.is_empty(), "a blank is no reading");
 }

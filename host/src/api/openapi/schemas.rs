@@ -94,6 +94,11 @@ const SHAPES: &[(&str, &[Fields])] = &[
         ("as_of", "t", "When the snapshot was made"),
         ("partial", "b", "Some sources do not answer"),
         ("warnings", "[s]", ""),
+        ("~history", "@Seam", "Where a time series passes from another's memory to this host's own"),
+    ]]),
+    ("Seam", &[&[
+        ("source", "s", "plugin/target that answered for what lies before"),
+        ("until", "t", "This host's own first step"),
     ]]),
     ("Problem", &[&[
         ("type", "s", "URN of the kind of error"),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::super::envelope::{respond, rfc3339};
 use super::super::super::params::{Id, Params, Window};
+use super::super::super::past::Witness;
 use super::super::super::{App, Problem, Rendered};
 use super::super::view::{Class, catalogue_name, converted, device, metrics, number, unavailable};
 use crate::history::{Aggregate, HistoryError};
@@ -38,6 +39,9 @@ fn find<'a>(snapshot: &'a Snapshot, class: Class, id: &str, params: &Params) -> 
         }
     }
 }
+
+/// Steps by field, where they pass to this host's own, and what could not be answered.
+type Series = (Map<String, Value>, Option<Arc<Value>>, Vec<String>);
 
 /// One request about one card.
 struct Ask<'a> {
@@ -72,11 +76,12 @@ impl Ask<'_> {
     }
 
     /// What history says of a window.
-    fn timed(&self, part: &str, render: impl FnOnce(&Subject, &Window) -> Result<Value, Problem>) -> Result<Response, Problem> {
+    fn timed(&self, part: &str, render: impl FnOnce(&Subject, &Window) -> Result<Rendered, Problem>) -> Result<Response, Problem> {
         self.answer(part, |snapshot, card| {
             let window = self.params.window("5m", snapshot.at_ms)?;
-            let value = render(card, &window)?;
-            Ok(Rendered { warnings: Arc::new(window.warning.into_iter().collect()), ..Rendered::object(&value)? })
+            let mut rendered = render(card, &window)?;
+            Arc::make_mut(&mut rendered.warnings).extend(window.warning);
+            Ok(rendered)
         })
     }
 
@@ -84,23 +89,50 @@ impl Ask<'_> {
         let asked = ["period", "step", "start_time", "end_time", "start", "end"].iter().any(|p| self.params.get(p).is_some());
         self.timed("metrics", |s, window| {
             let mut row = metrics(s, self.class);
+            let (mut seam, mut warnings) = (None, Vec::new());
             if asked {
-                let mut series = Map::new();
-                for name in ["power_watts", "temperature_celsius", "utilization_percent", "memory_used_mb"] {
-                    let (metric, factor) = catalogue_name(name);
-                    let steps = self.app.history.range(&s.id, &metric, window.span(), window.step, Aggregate::Average);
-                    let points = from_history(steps)?
-                        .into_iter()
-                        .map(|(at, v)| json!({ "timestamp": rfc3339(at), "value": v.map(|v| converted(v, factor)) }));
-                    series.insert(name.to_owned(), points.collect());
-                }
-                row.insert("timeseries".into(), Value::Object(series));
+                let (all, at, late) = self.series(s, window)?;
+                (seam, warnings) = (at, late);
+                row.insert("timeseries".into(), Value::Object(all));
                 row.insert("start_time".into(), json!(rfc3339(window.start)));
                 row.insert("end_time".into(), json!(rfc3339(window.end)));
                 row.insert("step_seconds".into(), json!(window.step as f64 / 1e3));
             }
-            Ok(Value::Object(row))
+            Ok(Rendered { seam, warnings: warnings.into(), ..Rendered::object(&row)? })
         })
+    }
+
+    /// Steps of the main readings. What lies before this host's first observation comes from a plugin that knows it.
+    fn series(&self, s: &Subject, window: &Window) -> Result<Series, Problem> {
+        let witness = Witness::of(self.app, &s.cluster);
+        let (mut all, mut seam, mut warnings) = (Map::new(), None, Vec::new());
+        for name in ["power_watts", "temperature_celsius", "utilization_percent", "memory_used_mb"] {
+            let (metric, factor) = catalogue_name(name);
+            let mut steps = from_history(self.app.history.range(&s.id, &metric, window.span(), window.step, Aggregate::Average))?;
+            let own = steps.iter().position(|(_, v)| v.is_some()).unwrap_or(steps.len());
+            if let (Some(witness), true) = (&witness, own > 0) {
+                let until = steps.get(own).map_or(window.end, |(at, _)| *at);
+                match witness.range(self.app, s, &metric, (steps[0].0, until), window.step) {
+                    Ok(past) => {
+                        for (at, value) in past.iter() {
+                            if let Ok(i) = steps[..own].binary_search_by_key(at, |(t, _)| *t) {
+                                steps[i].1 = Some(*value);
+                            }
+                        }
+                        if !past.is_empty() {
+                            seam = Some(Arc::new(json!({ "source": witness.name, "until": rfc3339(until) })));
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(source = witness.name, error, "the past was not answered");
+                        warnings = vec![format!("{} does not answer for the time before this host's first observation", witness.name)];
+                    }
+                }
+            }
+            let points = steps.into_iter().map(|(at, v)| json!({ "timestamp": rfc3339(at), "value": v.map(|v| converted(v, factor)) }));
+            all.insert(name.to_owned(), points.collect());
+        }
+        Ok((all, seam, warnings))
     }
 
     fn power(&self) -> Result<Response, Problem> {
@@ -110,7 +142,7 @@ impl Ask<'_> {
             let watts: Vec<f64> = raw.into_iter().filter_map(|(_, v)| v).collect();
             let round = |v: f64| (v * 1e3).round() / 1e3;
             let mean = (!watts.is_empty()).then(|| round(watts.iter().sum::<f64>() / watts.len() as f64));
-            Ok(json!({
+            Rendered::object(&json!({
                 "gpu_id": &*s.id, "timestamp": rfc3339(s.last_seen_ms),
                 "start_time": rfc3339(window.start), "end_time": rfc3339(window.end), "observations": watts.len(),
                 "power_watts": number(s, "power_watts"), "power_limit_watts": number(s, "power_limit_watts"),

@@ -1,0 +1,140 @@
+//! Runs a component in the real host, in this process, against recorded answers: the same engine, budgets, grants and checks
+//! that an operator's host has, without a directory, a schedule or an API around it. See docs/PLUGIN_GUIDE.md.
+
+mod recorded;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+pub use kcloud_monitor::catalogue::Catalogue;
+pub use kcloud_monitor::inventory::batch::{Batch, BatchSubject};
+pub use kcloud_monitor::inventory::{Kind, Reason};
+use kcloud_monitor::plugins::capabilities::http_policy::Policy;
+use kcloud_monitor::plugins::capabilities::{Grants, Shared, http, log};
+pub use kcloud_monitor::plugins::check::PastSeries;
+pub use kcloud_monitor::plugins::contract::{RangeQuery, Target};
+use kcloud_monitor::plugins::generation::{Compiled, Generation};
+pub use kcloud_monitor::plugins::limits::Limits;
+use kcloud_monitor::plugins::{Failure, Runtime};
+pub use recorded::{Answer, Recorded};
+
+/// A loaded component.
+pub struct Plugin {
+    runtime: Arc<Runtime>,
+    catalogue: Arc<Catalogue>,
+    generation: Arc<Generation>,
+    log: Arc<log::Tail>,
+}
+
+/// How a component is loaded; `Setup::default()` is what an operator gets who writes nothing but targets.
+pub struct Setup {
+    /// The `[config]` table.
+    pub config: serde_json::Value,
+    /// Addresses that may be reached over HTTP; none of them withholds the right.
+    pub http: Vec<String>,
+    /// Globs of files that may be read.
+    pub files: Vec<String>,
+    pub limits: Limits,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { config: serde_json::json!({}), http: Vec::new(), files: Vec::new(), limits: Limits::default() }
+    }
+}
+
+impl Plugin {
+    /// Loads a component's file as the host does: compile, link what is granted, describe, check the configuration.
+    pub async fn load(file: &Path, setup: Setup) -> Result<Self> {
+        let bytes = std::fs::read(file).with_context(|| format!("{}: is it built? `cargo xtask components`", file.display()))?;
+        let runtime = Arc::new(Runtime::new(None)?);
+        let catalogue = Arc::new(Catalogue::default());
+        let log: Arc<log::Tail> = Arc::default();
+        let name = file.file_stem().and_then(|n| n.to_str()).unwrap_or("plugin").to_owned();
+        let (compiling, named) = (runtime.clone(), name.clone());
+        let compiled = tokio::task::spawn_blocking(move || Compiled::new(&compiling, &named, &bytes)).await??;
+        let shared = Shared {
+            plugin: name.as_str().into(),
+            limits: setup.limits,
+            grants: Grants {
+                http: (!setup.http.is_empty()).then(|| Policy::new(setup.http.iter().map(String::as_str))),
+                files: (!setup.files.is_empty()).then_some(setup.files),
+                ..Grants::default()
+            },
+            credentials: HashMap::new(),
+            http: http::client()?,
+            state: None,
+            log: log.clone(),
+        };
+        let (building, known, config) = (runtime.clone(), catalogue.clone(), setup.config);
+        let handle = runtime.handle();
+        let generation = handle.spawn(async move { Generation::new(building, &known, compiled, shared, &config, 1, 0).await }).await??;
+        Ok(Self { runtime, catalogue, generation: Arc::new(generation), log })
+    }
+
+    /// Reads a target once, all pages of it, within `wall`.
+    pub async fn collect(&self, target: &Target, wall: Duration) -> Result<Collected, Failure> {
+        let (generation, catalogue, target) = (self.generation.clone(), self.catalogue.clone(), target.clone());
+        let call = self.runtime.handle().spawn(async move { generation.collect(&catalogue, &target, wall).await });
+        let batch = call.await.map_err(|e| Failure::Host(e.to_string()))??;
+        Ok(Collected { batch, catalogue: self.catalogue.clone() })
+    }
+
+    /// Asks about the past; nothing of a component that does not export `history`.
+    pub async fn range(&self, target: &Target, query: &RangeQuery, wall: Duration) -> Result<Vec<PastSeries>, Failure> {
+        let (generation, target, query) = (self.generation.clone(), target.clone(), query.clone());
+        let call = self.runtime.handle().spawn(async move { generation.range(&target, &query, wall).await });
+        call.await.map_err(|e| Failure::Host(e.to_string()))?
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines()
+    }
+}
+
+/// A target with this address, as an operator would write it.
+pub fn target(id: &str, address: &str, labels: &[(&str, &str)]) -> Target {
+    Target {
+        id: id.to_owned(),
+        address: address.to_owned(),
+        cluster: "cluster1".to_owned(),
+        labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        credential: None,
+        config: "{}".to_owned(),
+    }
+}
+
+/// What one read gave, after the host's checks.
+pub struct Collected {
+    pub batch: Batch,
+    catalogue: Arc<Catalogue>,
+}
+
+impl Collected {
+    /// Subjects of a kind, with their place in the batch.
+    pub fn subjects(&self, kind: Kind) -> impl Iterator<Item = (u32, &BatchSubject)> {
+        self.batch.subjects.iter().enumerate().filter(move |(_, s)| s.kind == kind).map(|(i, s)| (i as u32, s))
+    }
+
+    /// The subject of a kind that has this label, of its identity or descriptive.
+    pub fn subject(&self, kind: Kind, key: &str, value: &str) -> Option<u32> {
+        let has = |s: &BatchSubject| s.identity.iter().chain(&s.labels).any(|(k, v)| k == key && v == value);
+        self.subjects(kind).find(|(_, s)| has(s)).map(|(i, _)| i)
+    }
+
+    /// The reading of a metric, in base units.
+    pub fn value(&self, subject: u32, metric: &str) -> Option<f64> {
+        let named = |p: &&kcloud_monitor::inventory::batch::BatchPoint| p.subject == subject && *self.catalogue.name(p.metric) == *metric;
+        self.batch.points.iter().find(named).map(|p| p.value)
+    }
+
+    /// Why a metric has no reading.
+    pub fn gap(&self, subject: u32, metric: &str) -> Option<Reason> {
+        let named = |g: &&kcloud_monitor::inventory::batch::BatchGap| g.subject == subject && *self.catalogue.name(g.metric) == *metric;
+        self.batch.gaps.iter().find(named).map(|g| g.reason)
+    }
+}
