@@ -62,6 +62,9 @@ struct Working {
     points: Vec<NewPoint>,
     dirty: bool,
     sequence: Sequence,
+    /// Slots in the order of a snapshot, and whether slots came or went since it was made.
+    order: Vec<usize>,
+    order_is_old: bool,
 }
 
 struct SourceState {
@@ -234,7 +237,7 @@ impl Working {
                 continue;
             }
             let Some(readings) = readings.remove(&slot) else { continue };
-            self.say(slot, source, batch.coverage == Coverage::Whole, readings, labels(subject.labels), now_ms);
+            self.say(slot, source, batch.coverage == Coverage::Whole, readings, subject.labels, now_ms);
         }
         let named = slots.into_iter().flatten();
         if batch.coverage == Coverage::Whole {
@@ -305,13 +308,14 @@ impl Working {
                 said: Vec::new(),
                 forgotten: false,
             });
+            self.order_is_old = true;
             self.slots.len() - 1
         });
         for key in candidates.drain(..) {
             self.by_key.insert((subject.kind, key), slot);
         }
         let s = &mut self.slots[slot];
-        s.forgotten = false;
+        self.order_is_old |= std::mem::take(&mut s.forgotten);
         let stale = s.subject.parent != parent_id
             || (node.is_some() && s.subject.node != node)
             || subject.identity.iter().any(|(k, v)| s.subject.label(k) != Some(v));
@@ -330,7 +334,7 @@ impl Working {
     }
 
     /// Takes what a source says of a subject and merges it with what the others said.
-    fn say(&mut self, slot: usize, source: u16, whole: bool, mut readings: Vec<Reading>, labels: Labels, now_ms: i64) {
+    fn say(&mut self, slot: usize, source: u16, whole: bool, mut readings: Vec<Reading>, mut given: Vec<(String, String)>, now_ms: i64) {
         // The last of one metric wins: a gap comes before a number in `apply`.
         readings.sort_by_key(|r| r.metric);
         readings.dedup_by(|later, earlier| {
@@ -363,7 +367,13 @@ impl Working {
                 &mut s.said[last]
             }
         };
-        said.labels = labels;
+        // Labels seldom change: they are compared before they are made anew.
+        given.sort();
+        given.dedup_by(|a, b| a.0 == b.0);
+        let same = said.labels.len() == given.len() && said.labels.iter().zip(&given).all(|(a, b)| *a.0 == *b.0 && *a.1 == *b.1);
+        if !same {
+            said.labels = given.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        }
         said.last_seen_ms = now_ms;
         merge(s, sources, now_ms, points);
     }
@@ -392,6 +402,7 @@ impl Working {
             merge(s, sources, now_ms, points);
         }
         s.forgotten = s.said.is_empty() && leaving;
+        self.order_is_old |= s.forgotten;
     }
 
     fn prepare(&mut self, now_ms: i64, forget_after_ms: i64, current: &Snapshot) -> Option<Publication> {
@@ -410,6 +421,7 @@ impl Working {
             if silent >= forget_after_ms {
                 s.forgotten = true;
                 changed = true;
+                self.order_is_old = true;
             }
             if life != s.subject.life {
                 let public = Arc::make_mut(&mut s.subject);
@@ -425,9 +437,15 @@ impl Working {
             return None;
         }
         self.sequence = self.sequence.max(current.sequence) + 1;
-        let live = self.slots.iter().filter(|s| !s.forgotten).map(|s| s.subject.clone());
-        let mut subjects: Vec<Arc<Subject>> = live.collect();
-        subjects.sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
+        if std::mem::take(&mut self.order_is_old) {
+            self.order = (0..self.slots.len()).filter(|i| !self.slots[*i].forgotten).collect();
+            let slots = &self.slots;
+            self.order.sort_by(|a, b| {
+                let (a, b) = (&slots[*a].subject, &slots[*b].subject);
+                (a.kind, &a.id).cmp(&(b.kind, &b.id))
+            });
+        }
+        let subjects: Vec<Arc<Subject>> = self.order.iter().map(|i| self.slots[*i].subject.clone()).collect();
         let same = subjects.len() == current.subjects.len() && subjects.iter().zip(&current.subjects).all(|(a, b)| a.id == b.id);
         let index = match same {
             true => current.index.clone(),
@@ -507,13 +525,6 @@ fn merge(slot: &mut Slot, sources: &[SourceState], now_ms: i64, points: &mut Vec
 
 fn end_of(subject: &Arc<str>, metric: MetricId, at_ms: i64) -> NewPoint {
     NewPoint { subject: subject.clone(), metric, at_ms, value: None }
-}
-
-fn labels(pairs: Vec<(String, String)>) -> Labels {
-    let mut labels: Labels = pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-    labels.sort();
-    labels.dedup_by(|a, b| a.0 == b.0);
-    labels
 }
 
 #[cfg(test)]

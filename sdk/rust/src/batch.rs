@@ -14,6 +14,13 @@ pub struct Metric(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SubjectRef(u32);
 
+impl SubjectRef {
+    /// Its place in the batch.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// What one call answers.
 pub struct Batch {
     /// Where the host goes on: `next_page` and `cursor` of the batch before.
@@ -21,7 +28,8 @@ pub struct Batch {
     pub cursor: Option<Vec<u8>>,
     known: u32,
     out: t::Batch,
-    index: HashMap<(String, String), u32>,
+    /// By kind, then key.
+    index: Vec<(String, HashMap<String, u32>)>,
 }
 
 impl Batch {
@@ -42,7 +50,7 @@ impl Batch {
             next_page: None,
             cursor: None,
         };
-        Self { page: None, cursor: None, known: described.len() as u32, out, index: HashMap::new() }
+        Self { page: None, cursor: None, known: described.len() as u32, out, index: Vec::new() }
     }
 
     /// A metric that `describe` did not name.
@@ -57,7 +65,14 @@ impl Batch {
 
     /// The subject of this kind that `key` tells from the others; made by `new` when it is the first of it.
     pub fn subject(&mut self, kind: &str, key: &str, parent: Option<SubjectRef>, new: impl FnOnce(&mut t::Subject)) -> SubjectRef {
-        if let Some(found) = self.index.get(&(kind.to_owned(), key.to_owned())) {
+        let of_kind = match self.index.iter().position(|(k, _)| k == kind) {
+            Some(at) => at,
+            None => {
+                self.index.push((kind.to_owned(), HashMap::new()));
+                self.index.len() - 1
+            }
+        };
+        if let Some(found) = self.index[of_kind].1.get(key) {
             return SubjectRef(*found);
         }
         let mut subject =
@@ -65,7 +80,7 @@ impl Batch {
         new(&mut subject);
         let index = self.out.subjects.len() as u32;
         self.out.subjects.push(subject);
-        self.index.insert((kind.to_owned(), key.to_owned()), index);
+        self.index[of_kind].1.insert(key.to_owned(), index);
         SubjectRef(index)
     }
 

@@ -1,7 +1,7 @@
 //! From rows to subjects and readings, whichever way the rows came.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use kcloud_collector_sdk::exposition::{BadLine, Labels};
 use kcloud_collector_sdk::mapping::{Mapping, Row, definition};
@@ -15,6 +15,11 @@ use crate::table::{ENGINE, is_per_instance};
 /// Labels by name.
 pub trait Get {
     fn get(&self, name: &str) -> Option<Cow<'_, str>>;
+
+    /// A number that equal labels share, where there is one.
+    fn id(&self) -> Option<u32> {
+        None
+    }
 }
 
 impl Get for BTreeMap<String, String> {
@@ -27,6 +32,10 @@ impl Get for Labels<'_> {
     fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         Labels::get(self, name)
     }
+
+    fn id(&self) -> Option<u32> {
+        Labels::id(self)
+    }
 }
 
 #[derive(Default)]
@@ -38,6 +47,14 @@ struct Sums {
     has_utilization: bool,
     engine: Option<(f64, Option<i64>)>,
     has_instances: bool,
+}
+
+/// Whom a text of labels names.
+#[derive(Clone, Copy)]
+struct Spot {
+    card: SubjectRef,
+    instance: Option<SubjectRef>,
+    link: Option<SubjectRef>,
 }
 
 /// What a row is about.
@@ -54,14 +71,29 @@ pub struct Reader<'a> {
     /// Number of the table's first metric in `describe`.
     first: u32,
     batch: &'a mut Batch,
-    seen: HashSet<(u32, SubjectRef)>,
+    /// By subject: which rows of the table were seen of it.
+    seen: Vec<u128>,
+    /// By the labels' number: whom they name.
+    spots: Vec<Option<Option<Spot>>>,
+    /// The last name and its row: one family stands together.
+    last: (String, Option<(usize, &'static Row)>),
     sums: HashMap<SubjectRef, Sums>,
     rows: u64,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(target: &'a Target, mapping: &'a Mapping, first: u32, batch: &'a mut Batch) -> Self {
-        Self { target, mapping, first, batch, seen: HashSet::new(), sums: HashMap::new(), rows: 0 }
+        Self {
+            target,
+            mapping,
+            first,
+            batch,
+            seen: Vec::new(),
+            spots: Vec::new(),
+            last: (String::new(), None),
+            sums: HashMap::new(),
+            rows: 0,
+        }
     }
 
     pub fn bad_line(&mut self, bad: BadLine) {
@@ -82,22 +114,24 @@ impl<'a> Reader<'a> {
             return;
         };
         // An old and a new name, or one row a pod of a shared card: the first counts.
-        if !self.seen.insert((index as u32, subject)) {
+        let of_subject = subject.index();
+        self.seen.resize(self.seen.len().max(of_subject + 1), 0);
+        if self.seen[of_subject] >> index & 1 == 1 {
             return;
         }
+        self.seen[of_subject] |= 1 << index;
         let metric = Metric(self.first + index as u32);
         if let Some(reason) = blank::dcgm(value) {
             self.batch.gap(metric, subject, reason);
             return;
         }
         self.batch.point(metric, subject, value * row.factor, at_ms);
-        let sums = self.sums.entry(subject).or_default();
         match row.metric {
-            "memory_used_bytes" => sums.used = Some((value * row.factor, at_ms)),
-            "memory_free_bytes" => sums.free = Some(value * row.factor),
-            "memory_reserved_bytes" => sums.reserved = Some(value * row.factor),
-            "memory_total_bytes" => sums.has_total = true,
-            "utilization_ratio" => sums.has_utilization = true,
+            "memory_used_bytes" => self.sums_of(subject).used = Some((value * row.factor, at_ms)),
+            "memory_free_bytes" => self.sums_of(subject).free = Some(value * row.factor),
+            "memory_reserved_bytes" => self.sums_of(subject).reserved = Some(value * row.factor),
+            "memory_total_bytes" => self.sums_of(subject).has_total = true,
+            "utilization_ratio" => self.sums_of(subject).has_utilization = true,
             "xid_last" if value > 0.0 => {
                 let label = |names: &[&str]| names.iter().find_map(|n| labels.get(n).filter(|v| !v.is_empty()));
                 let uuid = label(&UUID_LABELS).unwrap_or_default();
@@ -113,10 +147,43 @@ impl<'a> Reader<'a> {
 
     /// Which metric of which subject a row is about; its subjects are in the batch then. `None` for a row that is none of ours.
     pub fn place(&mut self, name: &str, labels: &impl Get) -> Option<Place> {
-        let row = self.mapping.find(name);
+        if self.last.0 != name {
+            self.last = (name.to_owned(), self.mapping.find(name));
+        }
+        let row = self.last.1;
         if row.is_none() && !ENGINE.contains(&name) {
             return None;
         }
+        let spot = match labels.id().map(|id| id as usize) {
+            None => self.spot(labels),
+            Some(id) => match self.spots.get(id).copied().flatten() {
+                Some(known) => known,
+                None => {
+                    let spot = self.spot(labels);
+                    self.spots.resize(self.spots.len().max(id + 1), None);
+                    self.spots[id] = Some(spot);
+                    spot
+                }
+            },
+        }?;
+        let Some((_, found)) = row else {
+            return Some(Place { row, subject: spot.instance.unwrap_or(spot.card) });
+        };
+        let subject = match (spot.link, spot.instance) {
+            (Some(link), _) => link,
+            (None, Some(instance)) if is_per_instance(found.metric) => instance,
+            // Repeated on every instance, and true of the card.
+            _ => spot.card,
+        };
+        Some(Place { row, subject })
+    }
+
+    fn sums_of(&mut self, subject: SubjectRef) -> &mut Sums {
+        self.sums.entry(subject).or_default()
+    }
+
+    /// Whom labels name.
+    fn spot(&mut self, labels: &impl Get) -> Option<Spot> {
         let label = |names: &[&str]| names.iter().find_map(|n| labels.get(n).filter(|v| !v.is_empty()));
         let uuid = label(&UUID_LABELS)?;
         let card = self.card(&uuid, &label);
@@ -128,22 +195,13 @@ impl<'a> Reader<'a> {
                 s.labels.extend(profile.map(|p| pair("profile", &p)));
             })
         });
-        let Some((_, found)) = row else {
-            return Some(Place { row, subject: instance.unwrap_or(card) });
-        };
         let link = label(&["nvlink"]).map(|nvlink| {
             self.batch.subject("link", &format!("{uuid}/{nvlink}"), Some(card), |s| {
                 s.identity = vec![pair("uuid", &uuid), pair("index", &nvlink)];
                 s.labels = vec![pair("link_type", "nvlink")];
             })
         });
-        let subject = match (link, instance) {
-            (Some(link), _) => link,
-            (None, Some(instance)) if is_per_instance(found.metric) => instance,
-            // Repeated on every instance, and true of the card.
-            _ => card,
-        };
-        Some(Place { row, subject })
+        Some(Spot { card, instance, link })
     }
 
     fn card<'b>(&mut self, uuid: &str, label: &impl Fn(&[&str]) -> Option<Cow<'b, str>>) -> SubjectRef {

@@ -113,6 +113,9 @@ pub static ROWS: &[Row] = &[
     row("pcie_rx_bytes_per_second", "bytes_per_second", Gauge, 1.0, &["DCGM_FI_PROF_PCIE_RX_BYTES"]),
 ];
 
+// `Reader` keeps a bit for each row of each subject.
+const _: () = assert!(ROWS.len() <= 128);
+
 /// Busy share of the engine: the only utilisation that a MIG instance has.
 pub const ENGINE: [&str; 2] = ["DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO"];
 

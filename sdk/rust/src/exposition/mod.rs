@@ -1,7 +1,8 @@
 //! Prometheus text 0.0.4 and OpenMetrics 1.0, read tolerantly.
 //!
 //! A bad line loses that line: it comes out as a [`BadLine`] with its number and the rest is read on. Zero copy, one
-//! pass, nothing allocated per sample; label values are unescaped only when asked for.
+//! pass, nothing allocated per sample; label values are unescaped only when asked for, and a text of labels that stood there
+//! before is compared, not read again.
 
 mod body;
 mod labels;
@@ -11,7 +12,7 @@ mod tests;
 pub use body::{BodyError, decode};
 pub use labels::Labels;
 
-use labels::scan_labels;
+use labels::{Memory, begins_with};
 
 /// A longer line is refused: no sample of a known source comes near it.
 pub const MAX_LINE: usize = 64 << 10;
@@ -94,11 +95,14 @@ pub struct Parser<'a> {
     rest: &'a str,
     format: Format,
     line: u32,
+    memory: Memory<'a>,
+    /// Of the sample before: the lines of a family stand together.
+    name: &'a str,
 }
 
 impl<'a> Parser<'a> {
     pub fn new(text: &'a str, format: Format) -> Self {
-        Self { rest: text.strip_prefix('\u{feff}').unwrap_or(text), format, line: 0 }
+        Self { rest: text.strip_prefix('\u{feff}').unwrap_or(text), format, line: 0, memory: Memory::default(), name: "" }
     }
 
     fn next_line(&mut self) -> Option<&'a str> {
@@ -137,7 +141,10 @@ impl<'a> Iterator for Parser<'a> {
                 }
             }
             let indent = line.len() - text.len();
-            let parsed = sample(text, self.format, number);
+            let parsed = sample(text, self.format, number, self.name, &mut self.memory);
+            if let Ok(sample) = &parsed {
+                self.name = sample.name;
+            }
             return Some(parsed.map(Event::Sample).map_err(|(column, reason)| bad(indent + column, reason)));
         }
     }
@@ -171,9 +178,19 @@ fn meta(comment: &str) -> Option<Event<'_>> {
     }
 }
 
-fn sample(text: &str, format: Format, line: u32) -> Result<Sample<'_>, (usize, &'static str)> {
+fn sample<'a>(
+    text: &'a str,
+    format: Format,
+    line: u32,
+    before: &str,
+    memory: &mut Memory<'a>,
+) -> Result<Sample<'a>, (usize, &'static str)> {
     let bytes = text.as_bytes();
-    let mut at = bytes.iter().position(|b| !is_name(*b)).unwrap_or(bytes.len());
+    let same = !before.is_empty() && bytes.get(before.len()) == Some(&b'{') && begins_with(text, before);
+    let mut at = match same {
+        true => before.len(),
+        false => bytes.iter().position(|b| !is_name(*b)).unwrap_or(bytes.len()),
+    };
     let mut name = &text[..at];
     if name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err((0, "a metric name does not start with a digit"));
@@ -181,7 +198,7 @@ fn sample(text: &str, format: Format, line: u32) -> Result<Sample<'_>, (usize, &
     let mut labels = Labels::default();
     at += blanks(&bytes[at..]);
     if bytes.get(at) == Some(&b'{') {
-        let (found, quoted_name, end) = scan_labels(&text[at..]).map_err(|(column, reason)| (at + column, reason))?;
+        let (found, quoted_name, end) = memory.read(&text[at..]).map_err(|(column, reason)| (at + column, reason))?;
         match (name.is_empty(), quoted_name) {
             (true, Some(quoted)) => name = quoted,
             (true, None) => return Err((0, "no metric name")),

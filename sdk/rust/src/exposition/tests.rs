@@ -150,3 +150,54 @@ fn real_captures_parse_without_loss() {
     }
     assert!(files >= 15, "only {files} captures");
 }
+
+#[test]
+fn equal_labels_share_a_number_and_a_text_that_only_begins_alike_does_not() {
+    let text = "a{x=\"1\"} 1\na{x=\"2\"} 2\nb{x=\"1\"} 3\nb{x=\"2\"} 4\nb{x=\"2\",y=\"}\"} 5\nb{x=\"1\"}6\nc 7\n";
+    let all: Vec<_> = Parser::new(text, Format::Prometheus).map(|e| e.unwrap()).collect();
+    let seen: Vec<_> = all
+        .iter()
+        .map(|e| match e {
+            Event::Sample(s) => (s.value, s.labels.id(), s.labels.get("x").map(|x| x.into_owned())),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let x = |v: &str| Some(v.to_owned());
+    assert_eq!(
+        seen,
+        [
+            (1.0, Some(0), x("1")),
+            (2.0, Some(1), x("2")),
+            (3.0, Some(0), x("1")),
+            (4.0, Some(1), x("2")),
+            (5.0, Some(2), x("2")),
+            (6.0, Some(0), x("1")),
+            (7.0, None, None)
+        ]
+    );
+}
+
+proptest::proptest! {
+    /// What is remembered never changes what is read.
+    #[test]
+    fn lines_read_together_are_read_as_each_alone(lines in proptest::collection::vec("[ab]\\{(x=\"[12\\\\,}\"]{0,3}\",?){0,2}\\} ?[0-9x]{1,2}", 0..12)) {
+        let text = lines.join("\n");
+        let together: Vec<String> = Parser::new(&text, Format::Prometheus)
+            .map(|e| match e {
+                Ok(Event::Sample(s)) => format!("{} {:?} {}", s.name, s.labels.raw(), s.value),
+                Ok(other) => format!("{other:?}"),
+                Err(bad) => bad.reason.to_owned(),
+            })
+            .collect();
+        let alone: Vec<String> = lines
+            .iter()
+            .flat_map(|line| Parser::new(line, Format::Prometheus))
+            .map(|e| match e {
+                Ok(Event::Sample(s)) => format!("{} {:?} {}", s.name, s.labels.raw(), s.value),
+                Ok(other) => format!("{other:?}"),
+                Err(bad) => bad.reason.to_owned(),
+            })
+            .collect();
+        proptest::prop_assert_eq!(together, alone);
+    }
+}
