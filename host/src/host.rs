@@ -37,6 +37,8 @@ pub struct Options {
     pub history_dir: PathBuf,
     pub history_keep: Keep,
     pub cache_dir: Option<PathBuf>,
+    /// This binary, where components are compiled by a process of their own.
+    pub compiler: Option<PathBuf>,
     pub auth: Auth,
     pub clusters: Vec<ClusterInfo>,
     pub forget_after: Duration,
@@ -72,7 +74,11 @@ pub struct Host {
 impl Host {
     /// Loads the plugins once, then goes on in the background. `look` is asked again at each change of a watched directory.
     pub async fn start<L: Into<Look> + Send>(options: Options, look: impl Fn() -> L + Send + Sync + 'static) -> anyhow::Result<Self> {
-        let runtime = Arc::new(Runtime::new(options.cache_dir.as_deref())?);
+        let runtime = match (&options.cache_dir, options.compiler) {
+            (Some(cache_dir), Some(program)) => Runtime::with_compiler(cache_dir, program)?,
+            (cache_dir, _) => Runtime::new(cache_dir.as_deref())?,
+        };
+        let runtime = Arc::new(runtime);
         let catalogue = Arc::new(Catalogue::default());
         let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir)?);
         let history: Arc<dyn History> = Arc::new(Embedded::open(&options.history_dir, options.history_keep)?);

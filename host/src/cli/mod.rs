@@ -50,6 +50,12 @@ enum Command {
     Token(user::TokenCommand),
     /// Writes completions for a shell.
     Completions { shell: clap_complete::Shell },
+    /// Compiles a component from standard input into a code cache; the host calls it.
+    #[command(hide = true)]
+    Compile {
+        #[arg(long)]
+        cache_dir: PathBuf,
+    },
     /// Says which version this is.
     Version,
 }
@@ -91,6 +97,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
                 Command::Completions { shell } => {
                     clap_complete::generate(shell, &mut Args::command(), "kcloud-monitor", &mut std::io::stdout());
                 }
+                Command::Compile { cache_dir } => return plugin::compile(&cache_dir),
                 _ => println!("kcloud-monitor {} (plugin contract kcloud:collector@0.1.0)", env!("CARGO_PKG_VERSION")),
             }
         }

@@ -1,5 +1,6 @@
 //! `plugin`: what lies in a directory, what it asks for, and whether it would run.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Inspect { file } => inspect(&file)?,
         Command::List { config } => {
             let (config, all) = settings(&config)?;
-            let runtime = Arc::new(Runtime::new(config.plugins.cache_dir.as_deref())?);
+            let runtime = Arc::new(Runtime::new(None)?);
             for settings in all {
                 let granted: Vec<&str> = RIGHTS.into_iter().filter(|r| settings.grants.holds(r)).collect();
                 let head = format!("{}  targets {}  granted {}", settings.name, settings.targets.len(), words(&granted));
@@ -128,4 +129,18 @@ fn inspect(file: &Path) -> anyhow::Result<()> {
     let rights: Vec<&str> = compiled.rights_asked.iter().map(String::as_str).filter(|r| *r != "types").collect();
     println!("asks    {}", rights.join(", "));
     Ok(())
+}
+
+/// Fills the code cache; what is wrong goes to standard error in one line.
+pub(super) fn compile(cache_dir: &Path) -> anyhow::Result<ExitCode> {
+    let mut bytes = Vec::new();
+    std::io::stdin().take(MAX_COMPONENT + 1).read_to_end(&mut bytes)?;
+    anyhow::ensure!(bytes.len() as u64 <= MAX_COMPONENT, "more than {MAX_COMPONENT} bytes");
+    match Runtime::new(Some(cache_dir))?.compile(&bytes) {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("{error}");
+            Ok(ExitCode::from(2))
+        }
+    }
 }

@@ -198,6 +198,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Where compiled code is kept between starts.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.plugins.cache_dir.clone().unwrap_or_else(|| self.data_dir.join("cache"))
+    }
+
     /// Keys that differ and count only after a restart.
     pub fn needs_restart(&self, running: &Self) -> Vec<&'static str> {
         let keys = [

@@ -85,6 +85,14 @@ pub(super) fn keys(kind: Kind, scope: &str, parent: Option<&str>, node: Option<&
         }
         Kind::Vm => push(get("uuid")),
         Kind::Pod => push(get("namespace").zip(get("name")).map(|(ns, n)| format!("{scope}/{ns}/{n}"))),
+        // Two supplies of one chassis may have one name: the entity tells them apart where the source has it.
+        Kind::Chassis | Kind::Sensor | Kind::Psu | Kind::Fan => {
+            let own = match (get("entity"), get("name")) {
+                (Some(entity), Some(name)) => Some(format!("{entity}/{name}")),
+                (entity, name) => name.or(entity),
+            };
+            push(own.map(|own| format!("{}/{own}", parent.unwrap_or(scope))));
+        }
         _ => {
             let own = ["partition_id", "index", "pid", "name", "entity"].iter().find_map(|k| get(k));
             push(own.map(|own| format!("{}/{own}", parent.unwrap_or(scope))));
@@ -104,6 +112,19 @@ fn pci(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sensors_of_one_name_are_told_apart_by_their_entity() {
+        let key = |entity: &str| {
+            keys(Kind::Psu, "c", Some("chassis/1"), None, |k| match k {
+                "entity" => Some(entity.to_owned()),
+                "name" => Some("PSU".to_owned()),
+                _ => None,
+            })
+        };
+        assert_ne!(key("10.1"), key("10.2"));
+        assert_eq!(key("10.1"), ["chassis/1/10.1/PSU"]);
+    }
 
     #[test]
     fn spellings_of_one_pci_address_agree() {

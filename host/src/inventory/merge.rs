@@ -54,7 +54,10 @@ pub struct Inventory {
 #[derive(Default)]
 struct Working {
     slots: Vec<Slot>,
-    by_key: HashMap<(Kind, String), usize>,
+    by_key: HashMap<Kind, HashMap<String, usize>>,
+    /// Forgotten slots: not yet, and already, free for others.
+    forgotten: usize,
+    free: Vec<usize>,
     sources: Vec<SourceState>,
     by_source: HashMap<(Arc<str>, Arc<str>), u16>,
     events: VecDeque<Arc<Event>>,
@@ -185,7 +188,8 @@ impl Working {
             }
             slots.push(slot);
         }
-        let mut readings: HashMap<usize, Vec<Reading>> = slots.iter().flatten().map(|s| (*s, Vec::new())).collect();
+        let each = (batch.points.len() + batch.gaps.len()) / batch.subjects.len().max(1) + 1;
+        let mut readings: HashMap<usize, Vec<Reading>> = slots.iter().flatten().map(|s| (*s, Vec::with_capacity(each))).collect();
         for gap in &batch.gaps {
             if let Some(slot) = slots[gap.subject as usize] {
                 let value = Value::Gap(gap.reason);
@@ -276,7 +280,7 @@ impl Working {
         let scope = &info.cluster;
         let mut candidates = keys(subject.kind, scope, parent_id.as_deref(), node.as_deref(), get);
         let found = candidates.iter().find_map(|k| {
-            let slot = *self.by_key.get(&(subject.kind, k.clone()))?;
+            let slot = *self.by_key.get(&subject.kind)?.get(k)?;
             // A weaker key (an address, a device name) never joins two cards whose UUIDs differ: a card was swapped.
             let same = match (self.slots[slot].subject.label("uuid"), get("uuid")) {
                 (Some(a), Some(b)) => a == b || subject.kind != Kind::Accelerator,
@@ -290,7 +294,7 @@ impl Working {
                 Kind::Accelerator | Kind::Vm => first.clone(),
                 _ => format!("{}/{first}", subject.kind.name()),
             };
-            self.slots.push(Slot {
+            let new = Slot {
                 subject: Arc::new(Subject {
                     id: id.into(),
                     kind: subject.kind,
@@ -298,7 +302,7 @@ impl Working {
                     node: node.clone(),
                     parent: None,
                     identity: Vec::new(),
-                    labels: Vec::new(),
+                    labels: Labels::default(),
                     readings: Vec::new(),
                     others: Vec::new(),
                     first_seen_ms: now_ms,
@@ -307,15 +311,30 @@ impl Working {
                 }),
                 said: Vec::new(),
                 forgotten: false,
-            });
+            };
             self.order_is_old = true;
-            self.slots.len() - 1
+            match self.free.pop() {
+                Some(free) => {
+                    self.slots[free] = new;
+                    free
+                }
+                None => {
+                    self.slots.push(new);
+                    self.slots.len() - 1
+                }
+            }
         });
         for key in candidates.drain(..) {
-            self.by_key.insert((subject.kind, key), slot);
+            let of_kind = self.by_key.entry(subject.kind).or_default();
+            if of_kind.get(&key) != Some(&slot) {
+                of_kind.insert(key, slot);
+            }
         }
         let s = &mut self.slots[slot];
-        self.order_is_old |= std::mem::take(&mut s.forgotten);
+        if std::mem::take(&mut s.forgotten) {
+            self.order_is_old = true;
+            self.forgotten -= 1;
+        }
         let stale = s.subject.parent != parent_id
             || (node.is_some() && s.subject.node != node)
             || subject.identity.iter().any(|(k, v)| s.subject.label(k) != Some(v));
@@ -362,7 +381,7 @@ impl Working {
                 said
             }
             None => {
-                s.said.push(Said { source, readings, labels: Vec::new(), last_seen_ms: now_ms });
+                s.said.push(Said { source, readings, labels: Labels::default(), last_seen_ms: now_ms });
                 let last = s.said.len() - 1;
                 &mut s.said[last]
             }
@@ -401,8 +420,26 @@ impl Working {
         if s.said.len() != before {
             merge(s, sources, now_ms, points);
         }
-        s.forgotten = s.said.is_empty() && leaving;
-        self.order_is_old |= s.forgotten;
+        if s.said.is_empty() && leaving && !s.forgotten {
+            s.forgotten = true;
+            self.order_is_old = true;
+            self.forgotten += 1;
+        }
+    }
+
+    /// Frees slots of what is forgotten, once they are worth the walk: pods come and go all day.
+    fn free_forgotten(&mut self) {
+        if self.forgotten < 1_000 || self.forgotten * 4 < self.slots.len() {
+            return;
+        }
+        let mut is_free = vec![false; self.slots.len()];
+        self.free.iter().for_each(|i| is_free[*i] = true);
+        let gone: HashSet<usize> = (0..self.slots.len()).filter(|i| self.slots[*i].forgotten && !is_free[*i]).collect();
+        self.by_key.values_mut().for_each(|of_kind| of_kind.retain(|_, slot| !gone.contains(slot)));
+        self.sources.iter_mut().for_each(|s| s.subjects.retain(|slot| !gone.contains(slot)));
+        gone.iter().for_each(|i| self.slots[*i].said = Vec::new());
+        self.free.extend(gone);
+        self.forgotten = 0;
     }
 
     fn prepare(&mut self, now_ms: i64, forget_after_ms: i64, current: &Snapshot) -> Option<Publication> {
@@ -422,6 +459,7 @@ impl Working {
                 s.forgotten = true;
                 changed = true;
                 self.order_is_old = true;
+                self.forgotten += 1;
             }
             if life != s.subject.life {
                 let public = Arc::make_mut(&mut s.subject);
@@ -437,7 +475,9 @@ impl Working {
             return None;
         }
         self.sequence = self.sequence.max(current.sequence) + 1;
+        let same = !self.order_is_old && current.subjects.len() == self.order.len();
         if std::mem::take(&mut self.order_is_old) {
+            self.free_forgotten();
             self.order = (0..self.slots.len()).filter(|i| !self.slots[*i].forgotten).collect();
             let slots = &self.slots;
             self.order.sort_by(|a, b| {
@@ -446,7 +486,6 @@ impl Working {
             });
         }
         let subjects: Vec<Arc<Subject>> = self.order.iter().map(|i| self.slots[*i].subject.clone()).collect();
-        let same = subjects.len() == current.subjects.len() && subjects.iter().zip(&current.subjects).all(|(a, b)| a.id == b.id);
         let index = match same {
             true => current.index.clone(),
             false => Arc::new(subjects.iter().enumerate().map(|(i, s)| (s.id.clone(), i)).collect()),
@@ -476,6 +515,10 @@ fn merge(slot: &mut Slot, sources: &[SourceState], now_ms: i64, points: &mut Vec
         let interval = sources[said.source as usize].info.interval_ms;
         now_ms - said.last_seen_ms <= interval * STALE_INTERVALS
     };
+    if let [only] = slot.said.as_slice() {
+        let (readings, labels) = (only.readings.clone(), only.labels.clone());
+        return settle(slot, readings, Vec::new(), labels, now_ms, points);
+    }
     let mut all: Vec<(bool, Reading)> = slot.said.iter().flat_map(|s| s.readings.iter().map(|r| (!fresh(s), *r))).collect();
     all.sort_by_key(|(old, r)| (r.metric, *old, trust(r), priority(r), r.source));
     let mut readings: Vec<Reading> = Vec::with_capacity(all.len());
@@ -486,14 +529,19 @@ fn merge(slot: &mut Slot, sources: &[SourceState], now_ms: i64, points: &mut Vec
             false => readings.push(reading),
         }
     }
-    let mut labels: Labels = Vec::new();
+    let mut labels = Vec::new();
     for said in &slot.said {
-        for (k, v) in &said.labels {
-            if let Err(i) = labels.binary_search_by(|(key, _)| key.cmp(k)) {
+        for (k, v) in said.labels.iter() {
+            if let Err(i) = labels.binary_search_by(|(key, _): &(Arc<str>, Arc<str>)| key.cmp(k)) {
                 labels.insert(i, (k.clone(), v.clone()));
             }
         }
     }
+    settle(slot, readings, others, labels.into(), now_ms, points);
+}
+
+/// Takes over what was chosen and notes what is new for history.
+fn settle(slot: &mut Slot, readings: Vec<Reading>, others: Vec<Reading>, labels: Labels, now_ms: i64, points: &mut Vec<NewPoint>) {
     let public = Arc::make_mut(&mut slot.subject);
     for r in &readings {
         let before = public.readings.binary_search_by_key(&r.metric, |x| x.metric).ok().map(|i| public.readings[i]);
@@ -515,7 +563,7 @@ fn merge(slot: &mut Slot, sources: &[SourceState], now_ms: i64, points: &mut Vec
     }
     public.readings = readings;
     public.others = others;
-    if public.labels != labels {
+    if !Arc::ptr_eq(&public.labels, &labels) && public.labels != labels {
         public.labels = labels;
     }
     if let Some(seen) = slot.said.iter().map(|s| s.last_seen_ms).max() {

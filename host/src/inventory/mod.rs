@@ -66,8 +66,8 @@ pub enum Life {
     Offline,
 }
 
-/// Labels sorted by key.
-pub type Labels = Vec<(Arc<str>, Arc<str>)>;
+/// Labels sorted by key, shared by all snapshots between two changes.
+pub type Labels = Arc<[(Arc<str>, Arc<str>)]>;
 
 /// One thing that has readings.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ pub struct Subject {
     pub node: Option<Arc<str>>,
     /// Id of the subject that contains this one.
     pub parent: Option<Arc<str>>,
-    pub identity: Labels,
+    pub identity: Vec<(Arc<str>, Arc<str>)>,
     pub labels: Labels,
     /// The trusted reading of each metric, sorted by metric.
     pub readings: Vec<Reading>,
@@ -93,7 +93,7 @@ pub struct Subject {
 impl Subject {
     /// A label, descriptive or of the identity.
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels.iter().chain(&self.identity).find(|(k, _)| &**k == key).map(|(_, v)| &**v)
+        self.labels.iter().chain(self.identity.iter()).find(|(k, _)| &**k == key).map(|(_, v)| &**v)
     }
 
     /// The trusted reading of a metric.

@@ -1,7 +1,5 @@
 //! Checks what a guest said before anything of it is believed: indexes, numbers, names, lengths, ranges.
 
-use std::collections::HashMap;
-
 use super::contract::{Batch, Coverage, HistoryPage, MetricDef, Pairs, RangeQuery, Subject};
 use super::limits::Limits;
 use crate::catalogue::{Catalogue, Kind as MetricKind, MetricId};
@@ -210,8 +208,7 @@ fn millis(ns: u64) -> Result<i64, String> {
 }
 
 fn pairs(pairs: &Pairs, limits: &Limits) -> Result<(), String> {
-    let mut seen: HashMap<&str, ()> = HashMap::with_capacity(pairs.len());
-    for (k, v) in pairs {
+    for (i, (k, v)) in pairs.iter().enumerate() {
         let mut bytes = k.bytes();
         let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
         let rest = bytes.all(|b| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b));
@@ -224,7 +221,8 @@ fn pairs(pairs: &Pairs, limits: &Limits) -> Result<(), String> {
         if v.chars().any(char::is_control) {
             return Err(format!("label {k:?} holds a control character"));
         }
-        if seen.insert(k, ()).is_some() {
+        // A handful at most: comparing them costs less than a table.
+        if pairs[..i].iter().any(|(other, _)| other == k) {
             return Err(format!("label {k:?} stands twice"));
         }
     }

@@ -1,11 +1,15 @@
 //! One engine for the process, its clock, and the threads on which guests run.
 
+use std::io::{Read, Write};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use wasmtime::component::Component;
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
 use super::limits::TICK;
@@ -21,11 +25,37 @@ const GUEST_THREADS: usize = 2;
 /// The engine and the guests' own tokio runtime: a spinning guest never delays the API.
 pub struct Runtime {
     engine: Engine,
+    compiler: Option<Compiler>,
     guests: Option<tokio::runtime::Runtime>,
     stop: Arc<AtomicBool>,
 }
 
+/// Another process of this binary that compiles into the code cache: what a compilation takes in memory goes with it, and one
+/// that runs away can be killed.
+struct Compiler {
+    program: PathBuf,
+    cache_dir: PathBuf,
+}
+
+/// A compilation that takes longer is killed.
+const COMPILE: Duration = Duration::from_secs(60);
+
 impl Runtime {
+    /// The same, but components are compiled by `program compile --cache-dir DIR` (see [`Runtime::compile`]).
+    pub fn with_compiler(cache_dir: &Path, program: PathBuf) -> anyhow::Result<Self> {
+        let mut runtime = Self::new(Some(cache_dir))?;
+        runtime.compiler = Some(Compiler { program, cache_dir: cache_dir.to_owned() });
+        Ok(runtime)
+    }
+
+    /// Compiled code of a component; blocking. `Err` says why it does not compile.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Component, String> {
+        if let Some(compiler) = &self.compiler {
+            compiler.run(bytes)?;
+        }
+        Component::from_binary(&self.engine, bytes).map_err(|e| format!("{e:#}").lines().next().unwrap_or_default().to_owned())
+    }
+
     /// `cache_dir` keeps compiled code between starts; `None` or an unusable one means that each start compiles anew.
     pub fn new(cache_dir: Option<&Path>) -> anyhow::Result<Self> {
         let mut config = Config::new();
@@ -60,7 +90,7 @@ impl Runtime {
         })?;
         let guests =
             tokio::runtime::Builder::new_multi_thread().worker_threads(GUEST_THREADS).thread_name("plugin-guest").enable_all().build()?;
-        Ok(Self { engine, guests: Some(guests), stop })
+        Ok(Self { engine, compiler: None, guests: Some(guests), stop })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -73,6 +103,47 @@ impl Runtime {
             Some(guests) => guests.handle().clone(),
             None => unreachable!("taken only in drop"),
         }
+    }
+}
+
+impl Compiler {
+    fn run(&self, bytes: &[u8]) -> Result<(), String> {
+        let mut child = Command::new(&self.program)
+            .arg("compile")
+            .arg("--cache-dir")
+            .arg(&self.cache_dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("the compiler did not start: {e}"))?;
+        let (input, errors) = (child.stdin.take(), child.stderr.take());
+        // Its own thread each: neither side may wait for a full pipe.
+        thread::scope(|scope| {
+            scope.spawn(move || input.map(|mut i| i.write_all(bytes)));
+            let said = scope.spawn(move || {
+                let mut text = String::new();
+                errors.map(|e| e.take(4_096).read_to_string(&mut text));
+                text
+            });
+            let began = Instant::now();
+            let status = loop {
+                match child.try_wait().map_err(|e| e.to_string())? {
+                    Some(status) => break status,
+                    None if began.elapsed() > COMPILE => {
+                        child.kill().and_then(|()| child.wait().map(drop)).map_err(|e| e.to_string())?;
+                        return Err(format!("compiling took longer than {COMPILE:?}"));
+                    }
+                    None => thread::sleep(TICK),
+                }
+            };
+            let said = said.join().unwrap_or_default();
+            match status.success() {
+                true => Ok(()),
+                false if said.trim().is_empty() => Err(format!("the compiler ended: {status}")),
+                false => Err(said.trim().to_owned()),
+            }
+        })
     }
 }
 

@@ -61,8 +61,7 @@ impl Compiled {
         if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
             return Err(LoadError::NotAComponent("it is a core module; `cargo xtask build` makes a component of it".into()));
         }
-        let component = Component::from_binary(runtime.engine(), bytes)
-            .map_err(|e| LoadError::NotAComponent(format!("it does not compile: {}", first_line(&format!("{e:#}")))))?;
+        let component = runtime.compile(bytes).map_err(|e| LoadError::NotAComponent(format!("it does not compile: {e}")))?;
         let rights_asked = v0_1::asked(runtime.engine(), &component).map_err(LoadError::Contract)?;
         Ok(Self { component, digest, trust: super::verify::trust(name, digest), rights_asked })
     }

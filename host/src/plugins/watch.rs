@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -24,7 +25,11 @@ impl Watch {
     /// Watches the directories and what they really are behind links. One that cannot be watched is polled.
     pub fn new(dirs: &[PathBuf]) -> Self {
         let (tx, events) = mpsc::channel(1);
-        let notify = move |_: notify::Result<notify::Event>| {
+        let notify = move |event: notify::Result<notify::Event>| {
+            // Our own look opens and reads: that must not lead to another.
+            if event.is_ok_and(|e| matches!(e.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))) {
+                return;
+            }
             // Full means that a look is due already, closed that nobody looks any more.
             tx.try_send(()).unwrap_or_default();
         };
@@ -129,6 +134,16 @@ mod tests {
         let reasons: Vec<String> = scan(&dir, 4).unwrap().into_iter().map(|f| f.bytes.unwrap_err()).collect();
         assert!(reasons[0].contains("leads out"), "{reasons:?}");
         assert!(reasons[1].contains("limit is 4"), "{reasons:?}");
+    }
+
+    #[tokio::test]
+    async fn looking_leads_to_no_other_look() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("p.wasm"), "x").unwrap();
+        let mut watch = Watch::new(&[dir.path().to_owned()]);
+        assert_eq!(scan(dir.path(), 100).unwrap().len(), 1);
+        std::fs::read(dir.path().join("p.wasm")).unwrap();
+        timeout(Duration::from_secs(1), watch.changed()).await.expect_err("nothing changed");
     }
 
     #[tokio::test]

@@ -62,6 +62,7 @@ pub fn serve() -> Result<()> {
             history_dir: dir.path().join("history"),
             history_keep: Keep::default(),
             cache_dir: None,
+            compiler: None,
             auth: Auth::in_memory("admin", "changeme")?,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(7 * 86_400),

@@ -30,14 +30,15 @@ struct Monitor {
 impl Monitor {
     fn start(dir: &Path, simulator: Option<(&str, usize)>, interval: Duration) -> Result<Self> {
         let port = free_port()?;
-        let (plugins_d, data) = (dir.join("plugins.d"), dir.join("data"));
+        // What is written while it runs lies beside what it watches.
+        let (plugins_d, data) = (dir.join("etc/plugins.d"), dir.join("data"));
         fs::create_dir_all(&plugins_d)?;
         let dist = root().join("target/dist").canonicalize()?;
         let config = format!(
             "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:{port}\"\n[plugins]\ndir = {:?}\nconfig_dir = {plugins_d:?}\n[clusters.cluster1]\n",
             dist.join("plugins")
         );
-        let file = dir.join("kcloud-monitor.toml");
+        let file = dir.join("etc/kcloud-monitor.toml");
         fs::write(&file, config)?;
         if let Some((address, nodes)) = simulator {
             let mut text = format!("interval = \"{}s\"\n[grants]\nhttp = \"targets\"\n", interval.as_secs());

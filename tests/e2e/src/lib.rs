@@ -73,6 +73,7 @@ impl Running {
             history_dir: dir.path().join("history"),
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
             cache_dir: None,
+            compiler: None,
             auth: Auth::in_memory("admin", "changeme").expect("a user"),
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(3_600),
