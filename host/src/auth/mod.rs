@@ -114,7 +114,7 @@ impl Auth {
             tickets: Cache::builder().max_capacity(10_000).time_to_live(TICKET_LIFE).build(),
             failures: Cache::builder().max_capacity(100_000).time_to_live(WAIT).build(),
             hashing: Semaphore::new(2),
-            decoy: hash(&file::random_text())?,
+            decoy: decoy(),
         };
         *auth.written.lock().unwrap_or_else(|e| e.into_inner()) = auth.on_disk();
         Ok(auth)
@@ -312,6 +312,13 @@ impl Auth {
 fn hash(password: &str) -> anyhow::Result<String> {
     let hash = Argon2::default().hash_password(password.as_bytes()).map_err(|e| anyhow::anyhow!("argon2: {e}"))?;
     Ok(hash.to_string())
+}
+
+/// A hash of no password, of the same cost to check as any other.
+fn decoy() -> String {
+    let random = || base64::engine::general_purpose::STANDARD_NO_PAD.encode(file::random());
+    let (memory, passes) = (argon2::Params::DEFAULT_M_COST, argon2::Params::DEFAULT_T_COST);
+    format!("$argon2id$v=19$m={memory},t={passes},p={}${}${}", argon2::Params::DEFAULT_P_COST, random(), random())
 }
 
 fn checked_hash(password: &str) -> anyhow::Result<String> {

@@ -135,3 +135,11 @@ fn a_password_that_everybody_knows_is_seen() {
     assert!(Auth::in_memory("admin", "changeme").unwrap().has_password("changeme"));
     assert!(!Auth::in_memory("admin", "another-one").unwrap().has_password("changeme"));
 }
+
+#[test]
+fn an_unknown_users_password_costs_what_a_known_ones_does() {
+    let (decoy, real) = (decoy(), hash("some-password").unwrap());
+    let parameters = |text: &str| text.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(parameters(&decoy), parameters(&real));
+    assert!(PasswordHash::new(&decoy).is_ok() && !verify(&decoy, "some-password"));
+}

@@ -115,10 +115,12 @@ fn wait(span: Duration) {
 
 pub fn run(nodes: usize, interval: Duration, cycles: u32) -> Result<()> {
     let dir = tempfile::tempdir()?;
+    // The first start hashes the admin's password, which takes 19 MiB once.
+    drop(Monitor::start(dir.path(), None, interval)?);
     let idle = Monitor::start(dir.path(), None, interval)?;
     wait(Duration::from_secs(3));
     let (all, own) = cpu::resident_mib(idle.pid())?;
-    row("MiB resident, idle", all, "≤ 60", &format!("no targets, one plugin; {own:.0} of them its own"));
+    row("MiB resident, idle", all, "≤ 60", &format!("no targets, two plugins, not the first start; {own:.0} of them its own"));
     drop(idle);
 
     let (_simulator, address) = start("KCLOUD_BENCH_SIMULATOR", &nodes.to_string())?;
