@@ -2,12 +2,14 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use anyhow::Context;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch as signal};
 
 use crate::api::{self, App, ClusterInfo};
@@ -17,6 +19,7 @@ use crate::collect::Collector;
 use crate::history::{Embedded, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
 use crate::now_ms;
+use crate::plugins::engine::Compiler;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
 use crate::tls::Tls;
@@ -34,12 +37,17 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Options {
     pub plugins_dir: PathBuf,
     pub state_dir: PathBuf,
+    /// Components that worked, and the ledger of what was decided against.
+    pub kept_dir: PathBuf,
     pub history_dir: PathBuf,
     pub history_keep: Keep,
+    /// For compiled code, where no compiler is given.
     pub cache_dir: Option<PathBuf>,
-    /// This binary, where components are compiled by a process of their own.
-    pub compiler: Option<PathBuf>,
+    /// Where components are compiled by a process of their own; it fills `cache_dir`.
+    pub compiler: Option<Compiler>,
     pub auth: Auth,
+    /// Where plugins' settings lie, when they come from files.
+    pub plugins_config_dir: Option<PathBuf>,
     pub clusters: Vec<ClusterInfo>,
     pub forget_after: Duration,
 }
@@ -74,19 +82,26 @@ pub struct Host {
 impl Host {
     /// Loads the plugins once, then goes on in the background. `look` is asked again at each change of a watched directory.
     pub async fn start<L: Into<Look> + Send>(options: Options, look: impl Fn() -> L + Send + Sync + 'static) -> anyhow::Result<Self> {
-        let runtime = match (&options.cache_dir, options.compiler) {
-            (Some(cache_dir), Some(program)) => Runtime::with_compiler(cache_dir, program)?,
-            (cache_dir, _) => Runtime::new(cache_dir.as_deref())?,
+        let runtime = match options.compiler {
+            Some(compiler) => Runtime::with_compiler(compiler)?,
+            None => Runtime::new(options.cache_dir.as_deref())?,
         };
         let runtime = Arc::new(runtime);
         let catalogue = Arc::new(Catalogue::default());
-        let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir)?);
+        let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir, options.kept_dir)?);
         let history: Arc<dyn History> = Arc::new(Embedded::open(&options.history_dir, options.history_keep)?);
         let inventory = Arc::new(Inventory::new(history.committed()?));
-        let app = App::new(inventory.clone(), history.clone(), registry.clone(), Arc::new(options.auth), options.clusters);
+        let app = App::new(
+            inventory.clone(),
+            history.clone(),
+            registry.clone(),
+            Arc::new(options.auth),
+            options.plugins_config_dir,
+            options.clusters,
+        );
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
-        let look_again = Arc::new(Notify::new());
+        let look_again = registry.look_again.clone();
         let mut collector = Collector::new(registry.clone(), inventory.clone());
         let catalogue = registry.catalogue().clone();
         let (again, forget, seen) = (look_again.clone(), forget_ms.clone(), app.clone());
@@ -115,7 +130,7 @@ impl Host {
                     tokio::select! {
                         () = watch.changed() => break,
                         () = again.notified() => break,
-                        () = registry.discovered.notified() => {}
+                        () = registry.changed.notified() => {}
                     }
                 }
             }
@@ -210,6 +225,28 @@ impl Host {
             served = server => Ok(served?),
             () = tls.follow(told) => Ok(()),
         }
+    }
+}
+
+impl Host {
+    /// Takes orders from this machine over a socket that only its owner can open, until the host ends.
+    pub fn take_orders(&mut self, socket: &Path) -> anyhow::Result<()> {
+        let dir = socket.parent().context("a socket lies in a directory")?;
+        // The directory is closed before the socket is there: nobody else ever reaches it.
+        std::fs::create_dir_all(dir)?;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+        match std::fs::remove_file(socket) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+            _ => {}
+        }
+        let listener = UnixListener::bind(socket)?;
+        let service = api::local(self.app.clone()).into_make_service();
+        self.tasks.push(tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, service).await {
+                tracing::error!(%error, "no orders are taken any more");
+            }
+        }));
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ pub mod host;
 pub mod inventory;
 pub mod log;
 pub mod plugins;
+pub mod telemetry;
 pub mod tls;
 
 /// Milliseconds since the Unix epoch.

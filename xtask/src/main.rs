@@ -1,5 +1,7 @@
 //! The build: `cargo xtask components | build | demo | bench | test`. Installs what it needs where it can, names it where not.
 
+mod licences;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +13,7 @@ use sha2::{Digest, Sha256};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
 const BUNDLED: &[&str] = &["nvidia-dcgm", "prometheus"];
-const GUESTS: &[&str] = &["bench-guest", "evil"];
+const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat"];
 
 #[derive(Parser)]
 struct Args {
@@ -129,6 +131,7 @@ fn build(root: &Path) -> Result<()> {
     fs::copy(root.join("target/release/kcloud-monitor"), &part)?;
     fs::rename(part, binary)?;
     fs::copy(root.join("LICENSE"), dist.join("LICENSE"))?;
+    licences::write(root, &dist.join("THIRD_PARTY_LICENSES.txt"))?;
     copy_tree(&root.join("config"), &dist.join("config"))
 }
 

@@ -8,11 +8,13 @@ mod layer;
 mod openapi;
 mod params;
 mod past;
+mod plugins;
 mod problem;
 mod routes;
 mod system;
 pub mod v1;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -64,6 +66,8 @@ pub struct App {
     pub history: Arc<dyn History>,
     pub registry: Arc<Registry>,
     pub auth: Arc<Auth>,
+    /// Where an approval is written; `None` where settings come from no files.
+    pub plugins_config_dir: Option<PathBuf>,
     clusters: Arc<ArcSwap<Vec<ClusterInfo>>>,
     config: Arc<ArcSwap<ConfigState>>,
     pub started: Instant,
@@ -81,12 +85,25 @@ impl App {
         history: Arc<dyn History>,
         registry: Arc<Registry>,
         auth: Arc<Auth>,
+        plugins_config_dir: Option<PathBuf>,
         clusters: Vec<ClusterInfo>,
     ) -> Self {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build();
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
-        Self { inventory, history, registry, auth, clusters, config, started: Instant::now(), cache, past: past::Past::default(), counters }
+        Self {
+            inventory,
+            history,
+            registry,
+            auth,
+            plugins_config_dir,
+            clusters,
+            config,
+            started: Instant::now(),
+            cache,
+            past: past::Past::default(),
+            counters,
+        }
     }
 }
 
@@ -111,6 +128,11 @@ impl App {
 /// All routes.
 pub fn router(app: App) -> Router {
     router_with(app, Router::new())
+}
+
+/// All routes for who reaches the host's own socket: the owner of its files.
+pub fn local(app: App) -> Router {
+    router(app).layer(axum::Extension(layer::Local))
 }
 
 /// All routes and some more behind the same guard and middleware.

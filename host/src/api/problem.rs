@@ -44,6 +44,11 @@ impl Problem {
         p
     }
 
+    /// What is asked for does not fit the state of things; says why.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", detail)
+    }
+
     pub fn unavailable(detail: &str, retry_after: u64) -> Self {
         let mut p = Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail);
         p.retry_after = Some(retry_after);

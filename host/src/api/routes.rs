@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
 use super::v1::{auth, clusters, fleet};
-use super::{App, system};
+use super::{App, plugins, system};
 use crate::auth::Scope;
 
 /// What a route answers with 200.
@@ -112,8 +112,13 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/system/version", "system", "Versions of host, API and plugin contract", NONE, Plain("Version"), || get(system::version)),
     row("/api/v1/system/capabilities", "system", "What is loaded", NONE, Plain("Capabilities"), || get(system::capabilities)),
     row("/api/v1/system/metrics", "system", "The host's own counters as Prometheus text", NONE, PROMETHEUS, || get(system::metrics)),
-    row("/api/v1/system/plugins", "system", "Plugins, their state and why", NONE, Plain("PluginList"), || get(system::plugins)),
-    row("/api/v1/system/plugins/{name}", "system", "One plugin with its targets and the end of its log", NONE, Plain("PluginDetail"), || get(system::plugin)),
+    row("/api/v1/system/plugins", "system", "Plugins, their state and why", NONE, Plain("PluginList"), || get(plugins::list)),
+    row("/api/v1/system/plugins/{name}", "system", "One plugin with its targets, its past and the end of its log", NONE, Plain("PluginDetail"), || get(plugins::detail)),
+    admin(posted(row("/api/v1/system/plugins/{name}/approve", "system", "Grants what it asks for, or what the body says", NONE, Plain("PluginDone"), || post(plugins::approve)), Some("Approval"))),
+    admin(posted(row("/api/v1/system/plugins/{name}/disable", "system", "Switches it off, over restarts", NONE, Plain("PluginDone"), || post(plugins::disable)), None)),
+    admin(posted(row("/api/v1/system/plugins/{name}/enable", "system", "Switches it on again", NONE, Plain("PluginDone"), || post(plugins::enable)), None)),
+    admin(posted(row("/api/v1/system/plugins/{name}/reload", "system", "Tries again what was refused or quarantined", NONE, Plain("PluginDone"), || post(plugins::reload)), None)),
+    admin(posted(row("/api/v1/system/plugins/{name}/rollback", "system", "Brings the version before back", NONE, Plain("PluginDone"), || post(plugins::roll_back)), None)),
     open(row("/livez", "probes", "The process answers", NONE, PLAIN, || get(system::alive))),
     open(row("/healthz", "probes", "The process answers", NONE, PLAIN, || get(system::alive))),
     open(row("/readyz", "probes", "The first collection is done", NONE, PLAIN, || get(system::readyz))),

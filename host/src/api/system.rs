@@ -1,7 +1,6 @@
 //! `/system`: how the host itself fares, and its plugins.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,14 +12,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::envelope::rfc3339;
-use super::params::Id;
 use super::{App, Problem};
 use crate::inventory::Kind;
-use crate::plugins::registry::State as PluginState;
-use crate::plugins::{OnMissing, Plugin};
-
-/// Upper bounds of the latency histogram, in seconds.
-const BOUNDS: [f64; 8] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
+use crate::plugins::{OnMissing, Plugin, State as PluginState};
+use crate::telemetry::{Histogram, Page};
 
 /// The host's own counters.
 #[derive(Default)]
@@ -28,14 +23,7 @@ pub(crate) struct Counters {
     hits: AtomicU64,
     misses: AtomicU64,
     requests: Mutex<BTreeMap<(String, u16), u64>>,
-    latency: Mutex<BTreeMap<String, Latency>>,
-}
-
-#[derive(Default)]
-struct Latency {
-    buckets: [u64; BOUNDS.len()],
-    sum: f64,
-    count: u64,
+    latency: Mutex<BTreeMap<String, Histogram>>,
 }
 
 impl Counters {
@@ -45,13 +33,8 @@ impl Counters {
     }
 
     pub(crate) fn request(&self, route: &str, status: u16, took: Duration) {
-        let seconds = took.as_secs_f64();
         *self.requests.lock().unwrap_or_else(|e| e.into_inner()).entry((route.to_owned(), status)).or_default() += 1;
-        let mut latency = self.latency.lock().unwrap_or_else(|e| e.into_inner());
-        let of = latency.entry(route.to_owned()).or_default();
-        of.buckets.iter_mut().zip(BOUNDS).filter(|(_, b)| seconds <= *b).for_each(|(n, _)| *n += 1);
-        of.sum += seconds;
-        of.count += 1;
+        self.latency.lock().unwrap_or_else(|e| e.into_inner()).entry(route.to_owned()).or_default().observe(took);
     }
 
     fn hit_rate(&self) -> Option<f64> {
@@ -71,7 +54,7 @@ fn look(app: &App) -> Health {
     let snapshot = app.inventory.current();
     let failing = snapshot.sources.iter().filter(|s| s.consecutive_failures > 0).count();
     let bad = |p: &std::sync::Arc<Plugin>| match p.state().0 {
-        PluginState::Rejected | PluginState::NeedsGrant => true,
+        PluginState::Rejected | PluginState::WaitingForApproval | PluginState::Quarantined | PluginState::Degraded => true,
         PluginState::Missing => p.settings().on_missing != OnMissing::Ignore,
         _ => false,
     };
@@ -155,53 +138,6 @@ pub(super) async fn capabilities(State(app): State<App>) -> Json<Value> {
     }))
 }
 
-fn view(app: &App, p: &Plugin, long: bool) -> Value {
-    let (state, reason) = p.state();
-    let (settings, generation, snapshot) = (p.settings(), p.generation(), app.inventory.current());
-    let granted: Vec<&str> = crate::plugins::capabilities::RIGHTS.into_iter().filter(|r| settings.grants.holds(r)).collect();
-    let failures: BTreeMap<String, u64> = p.failures().into_iter().map(|(b, n)| (format!("{b:?}").to_lowercase(), n)).collect();
-    let mut out = json!({
-        "name": p.name, "state": state, "reason": reason,
-        "version": generation.as_ref().map(|g| g.info.version.clone()), "vendor": generation.as_ref().map(|g| g.info.vendor.clone()),
-        "digest_sha256": generation.as_ref().map(|g| g.digest.to_string()), "trust": generation.as_ref().map(|g| g.trust),
-        "generation": generation.as_ref().map(|g| g.number), "loaded_at": generation.as_ref().map(|g| rfc3339(g.loaded_at_ms)),
-        "rights_asked": p.rights_asked(), "rights_granted": granted,
-        "calls_total": p.calls.load(Ordering::Relaxed), "failures_by_blame": failures,
-        "values_out_of_range_total": p.out_of_range.load(Ordering::Relaxed),
-        "memory_high_water_bytes": generation.as_ref().map(|g| g.memory_high_water.load(Ordering::Relaxed)),
-        "last_error": p.last_error().map(|(at, text)| json!({ "at": rfc3339(at), "message": text })),
-    });
-    if long {
-        out["description"] = json!(generation.as_ref().map(|g| g.info.description.clone()));
-        let discovered = p.discovered();
-        out["refused_targets"] = json!(discovered.refused);
-        out["targets"] = p
-            .targets()
-            .iter()
-            .map(|(t, _)| {
-                let source = snapshot.sources.iter().find(|s| *s.plugin == *p.name && *s.target == *t.id);
-                json!({
-                    "id": t.id, "cluster": t.cluster, "discovered": discovered.targets.contains(t), "last_success": source.and_then(|s| s.last_success_ms).map(rfc3339),
-                    "consecutive_failures": source.map(|s| s.consecutive_failures), "last_error": source.and_then(|s| s.last_error.clone()),
-                })
-            })
-            .collect();
-        out["log_tail"] = json!(p.log.lines());
-        out["log_lines_dropped_total"] = json!(p.log.dropped.load(Ordering::Relaxed));
-    }
-    out
-}
-
-pub(super) async fn plugins(State(app): State<App>) -> Json<Value> {
-    let all: Vec<Value> = app.registry.list().iter().map(|p| view(&app, p, false)).collect();
-    Json(json!({ "timestamp": rfc3339(crate::now_ms()), "resource_type": "plugin", "metadata": { "total_count": all.len() }, "data": all }))
-}
-
-pub(super) async fn plugin(State(app): State<App>, Id(name): Id) -> Result<Json<Value>, Problem> {
-    let p = app.registry.get(&name).ok_or_else(|| Problem::not_found("plugin", &name))?;
-    Ok(Json(json!({ "timestamp": rfc3339(crate::now_ms()), "resource_type": "plugin", "data": view(&app, &p, true) })))
-}
-
 /// 200 as long as there is somebody to say so.
 pub(super) async fn alive() -> &'static str {
     "ok\n"
@@ -220,49 +156,20 @@ pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Probl
 }
 
 pub(super) async fn metrics(State(app): State<App>) -> Response {
-    let mut out = String::new();
-    let mut line = |text: std::fmt::Arguments<'_>| out.write_fmt(format_args!("{text}\n")).unwrap_or_default();
-    line(format_args!("# HELP kcloud_http_requests_total Requests by route and status.\n# TYPE kcloud_http_requests_total counter"));
+    let mut page = Page::default();
+    page.family("kcloud_http_requests_total", "counter", "Requests by route and status.");
     for ((route, status), n) in app.counters.requests.lock().unwrap_or_else(|e| e.into_inner()).iter() {
-        line(format_args!("kcloud_http_requests_total{{route=\"{route}\",status=\"{status}\"}} {n}"));
+        page.sample("kcloud_http_requests_total", &[("route", route), ("status", &status.to_string())], n);
     }
-    line(format_args!(
-        "# HELP kcloud_http_request_duration_seconds Time to answer by route.\n# TYPE kcloud_http_request_duration_seconds histogram"
-    ));
-    for (route, l) in app.counters.latency.lock().unwrap_or_else(|e| e.into_inner()).iter() {
-        for (bound, n) in BOUNDS.iter().zip(l.buckets) {
-            line(format_args!("kcloud_http_request_duration_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {n}"));
-        }
-        line(format_args!("kcloud_http_request_duration_seconds_bucket{{route=\"{route}\",le=\"+Inf\"}} {}", l.count));
-        line(format_args!("kcloud_http_request_duration_seconds_sum{{route=\"{route}\"}} {}", l.sum));
-        line(format_args!("kcloud_http_request_duration_seconds_count{{route=\"{route}\"}} {}", l.count));
+    page.family("kcloud_http_request_duration_seconds", "histogram", "Time to answer by route.");
+    for (route, histogram) in app.counters.latency.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+        page.histogram("kcloud_http_request_duration_seconds", &[("route", route)], histogram);
     }
     for (name, counter) in [("hits", &app.counters.hits), ("misses", &app.counters.misses)] {
-        line(format_args!(
-            "# HELP kcloud_cache_{name}_total Response cache {name}.\n# TYPE kcloud_cache_{name}_total counter\nkcloud_cache_{name}_total {}",
-            counter.load(Ordering::Relaxed)
-        ));
+        let name = format!("kcloud_cache_{name}_total");
+        page.family(&name, "counter", "Answers that the response cache had, or had not.");
+        page.sample(&name, &[], counter.load(Ordering::Relaxed));
     }
-    line(format_args!("# HELP kcloud_plugin_calls_total Calls of collect by plugin.\n# TYPE kcloud_plugin_calls_total counter"));
-    let plugins = app.registry.list();
-    for p in &plugins {
-        line(format_args!("kcloud_plugin_calls_total{{plugin=\"{}\"}} {}", p.name, p.calls.load(Ordering::Relaxed)));
-    }
-    line(format_args!(
-        "# HELP kcloud_plugin_failures_total Failed calls by plugin and whom they are blamed on.\n# TYPE kcloud_plugin_failures_total counter"
-    ));
-    for p in &plugins {
-        for (blame, n) in p.failures() {
-            line(format_args!(
-                "kcloud_plugin_failures_total{{plugin=\"{}\",blame=\"{}\"}} {n}",
-                p.name,
-                format!("{blame:?}").to_lowercase()
-            ));
-        }
-    }
-    line(format_args!("# HELP kcloud_plugin_active Whether a version of the plugin answers.\n# TYPE kcloud_plugin_active gauge"));
-    for p in &plugins {
-        line(format_args!("kcloud_plugin_active{{plugin=\"{}\"}} {}", p.name, u8::from(p.generation().is_some())));
-    }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response()
+    super::plugins::metrics(&app, &mut page);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.into_text()).into_response()
 }

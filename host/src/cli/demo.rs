@@ -16,6 +16,7 @@ use crate::host::{Host, Options};
 use crate::plugins::Settings;
 use crate::plugins::capabilities::{Grants, http_policy::Policy};
 use crate::plugins::contract::Target;
+use crate::plugins::engine::Compiler;
 
 pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     let Demo { listen, nodes, gpus_per_node, seed, data_dir, plugins_dir } = args;
@@ -45,11 +46,17 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     let options = Options {
         plugins_dir,
         state_dir: data_dir.join("state"),
+        kept_dir: data_dir.join("plugins-kept"),
         history_dir: data_dir.join("history"),
         history_keep: Keep { max_bytes: 1 << 30, ..Keep::default() },
-        cache_dir: Some(std::path::absolute(data_dir.join("cache"))?),
-        compiler: Some(std::env::current_exe()?),
+        cache_dir: None,
+        compiler: Some(Compiler {
+            program: std::env::current_exe()?,
+            cache_dir: std::path::absolute(data_dir.join("cache"))?,
+            memory: 1 << 30,
+        }),
         auth: Auth::in_memory("admin", "changeme")?,
+        plugins_config_dir: None,
         clusters: vec![ClusterInfo { name: "cluster1".into(), region: None, description: Some("simulated".into()) }],
         forget_after: Duration::from_secs(7 * 86_400),
     };

@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod order;
 mod plugin;
 mod serve;
 mod user;
@@ -55,6 +56,9 @@ enum Command {
     Compile {
         #[arg(long)]
         cache_dir: PathBuf,
+        /// Bytes that it may take.
+        #[arg(long)]
+        memory: u64,
     },
     /// Says which version this is.
     Version,
@@ -97,7 +101,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
                 Command::Completions { shell } => {
                     clap_complete::generate(shell, &mut Args::command(), "kcloud-monitor", &mut std::io::stdout());
                 }
-                Command::Compile { cache_dir } => return plugin::compile(&cache_dir),
+                Command::Compile { cache_dir, memory } => return plugin::compile(&cache_dir, memory),
                 _ => println!("kcloud-monitor {} (plugin contract kcloud:collector@0.1.0)", env!("CARGO_PKG_VERSION")),
             }
         }

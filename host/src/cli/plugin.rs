@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::order;
 use crate::catalogue::Catalogue;
+use crate::config::approve::{self, Approval, Http};
 use crate::config::{Config, Loader};
+use crate::plugins::approval;
 use crate::plugins::capabilities::{RIGHTS, Shared, http, log};
-use crate::plugins::engine::MAX_COMPONENT;
+use crate::plugins::engine::{COMPILE, MAX_COMPONENT};
 use crate::plugins::generation::{Compiled, Generation};
+use crate::plugins::verify::ContentDigest;
 use crate::plugins::{Runtime, Settings, watch};
 
 const CONFIG: &str = "/etc/kcloud-monitor/kcloud-monitor.toml";
@@ -33,11 +37,56 @@ pub(super) enum Command {
         #[arg(long, env = "KCLOUD_CONFIG", default_value = CONFIG)]
         config: PathBuf,
     },
+    /// Where the plugins of a running host stand.
+    Status {
+        name: Option<String>,
+        #[arg(long)]
+        json: bool,
+        #[arg(long, env = "KCLOUD_CONFIG", default_value = CONFIG)]
+        config: PathBuf,
+    },
+    /// Says in plain words what a component asks for and grants it: writes [grants] of plugins.d/NAME.toml. Without a flag each
+    /// right is granted in its narrowest form.
+    Approve {
+        name: String,
+        /// `targets`, or origins and ranges beside them.
+        #[arg(long, value_delimiter = ',')]
+        http: Vec<String>,
+        /// Absolute globs of files that it may read.
+        #[arg(long, value_delimiter = ',')]
+        files: Vec<String>,
+        /// Says what would be granted and writes nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[arg(long, env = "KCLOUD_CONFIG", default_value = CONFIG)]
+        config: PathBuf,
+    },
+    /// Brings the version before back on a running host, and quarantines the one that runs.
+    Rollback(Order),
+    /// Tries again what was refused or quarantined on a running host.
+    Reload(Order),
+    /// Switches a plugin of a running host off, over restarts.
+    Disable(Order),
+    /// Switches it on again.
+    Enable(Order),
+}
+
+#[derive(clap::Args)]
+pub(super) struct Order {
+    name: String,
+    #[arg(long, env = "KCLOUD_CONFIG", default_value = CONFIG)]
+    config: PathBuf,
 }
 
 pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Inspect { file } => inspect(&file)?,
+        Command::Status { name, json, config } => return order::status(&config, name.as_deref(), json).await,
+        Command::Rollback(o) => return order::order(&o.config, &o.name, "rollback").await,
+        Command::Reload(o) => return order::order(&o.config, &o.name, "reload").await,
+        Command::Disable(o) => return order::order(&o.config, &o.name, "disable").await,
+        Command::Enable(o) => return order::order(&o.config, &o.name, "enable").await,
+        Command::Approve { name, http, files, dry_run, config } => return approve(&config, &name, http, files, dry_run),
         Command::List { config } => {
             let (config, all) = settings(&config)?;
             let runtime = Arc::new(Runtime::new(None)?);
@@ -73,6 +122,44 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
                     return Ok(ExitCode::from(2));
                 }
             }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn approve(path: &Path, name: &str, http: Vec<String>, files: Vec<String>, is_dry: bool) -> anyhow::Result<ExitCode> {
+    let (config, all) = settings(path)?;
+    let settings =
+        all.into_iter().find(|s| s.name == name).with_context(|| format!("no plugin {name:?} is configured or lies in the directory"))?;
+    let file = config.plugins.dir.join(format!("{}.wasm", settings.component));
+    let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+    let compiled = Compiled::new(&Runtime::new(None)?, &settings.component, &bytes)?;
+    println!("{name}, sha256 {}, asks to", compiled.digest);
+    let mut missing = Vec::new();
+    for right in compiled.rights_asked.iter().filter(|r| RIGHTS.contains(&r.as_str())) {
+        let is_granted = settings.grants.holds(right);
+        println!("  {right}: {}{}", approval::in_words(right), if is_granted { " (granted)" } else { "" });
+        if !is_granted {
+            missing.push(right.clone());
+        }
+    }
+    if is_dry {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let given = Approval {
+        http: match http.as_slice() {
+            [] => None,
+            [word] if word == "targets" => Some(Http::Word(word.clone())),
+            _ => Some(Http::Origins(http)),
+        },
+        files: (!files.is_empty()).then_some(files),
+        ..Approval::default()
+    };
+    match approve::grant(&config.plugins.config_dir, name, &missing, given) {
+        Ok(granted) => println!("granted: {granted}"),
+        Err(why) => {
+            eprintln!("{name}: {why}");
+            return Ok(ExitCode::from(2));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -131,12 +218,17 @@ fn inspect(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fills the code cache; what is wrong goes to standard error in one line.
-pub(super) fn compile(cache_dir: &Path) -> anyhow::Result<ExitCode> {
+/// Fills the code cache, within its limits and after everything else; what is wrong goes to standard error in one line.
+pub(super) fn compile(cache_dir: &Path, memory: u64) -> anyhow::Result<ExitCode> {
+    use rustix::process::{Resource, Rlimit, nice, setrlimit};
+    let (most, seconds) = (Some(memory), Some(2 * COMPILE.as_secs()));
+    setrlimit(Resource::Data, Rlimit { current: most, maximum: most })?;
+    setrlimit(Resource::Cpu, Rlimit { current: seconds, maximum: seconds })?;
+    nice(10)?;
     let mut bytes = Vec::new();
     std::io::stdin().take(MAX_COMPONENT + 1).read_to_end(&mut bytes)?;
     anyhow::ensure!(bytes.len() as u64 <= MAX_COMPONENT, "more than {MAX_COMPONENT} bytes");
-    match Runtime::new(Some(cache_dir))?.compile(&bytes) {
+    match Runtime::new(Some(cache_dir))?.compile(ContentDigest::of(&bytes), &bytes) {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             eprintln!("{error}");

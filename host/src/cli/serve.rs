@@ -14,6 +14,7 @@ use crate::config::{Config, Loader};
 use crate::host::{Host, Look, Options};
 use crate::log::Given;
 use crate::plugins::OnMissing;
+use crate::plugins::engine::Compiler;
 use crate::tls::Tls;
 
 pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
@@ -36,11 +37,17 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
     let options = Options {
         plugins_dir: config.plugins.dir.clone(),
         state_dir: config.data_dir.join("state"),
+        kept_dir: config.data_dir.join("plugins-kept"),
         history_dir: config.data_dir.join("history"),
         history_keep: config.history.keep(),
-        cache_dir: Some(std::path::absolute(config.cache_dir())?),
-        compiler: Some(std::env::current_exe()?),
+        cache_dir: None,
+        compiler: Some(Compiler {
+            program: std::env::current_exe()?,
+            cache_dir: std::path::absolute(config.cache_dir())?,
+            memory: config.plugins.compile_memory.0 as u64,
+        }),
         auth,
+        plugins_config_dir: Some(config.plugins.config_dir.clone()),
         clusters: clusters(&config),
         forget_after: config.inventory.forget_after.0,
     };
@@ -48,6 +55,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         Some(tls) => Some(Tls::load(tls).await?),
         None => None,
     };
+    let socket = config.admin_socket();
     let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let mut files = Files { path, config, loader: Loader::default(), log };
     for settings in files.look().settings {
@@ -56,7 +64,8 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         anyhow::ensure!(!is_needed || file.is_file(), "{} is missing, and on_missing = \"fail\" stands in its settings", file.display());
     }
     let files = Arc::new(Mutex::new(files));
-    let host = Host::start(options, move || files.lock().unwrap_or_else(|e| e.into_inner()).look()).await?;
+    let mut host = Host::start(options, move || files.lock().unwrap_or_else(|e| e.into_inner()).look()).await?;
+    host.take_orders(&socket).with_context(|| format!("no orders could be taken over {}", socket.display()))?;
     let (look_again, certificates) = (host.look_again.clone(), Arc::new(Notify::new()));
     let reload = certificates.clone();
     tokio::spawn(async move {

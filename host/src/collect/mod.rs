@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use crate::inventory::{Inventory, SourceInfo};
 use crate::now_ms;
 use crate::plugins::contract::Target;
-use crate::plugins::{Blame, Failure, Plugin, Registry};
+use crate::plugins::trial::{MetricSet, Values};
+use crate::plugins::{Admission, Blame, Failure, Plugin, Registry, swap};
 use backoff::Backoff;
 
 /// First reads are spread over this, so that a start is no stampede, and a new plugin has data within two seconds.
@@ -25,6 +26,8 @@ const FIRST_SPREAD: Duration = Duration::from_millis(500);
 
 /// A plugin is asked this often which targets it finds.
 const DISCOVER: Duration = Duration::from_secs(60);
+/// One that rests after faults of its own is asked again after this.
+const RESTING: Duration = Duration::from_secs(5);
 
 /// Keeps one task running for each (plugin, target).
 pub struct Collector {
@@ -94,25 +97,31 @@ impl Drop for Collector {
 /// Asks a plugin again and again which targets it finds itself.
 async fn discover_for_ever(registry: Arc<Registry>, plugin: Arc<Plugin>, timeout: Duration) {
     loop {
-        if let Some(generation) = plugin.generation() {
-            let call = async move { generation.discover(timeout).await };
-            match registry.runtime().handle().spawn(call).await {
-                Ok(Ok(found)) => {
-                    if plugin.discover(found) {
-                        registry.discovered.notify_one();
+        let mut pause = DISCOVER;
+        match plugin.generation() {
+            // Which of its calls goes first is for its targets to say.
+            Some(_) if plugin.is_resting() => pause = RESTING,
+            Some(generation) => {
+                let asked = generation.clone();
+                let call = async move { asked.discover(timeout).await };
+                match registry.runtime().handle().spawn(call).await {
+                    Ok(Ok(found)) => {
+                        if plugin.discover(found) {
+                            registry.changed.notify_one();
+                        }
                     }
+                    // What was found last stays: a directory that is down takes no target along.
+                    Ok(Err(failure)) => registry.ended(&plugin, &generation, None, Err(&failure)),
+                    Err(error) => tracing::error!(%error, plugin = plugin.name, "discover"),
                 }
-                // What was found last stays: a directory that is down takes no target along.
-                Ok(Err(failure)) => plugin.count(Err(&failure), now_ms()),
-                Err(error) => tracing::error!(%error, plugin = plugin.name, "discover"),
             }
+            None => {}
         }
-        tokio::time::sleep(DISCOVER).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
 async fn read_for_ever(registry: Arc<Registry>, inventory: Arc<Inventory>, plugin: Arc<Plugin>, target: Target, interval: Duration) {
-    let target = Arc::new(target);
     let source = SourceInfo {
         plugin: plugin.name.as_str().into(),
         target: target.id.as_str().into(),
@@ -125,6 +134,12 @@ async fn read_for_ever(registry: Arc<Registry>, inventory: Arc<Inventory>, plugi
     let mut backoff = Backoff::default();
     loop {
         tokio::time::sleep_until(next).await;
+        // Its own faults hold all of its calls back; what it said ages meanwhile.
+        if let Admission::Wait(until) = plugin.admit(std::time::Instant::now()) {
+            inventory.failed(&source, "the plugin rests after faults of its own");
+            next = next.max(until.into());
+            continue;
+        }
         let outcome = read_once(&registry, &inventory, &plugin, &target, &source).await;
         // From the planned time, not from now: a slow read does not shift the schedule. Missed turns are left out.
         next += interval;
@@ -143,34 +158,37 @@ async fn read_once(
     registry: &Arc<Registry>,
     inventory: &Arc<Inventory>,
     plugin: &Arc<Plugin>,
-    target: &Arc<Target>,
+    target: &Target,
     source: &SourceInfo,
 ) -> Result<(), Failure> {
     let Some(generation) = plugin.generation() else {
         return Ok(());
     };
     let timeout = plugin.settings().timeout;
-    let (catalogue, target) = (registry.catalogue().clone(), target.clone());
-    let call = async move { generation.collect(&catalogue, &target, timeout).await };
-    let joined = registry.runtime().handle().spawn(call).await;
-    let outcome = joined.unwrap_or_else(|e| Err(Failure::Host(format!("the call's task failed: {e}"))));
-    let now = now_ms();
-    match outcome {
+    let began = Instant::now();
+    let outcome = registry.collect(&generation, target, timeout).await;
+    plugin.took(began.elapsed());
+    registry.ended(plugin, &generation, Some(&target.id), outcome.as_ref().map(drop));
+    let seen = outcome.as_ref().ok().map(MetricSet::of);
+    let compared = plugin.shadow().and(outcome.as_ref().ok()).zip(seen.clone()).map(|(batch, set)| (set, Values::of(batch)));
+    plugin.saw(&target.id, seen);
+    let result = match outcome {
         Ok(batch) => {
-            plugin.count(Ok(()), now);
             plugin.out_of_range.fetch_add(batch.out_of_range, Ordering::Relaxed);
             let said = batch.problems.clone();
-            let problems = inventory.apply(source, batch, now);
+            let problems = inventory.apply(source, batch, now_ms());
             for problem in said.iter().chain(&problems).take(20) {
                 plugin.log.write(&plugin.name, crate::plugins::capabilities::log::Level::Debug, problem, &[]);
             }
             Ok(())
         }
         Err(failure) => {
-            plugin.count(Err(&failure), now);
             tracing::debug!(plugin = plugin.name, target = &*source.target, %failure, blame = ?failure.blame(), "collect");
             inventory.failed(source, &failure.to_string());
             Err(failure)
         }
-    }
+    };
+    // After the running version's own answer is in the model: a shadow delays nothing but the next turn.
+    swap::shadow(registry, plugin, target, compared.as_ref(), timeout).await;
+    result
 }

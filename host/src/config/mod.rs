@@ -1,5 +1,6 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
+pub mod approve;
 mod origin;
 mod plugin;
 mod targets;
@@ -88,6 +89,8 @@ pub struct Plugins {
     pub dir: PathBuf,
     pub config_dir: PathBuf,
     pub cache_dir: Option<PathBuf>,
+    /// What compiling one component may take.
+    pub compile_memory: Bytes,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -158,7 +161,12 @@ impl Default for Server {
 
 impl Default for Plugins {
     fn default() -> Self {
-        Self { dir: "/var/lib/kcloud-monitor/plugins".into(), config_dir: "/etc/kcloud-monitor/plugins.d".into(), cache_dir: None }
+        Self {
+            dir: "/var/lib/kcloud-monitor/plugins".into(),
+            config_dir: "/etc/kcloud-monitor/plugins.d".into(),
+            cache_dir: None,
+            compile_memory: Bytes(1 << 30),
+        }
     }
 }
 
@@ -203,6 +211,11 @@ impl Config {
         self.plugins.cache_dir.clone().unwrap_or_else(|| self.data_dir.join("cache"))
     }
 
+    /// Where a running host takes orders from this machine.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.data_dir.join("run/admin.sock")
+    }
+
     /// Keys that differ and count only after a restart.
     pub fn needs_restart(&self, running: &Self) -> Vec<&'static str> {
         let keys = [
@@ -211,6 +224,7 @@ impl Config {
             ("log.format", self.log.format == running.log.format),
             ("plugins.dir", self.plugins.dir == running.plugins.dir),
             ("plugins.cache_dir", self.plugins.cache_dir == running.plugins.cache_dir),
+            ("plugins.compile_memory", self.plugins.compile_memory == running.plugins.compile_memory),
             ("history", self.history == running.history),
         ];
         keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
@@ -335,6 +349,7 @@ mod tests {
             (default.plugins.config_dir, default.inventory.forget_after)
         );
         assert_eq!((config.history, config.log), (default.history, default.log));
+        assert_eq!(config.plugins.compile_memory, default.plugins.compile_memory);
         load(sample, &[]).unwrap();
     }
 }

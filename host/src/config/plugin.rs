@@ -29,6 +29,8 @@ pub struct PluginFile {
     targets: Vec<TargetFile>,
     target_files: TargetFiles,
     on_missing: OnMissing,
+    shadow: u32,
+    return_after: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -203,6 +205,8 @@ fn settings(
         grants: Grants { http, files: file.grants.files, state: file.grants.state, ipmi: file.grants.ipmi },
         limits,
         on_missing: file.on_missing,
+        shadow: file.shadow,
+        return_after: file.return_after.unwrap_or(bare.return_after),
         clusters: config.clusters.keys().cloned().collect(),
         config: plugin_config,
         targets,

@@ -1,5 +1,7 @@
 //! One engine for the process, its clock, and the threads on which guests run.
 
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use wasmtime::component::Component;
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
 use super::limits::TICK;
+use super::verify::ContentDigest;
 
 /// Largest component that is compiled, in bytes.
 pub const MAX_COMPONENT: u64 = 32 << 20;
@@ -32,26 +35,34 @@ pub struct Runtime {
 
 /// Another process of this binary that compiles into the code cache: what a compilation takes in memory goes with it, and one
 /// that runs away can be killed.
-struct Compiler {
-    program: PathBuf,
-    cache_dir: PathBuf,
+pub struct Compiler {
+    pub program: PathBuf,
+    pub cache_dir: PathBuf,
+    /// In bytes; one that wants more ends.
+    pub memory: u64,
 }
 
 /// A compilation that takes longer is killed.
-const COMPILE: Duration = Duration::from_secs(60);
+pub const COMPILE: Duration = Duration::from_secs(60);
 
 impl Runtime {
     /// The same, but components are compiled by `program compile --cache-dir DIR` (see [`Runtime::compile`]).
-    pub fn with_compiler(cache_dir: &Path, program: PathBuf) -> anyhow::Result<Self> {
-        let mut runtime = Self::new(Some(cache_dir))?;
-        runtime.compiler = Some(Compiler { program, cache_dir: cache_dir.to_owned() });
+    pub fn with_compiler(compiler: Compiler) -> anyhow::Result<Self> {
+        let mut runtime = Self::new(Some(&compiler.cache_dir))?;
+        runtime.compiler = Some(compiler);
         Ok(runtime)
     }
 
     /// Compiled code of a component; blocking. `Err` says why it does not compile.
-    pub fn compile(&self, bytes: &[u8]) -> Result<Component, String> {
+    pub fn compile(&self, digest: ContentDigest, bytes: &[u8]) -> Result<Component, String> {
         if let Some(compiler) = &self.compiler {
-            compiler.run(bytes)?;
+            // What compiled once lies in the cache, and where it was cleaned out it is known to end.
+            let mark = compiler.mark(&self.engine, digest);
+            if !mark.is_file() {
+                compiler.run(bytes)?;
+                let made = mark.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&mark, ""));
+                made.unwrap_or_else(|error| tracing::warn!(%error, "a compilation is not remembered"));
+            }
         }
         Component::from_binary(&self.engine, bytes).map_err(|e| format!("{e:#}").lines().next().unwrap_or_default().to_owned())
     }
@@ -107,11 +118,20 @@ impl Runtime {
 }
 
 impl Compiler {
+    /// The file that says that this engine compiled this component.
+    fn mark(&self, engine: &Engine, digest: ContentDigest) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        self.cache_dir.join(format!("compiled/{:016x}-{digest}", hasher.finish()))
+    }
+
     fn run(&self, bytes: &[u8]) -> Result<(), String> {
         let mut child = Command::new(&self.program)
             .arg("compile")
             .arg("--cache-dir")
             .arg(&self.cache_dir)
+            .arg("--memory")
+            .arg(self.memory.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -140,8 +160,9 @@ impl Compiler {
             let said = said.join().unwrap_or_default();
             match status.success() {
                 true => Ok(()),
+                false if status.code().is_none() => Err(format!("the compiler ended ({status}); it may take {} MiB", self.memory >> 20)),
                 false if said.trim().is_empty() => Err(format!("the compiler ended: {status}")),
-                false => Err(said.trim().to_owned()),
+                false => Err(said.trim().lines().last().unwrap_or_default().to_owned()),
             }
         })
     }

@@ -1,7 +1,7 @@
 //! One loaded version of a plugin, with its warm instances. Nothing else swaps a plugin.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use super::capabilities::{Guest, Shared};
 use super::check::{self, Admitted, PastSeries};
 use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
+use super::swap::Source;
 use super::verify::{ContentDigest, Trust};
 use super::wit::v0_1;
 use crate::catalogue::Catalogue;
@@ -30,8 +31,8 @@ pub enum LoadError {
     #[error("{0}")]
     Contract(String),
     /// It asks for what the operator did not grant.
-    #[error("it asks for {}, which its [grants] do not give", .0.join(", "))]
-    NeedsGrant(Vec<String>),
+    #[error("{}", super::approval::asks(plugin, missing))]
+    NeedsGrant { plugin: String, missing: Vec<String> },
     #[error("describe: {0}")]
     Describe(Failure),
     #[error("its description: {0}")]
@@ -61,7 +62,7 @@ impl Compiled {
         if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
             return Err(LoadError::NotAComponent("it is a core module; `cargo xtask build` makes a component of it".into()));
         }
-        let component = runtime.compile(bytes).map_err(|e| LoadError::NotAComponent(format!("it does not compile: {e}")))?;
+        let component = runtime.compile(digest, bytes).map_err(|e| LoadError::NotAComponent(format!("it does not compile: {e}")))?;
         let rights_asked = v0_1::asked(runtime.engine(), &component).map_err(LoadError::Contract)?;
         Ok(Self { component, digest, trust: super::verify::trust(name, digest), rights_asked })
     }
@@ -88,6 +89,15 @@ pub struct Generation {
     idle: Mutex<HashMap<String, Vec<Warm>>>,
     /// The most memory an instance used, in bytes.
     pub memory_high_water: AtomicU64,
+    /// CPU of its calls, in ticks of the engine's clock, and readings that it gave.
+    pub cpu_ticks: AtomicU64,
+    pub points: AtomicU64,
+    pub born: Instant,
+    /// Faults of its own in a row, and good calls.
+    pub strikes: AtomicU32,
+    pub good: AtomicU32,
+    /// What it was made of, until it is kept as good.
+    source: Mutex<Option<Arc<Result<Source, String>>>>,
 }
 
 struct Warm {
@@ -111,7 +121,7 @@ impl Generation {
     ) -> Result<Self, LoadError> {
         let missing: Vec<String> = compiled.rights_asked.iter().filter(|r| !shared.grants.holds(r)).cloned().collect();
         if !missing.is_empty() {
-            return Err(LoadError::NeedsGrant(missing));
+            return Err(LoadError::NeedsGrant { plugin: shared.plugin.to_string(), missing });
         }
         let contract = |e: wasmtime::Error| LoadError::Contract(first_line(&format!("{e:#}")));
         let linker = v0_1::link(runtime.engine(), &shared.grants).map_err(contract)?;
@@ -143,6 +153,12 @@ impl Generation {
             metrics: Vec::new(),
             idle: Mutex::new(HashMap::new()),
             memory_high_water: AtomicU64::new(0),
+            cpu_ticks: AtomicU64::new(0),
+            points: AtomicU64::new(0),
+            born: Instant::now(),
+            strikes: AtomicU32::new(0),
+            good: AtomicU32::new(0),
+            source: Mutex::default(),
         };
         let info = generation.describe().await.map_err(LoadError::Describe)?;
         generation.metrics = described(catalogue, &info).map_err(LoadError::Description)?;
@@ -153,11 +169,24 @@ impl Generation {
         Ok(generation)
     }
 
+    /// Remembers what it was made of.
+    pub(super) fn made_of(self, source: Arc<Result<Source, String>>) -> Self {
+        *self.source.lock().unwrap_or_else(|e| e.into_inner()) = Some(source);
+        self
+    }
+
+    /// What it was made of, once.
+    pub(super) fn take_source(&self) -> Option<Arc<Result<Source, String>>> {
+        self.source.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
+    /// Asks it what it is. It runs with no rights: whatever it calls is denied.
     async fn describe(&self) -> Result<Info, Failure> {
         let limits = &self.shared.limits;
         // Wall time is generous beside the CPU budget: the machine may be busy, the guest may not.
         let (cpu, wall) = (limits.describe_cpu, Duration::from_secs(5));
-        let mut store = call::store(self.runtime.engine(), &self.shared);
+        let bare = Arc::new(self.shared.without_rights());
+        let mut store = call::store(self.runtime.engine(), &bare);
         call::arm(&mut store, cpu, wall);
         let instance = call::bounded(wall, limits.output_bytes, self.ready.instantiate(&mut store)).await?;
         call::bounded(wall, limits.output_bytes, instance.describe(&mut store)).await
@@ -194,10 +223,13 @@ impl Generation {
                 call::arm(&mut warm.store, limits.cpu, now);
                 let collect =
                     warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
-                let mut raw = call::bounded(now, limits.output_bytes, collect).await??;
+                let answered = call::bounded(now, limits.output_bytes, collect).await;
+                self.cpu_ticks.fetch_add(warm.store.data().ticks.into(), Ordering::Relaxed);
+                let mut raw = answered??;
                 page = raw.next_page.take();
                 cursor = raw.cursor.take().or(cursor.take());
                 let checked = check::batch(catalogue, &self.metrics, limits, raw).map_err(Failure::Invalid)?;
+                self.points.fetch_add(checked.points.len() as u64, Ordering::Relaxed);
                 match &mut whole {
                     None => whole = Some(checked),
                     Some(first) => check::join(first, checked),

@@ -59,11 +59,13 @@ pub fn serve() -> Result<()> {
         let options = Options {
             plugins_dir: root().join("target/dist/plugins"),
             state_dir: dir.path().join("state"),
+            kept_dir: dir.path().join("kept"),
             history_dir: dir.path().join("history"),
             history_keep: Keep::default(),
             cache_dir: None,
             compiler: None,
             auth: Auth::in_memory("admin", "changeme")?,
+            plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(7 * 86_400),
         };

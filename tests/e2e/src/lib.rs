@@ -55,6 +55,7 @@ pub struct Running {
     pub dir: tempfile::TempDir,
     pub settings: Arc<Mutex<Vec<Settings>>>,
     pub client: reqwest::Client,
+    serving: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
 impl Running {
@@ -66,15 +67,35 @@ impl Running {
         for name in components {
             std::fs::copy(component(name), plugins_dir.join(format!("{name}.wasm"))).expect("copied");
         }
+        Self::over(dir, settings).await
+    }
+
+    /// Ends it and starts another over the same directories.
+    pub async fn restart(self, settings: Vec<Settings>) -> Self {
+        let Self { host, dir, serving, client, .. } = self;
+        // Its idle connections keep the host's tasks alive.
+        drop(client);
+        serving.abort();
+        // The serving task holds the host, and the host its history's file.
+        serving.await.expect_err("aborted");
+        let held = Arc::downgrade(&host.app.history);
+        drop(host);
+        until("the history is closed", async || held.strong_count().eq(&0).then_some(())).await;
+        Self::over(dir, settings).await
+    }
+
+    async fn over(dir: tempfile::TempDir, settings: Vec<Settings>) -> Self {
         let settings = Arc::new(Mutex::new(settings));
         let options = Options {
-            plugins_dir,
+            plugins_dir: dir.path().join("plugins"),
             state_dir: dir.path().join("state"),
+            kept_dir: dir.path().join("kept"),
             history_dir: dir.path().join("history"),
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
             cache_dir: None,
             compiler: None,
             auth: Auth::in_memory("admin", "changeme").expect("a user"),
+            plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(3_600),
         };
@@ -83,9 +104,9 @@ impl Running {
         let host = Arc::new(host);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let base = format!("http://{}", listener.local_addr().expect("bound"));
-        let serving = host.clone();
-        tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
-        Self { host, base, dir, settings, client: reqwest::Client::new() }
+        let answering = host.clone();
+        let serving = tokio::spawn(async move { answering.serve(listener, std::future::pending()).await });
+        Self { host, base, dir, settings, client: reqwest::Client::new(), serving }
     }
 
     /// Where components lie.

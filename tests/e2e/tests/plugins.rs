@@ -118,7 +118,7 @@ async fn neighbours_miss_no_beat_while_a_plugin_spins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_without_settings_has_no_rights_and_says_what_it_asks_for() {
     let running = Running::start(&["nvidia-dcgm"], vec![]).await;
-    let reason = running.plugin_is("nvidia-dcgm", "needs-grant").await;
+    let reason = running.plugin_is("nvidia-dcgm", "waiting-for-approval").await;
     assert!(reason.contains("http"), "{reason}");
 }
 

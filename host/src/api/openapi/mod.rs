@@ -100,6 +100,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
         ("403", "The credentials are not good for this", !route.is_open),
         ("404", "There is no such resource", has_path || route.query.contains(&"cluster")),
         ("409", "Several devices have this name; lists them", route.path.contains("/accelerators/") && has_path),
+        ("409", "Not in this state; says why", route.path.contains("/plugins/") && route.method == "POST"),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),
         ("500", "The host failed on this request", true),
         ("503", "Not now; says when to ask again", !in_system || route.path == "/readyz"),

@@ -60,6 +60,21 @@ pub struct Shared {
     pub log: Arc<log::Tail>,
 }
 
+impl Shared {
+    /// The same plugin with nothing granted: what is linked answers that it is denied.
+    pub fn without_rights(&self) -> Self {
+        Self {
+            plugin: self.plugin.clone(),
+            limits: self.limits.clone(),
+            grants: Grants::default(),
+            credentials: HashMap::new(),
+            http: self.http.clone(),
+            state: None,
+            log: self.log.clone(),
+        }
+    }
+}
+
 /// The data of one store.
 pub struct Guest {
     pub shared: Arc<Shared>,

@@ -1,0 +1,75 @@
+//! What the operator says of one plugin, in the host's own terms.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::capabilities::{Credential, Grants};
+use super::contract::Target;
+use super::limits::Limits;
+
+/// What a configured component that is not in the directory means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMissing {
+    /// It may still come; until then the host is degraded.
+    #[default]
+    Wait,
+    /// Nothing is wrong.
+    Ignore,
+    /// The host does not start.
+    Fail,
+}
+
+/// What the operator says of one plugin.
+#[derive(Clone)]
+pub struct Settings {
+    pub name: String,
+    /// File stem of its component.
+    pub component: String,
+    pub enabled: bool,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub grants: Grants,
+    pub limits: Limits,
+    pub config: serde_json::Value,
+    pub targets: Vec<(Target, Option<Duration>)>,
+    pub credentials: HashMap<String, Credential>,
+    pub priority: i32,
+    pub on_missing: OnMissing,
+    /// Configured clusters; the first is the default.
+    pub clusters: Vec<String>,
+    /// Cycles that a new version runs beside the old one before it takes over.
+    pub shadow: u32,
+    /// So many faults of its own in a row make a new version give way to the one before; 0 never.
+    pub return_after: u32,
+}
+
+impl Settings {
+    /// No rights and no targets: what a component without a `NAME.toml` gets.
+    pub fn bare(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            component: name.to_owned(),
+            enabled: true,
+            interval: Duration::from_secs(15),
+            timeout: Duration::from_secs(5),
+            grants: Grants::default(),
+            limits: Limits::default(),
+            config: serde_json::json!({}),
+            targets: Vec::new(),
+            credentials: HashMap::new(),
+            priority: 0,
+            on_missing: OnMissing::default(),
+            clusters: Vec::new(),
+            shadow: 0,
+            return_after: 3,
+        }
+    }
+
+    /// What needs a new generation when it changes. Targets do not; the origins that they grant do.
+    pub(super) fn fingerprint(&self) -> String {
+        let mut credentials: Vec<_> = self.credentials.iter().map(|(k, v)| (k, &v.origins)).collect();
+        credentials.sort();
+        format!("{:?} {:?} {} {credentials:?}", self.grants, self.limits, self.config)
+    }
+}
