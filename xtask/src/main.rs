@@ -39,6 +39,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Builds everything, then swaps one plugin and lets another crash for `--minutes` (60).
+    Soak {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Builds the plugins, then runs every test of both workspaces.
     Test {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -59,6 +64,10 @@ fn main() -> Result<()> {
         Task::Bench { args } => {
             build(&root)?;
             run(cargo(&root).args(["run", "--locked", "--release", "-p", "kcloud-bench", "--"]).args(args))
+        }
+        Task::Soak { args } => {
+            build(&root)?;
+            run(cargo(&root).args(["run", "--locked", "--release", "-p", "kcloud-bench", "--", "soak"]).args(args))
         }
         Task::Test { args } => test(&root, &args),
     }

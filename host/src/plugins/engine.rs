@@ -69,9 +69,19 @@ impl Runtime {
 
     /// `cache_dir` keeps compiled code between starts; `None` or an unusable one means that each start compiles anew.
     pub fn new(cache_dir: Option<&Path>) -> anyhow::Result<Self> {
+        Self::build(cache_dir, true)
+    }
+
+    /// What budgets cost is measured against this: nothing stops a guest in it. Never for a host.
+    #[doc(hidden)]
+    pub fn without_budgets() -> anyhow::Result<Self> {
+        Self::build(None, false)
+    }
+
+    fn build(cache_dir: Option<&Path>, has_budgets: bool) -> anyhow::Result<Self> {
         let mut config = Config::new();
         config
-            .epoch_interruption(true)
+            .epoch_interruption(has_budgets)
             .wasm_memory64(false)
             .max_wasm_stack(GUEST_STACK)
             .async_stack_size(FIBRE_STACK)

@@ -5,7 +5,9 @@
 
 mod api;
 mod cpu;
+mod installed;
 mod micro;
+mod plugins;
 mod real;
 mod store;
 
@@ -32,12 +34,24 @@ struct Args {
     /// Cycles that are measured.
     #[arg(long, default_value_t = 4)]
     cycles: u32,
+    /// Swaps under load.
+    #[arg(long, default_value_t = 100)]
+    swaps: u16,
+    /// How long a soak lasts.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Sandbox and boundary.
     Micro,
+    /// Swaps under load.
+    Swaps,
+    /// Two hundred plugins at once.
+    Many,
+    /// An hour of swaps and crashes; only when asked for.
+    Soak,
     /// History alone.
     Store,
     /// Answers from the cache.
@@ -69,9 +83,18 @@ fn main() -> Result<()> {
     }
     let args = Args::parse();
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
+    if args.parts.contains(&Part::Soak) {
+        return plugins::soak(Duration::from_secs(args.minutes * 60));
+    }
     println!("| figure | value | aim | what |\n|---|---|---|---|");
     if wanted(Part::Micro) {
         micro::run()?;
+    }
+    if wanted(Part::Swaps) {
+        plugins::swaps(args.swaps)?;
+    }
+    if wanted(Part::Many) {
+        plugins::many(200)?;
     }
     if wanted(Part::Store) {
         store::run()?;

@@ -15,12 +15,12 @@ use serde_json::json;
 
 use crate::{cpu, fleet, row};
 
-async fn generation(runtime: &Arc<Runtime>, catalogue: &Catalogue, config: serde_json::Value) -> Result<Generation> {
+async fn generation(runtime: &Arc<Runtime>, catalogue: &Catalogue, config: serde_json::Value, max_calls: u32) -> Result<Generation> {
     let file = crate::root().join("target/guests/bench-guest.wasm");
     let bytes = std::fs::read(&file).with_context(|| format!("{} is not built", file.display()))?;
     let compiled = Compiled::new(runtime, "bench-guest", &bytes)?;
     let settings = Settings::bare("bench-guest");
-    let limits = Limits { cpu: Duration::from_secs(60), output_bytes: 256 << 20, points: 2_000_000, ..settings.limits };
+    let limits = Limits { cpu: Duration::from_secs(60), output_bytes: 256 << 20, points: 2_000_000, max_calls, ..settings.limits };
     let shared = Shared {
         plugin: "bench-guest".into(),
         limits,
@@ -35,10 +35,15 @@ async fn generation(runtime: &Arc<Runtime>, catalogue: &Catalogue, config: serde
 
 /// CPU-seconds of one call, the least of five: what disturbs only adds.
 fn call(runtime: &Arc<Runtime>, catalogue: &Catalogue, config: serde_json::Value) -> Result<f64> {
+    calls(runtime, catalogue, config, 1, u32::MAX)
+}
+
+/// CPU-seconds of `count` calls, the least of five; an instance ends after `max_calls`.
+fn calls(runtime: &Arc<Runtime>, catalogue: &Catalogue, config: serde_json::Value, count: u32, max_calls: u32) -> Result<f64> {
     // One thread, so that the thread's CPU time is the call's.
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio.block_on(async {
-        let generation = generation(runtime, catalogue, config).await?;
+        let generation = generation(runtime, catalogue, config, max_calls).await?;
         let target = Target {
             id: "a".into(),
             address: String::new(),
@@ -50,7 +55,9 @@ fn call(runtime: &Arc<Runtime>, catalogue: &Catalogue, config: serde_json::Value
         let mut least = f64::MAX;
         for _ in 0..6 {
             let before = cpu::this_thread()?;
-            generation.collect(catalogue, &target, Duration::from_secs(60)).await?;
+            for _ in 0..count {
+                generation.collect(catalogue, &target, Duration::from_secs(60)).await?;
+            }
             least = least.min(cpu::this_thread()? - before);
         }
         Ok(least)
@@ -90,5 +97,21 @@ pub fn run() -> Result<()> {
     let full = call(&runtime, &catalogue, json!({ "points": many }))?;
     let each = (full - base) / f64::from(many - few) * 1e6;
     row("boundary, µs per point", each, "≤ 0.03", "built in the guest, copied out, checked");
+
+    let (count, config) = (2_000u32, json!({ "points": 64 }));
+    let per = |used: f64| used / f64::from(count) * 1e6;
+    let warm = per(calls(&runtime, &catalogue, config.clone(), count, u32::MAX)?);
+    let fresh = per(calls(&runtime, &catalogue, config, count, 1)?);
+    row("warm call, µs", warm, "", "one subject, 64 points");
+    row("fresh call, µs", fresh, "", "a new store and instance, configured, for each");
+    let free = Arc::new(Runtime::without_budgets()?);
+    let work = json!({ "text": text, "repeat": repeat });
+    // In turn, so that both see the same neighbours.
+    let (mut with, mut without) = (f64::MAX, f64::MAX);
+    for _ in 0..2 {
+        with = with.min(call(&runtime, &catalogue, work.clone())?);
+        without = without.min(call(&free, &catalogue, work.clone())?);
+    }
+    row("budgets on / off", with / without, "", "parsing; off is an engine without epochs, where nothing could stop it");
     Ok(())
 }

@@ -2,80 +2,16 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kcloud_collector_sdk::exposition::{Event, Format, Parser};
-use serde_json::Value;
 
 use crate::api::{Started, start};
-use crate::{cpu, fleet, root, row};
-
-/// How long a start may take.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-struct Monitor {
-    process: Started,
-    base: String,
-    client: reqwest::blocking::Client,
-}
-
-impl Monitor {
-    fn start(dir: &Path, simulator: Option<(&str, usize)>, interval: Duration) -> Result<Self> {
-        let port = free_port()?;
-        // What is written while it runs lies beside what it watches.
-        let (plugins_d, data) = (dir.join("etc/plugins.d"), dir.join("data"));
-        fs::create_dir_all(&plugins_d)?;
-        let dist = root().join("target/dist").canonicalize()?;
-        let config = format!(
-            "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:{port}\"\n[plugins]\ndir = {:?}\nconfig_dir = {plugins_d:?}\n[clusters.cluster1]\n",
-            dist.join("plugins")
-        );
-        let file = dir.join("etc/kcloud-monitor.toml");
-        fs::write(&file, config)?;
-        if let Some((address, nodes)) = simulator {
-            let mut text = format!("interval = \"{}s\"\n[grants]\nhttp = \"targets\"\n", interval.as_secs());
-            for n in 1..=nodes {
-                write!(text, "[[targets]]\nid = \"worker{n}\"\naddress = \"http://{address}/nodes/worker{n}/metrics\"\n")?;
-            }
-            fs::write(plugins_d.join("nvidia-dcgm.toml"), text)?;
-        }
-        let binary = dist.join("kcloud-monitor");
-        let log = fs::File::create(dir.join("host.log"))?;
-        let child = Command::new(&binary).arg("serve").arg("--config").arg(&file).stdout(Stdio::null()).stderr(log).spawn()?;
-        let client = reqwest::blocking::Client::builder().no_gzip().timeout(Duration::from_secs(20)).build()?;
-        let monitor = Self { process: Started(child), base: format!("http://127.0.0.1:{port}"), client };
-        let began = Instant::now();
-        while !monitor.client.get(format!("{}/readyz", monitor.base)).send().is_ok_and(|r| r.status() == 200) {
-            ensure!(began.elapsed() < PATIENCE, "the host was not ready in time: {}", fs::read_to_string(dir.join("host.log"))?);
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(monitor)
-    }
-
-    fn pid(&self) -> u32 {
-        self.process.0.id()
-    }
-
-    /// A GET with the password that the first start printed.
-    fn get(&self, dir: &Path, path: &str) -> Result<Value> {
-        let log = fs::read_to_string(dir.join("host.log"))?;
-        let password = log.split("password \"").nth(1).and_then(|p| p.split('"').next()).context("no password was printed")?;
-        let response = self.client.get(format!("{}{path}", self.base)).basic_auth("admin", Some(password)).send()?;
-        Ok(serde_json::from_slice(&response.bytes()?)?)
-    }
-
-    fn calls(&self, dir: &Path) -> Result<f64> {
-        self.get(dir, "/api/v1/system/plugins/nvidia-dcgm")?["data"]["calls_total"].as_f64().context("no calls_total")
-    }
-}
+use crate::installed::{Monitor, PATIENCE, free_port, installed, wait};
+use crate::{cpu, fleet, row};
 
 fn prometheus(dir: &Path, address: &str, nodes: usize, interval: Duration) -> Result<Option<(Started, String)>> {
     let port = free_port()?;
@@ -108,16 +44,12 @@ fn appended(client: &reqwest::blocking::Client, base: &str) -> Result<f64> {
     Ok(samples.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
 
-/// Waits out a span that is measured.
-fn wait(span: Duration) {
-    std::thread::sleep(span);
-}
-
 pub fn run(nodes: usize, interval: Duration, cycles: u32) -> Result<()> {
     let dir = tempfile::tempdir()?;
     // The first start hashes the admin's password, which takes 19 MiB once.
-    drop(Monitor::start(dir.path(), None, interval)?);
-    let idle = Monitor::start(dir.path(), None, interval)?;
+    let plugins = installed().join("plugins").canonicalize()?;
+    drop(Monitor::start(dir.path(), &plugins, &[])?);
+    let idle = Monitor::start(dir.path(), &plugins, &[])?;
     wait(Duration::from_secs(3));
     let (all, own) = cpu::resident_mib(idle.pid())?;
     row("MiB resident, idle", all, "≤ 60", &format!("no targets, two plugins, not the first start; {own:.0} of them its own"));
@@ -130,11 +62,16 @@ pub fn run(nodes: usize, interval: Duration, cycles: u32) -> Result<()> {
         (0..fleet.node_count()).map(count).sum::<usize>() * nodes / fleet.node_count()
     };
     let dir = tempfile::tempdir()?;
-    let monitor = Monitor::start(dir.path(), Some((&address, nodes)), interval)?;
+    let mut text = format!("interval = \"{}s\"\n[grants]\nhttp = \"targets\"\n", interval.as_secs());
+    for n in 1..=nodes {
+        write!(text, "[[targets]]\nid = \"worker{n}\"\naddress = \"http://{address}/nodes/worker{n}/metrics\"\n")?;
+    }
+    let monitor = Monitor::start(dir.path(), &plugins, &[("nvidia-dcgm", text)])?;
+    let calls = || monitor.plugin("nvidia-dcgm")?["calls_total"].as_f64().context("no calls_total");
     wait(interval);
-    let (calls, before, began) = (monitor.calls(dir.path())?, cpu::seconds(monitor.pid())?, Instant::now());
+    let (first, before, began) = (calls()?, cpu::seconds(monitor.pid())?, Instant::now());
     wait(interval * cycles);
-    let (calls, used) = (monitor.calls(dir.path())? - calls, cpu::seconds(monitor.pid())? - before);
+    let (calls, used) = (calls()? - first, cpu::seconds(monitor.pid())? - before);
     let cycles_done = calls / nodes as f64;
     let read = cycles_done * samples as f64;
     let what =
@@ -142,7 +79,7 @@ pub fn run(nodes: usize, interval: Duration, cycles: u32) -> Result<()> {
     row("CPU-s a cycle", used / cycles_done, "≤ 1", &what);
     let (all, own) = cpu::resident_mib(monitor.pid())?;
     row("MiB resident, whole fleet", all, "≤ 250", &format!("{} cards; {own:.0} of them its own", nodes * 8));
-    let listed = monitor.get(dir.path(), "/api/v1/accelerators/gpus?limit=1")?["metadata"]["total_count"].clone();
+    let listed = monitor.get("/api/v1/accelerators/gpus?limit=1")?["metadata"]["total_count"].clone();
     ensure!(listed == nodes * 8, "{listed} cards are listed");
     drop(monitor);
 

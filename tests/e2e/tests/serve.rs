@@ -47,12 +47,23 @@ impl Program {
         std::fs::write(dir.join("kcloud-monitor.toml"), text).unwrap();
     }
 
-    fn spawn(dir: &Path) -> Child {
+    fn spawn(dir: &Path, environment: &[(&str, &str)]) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
-        binary().args(["serve", "--config"]).arg(dir.join("kcloud-monitor.toml")).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        binary()
+            .envs(environment.iter().copied())
+            .args(["serve", "--config"])
+            .arg(dir.join("kcloud-monitor.toml"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
     }
 
     fn start(more: impl Fn(&Path) -> String) -> Self {
+        Self::start_with(more, &[])
+    }
+
+    fn start_with(more: impl Fn(&Path) -> String, environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Self::prepare(dir.path(), port, &more(dir.path()));
@@ -66,7 +77,7 @@ impl Program {
             .unwrap();
         writeln!(passwd.stdin.take().unwrap(), "{PASSWORD}").unwrap();
         assert!(passwd.wait().unwrap().success());
-        let child = Self::spawn(dir.path());
+        let child = Self::spawn(dir.path(), environment);
         Self { dir, child, port, client: reqwest::Client::new() }
     }
 
@@ -150,7 +161,7 @@ async fn after_a_kill_the_history_that_was_shown_is_there() {
         shown = now;
         program.child.kill().unwrap();
         program.child.wait().unwrap();
-        program.child = Program::spawn(program.dir.path());
+        program.child = Program::spawn(program.dir.path(), &[]);
     }
 }
 
@@ -200,12 +211,12 @@ async fn it_stops_when_told_to_and_says_what_keeps_it_from_starting() {
     let ended = until("it ends", async || program.child.try_wait().unwrap()).await;
     assert!(ended.success(), "{ended}");
     std::fs::write(program.dir.path().join("plugins.d/absent.toml"), "on_missing = \"fail\"\n").unwrap();
-    let ended = Program::spawn(program.dir.path()).wait().unwrap();
+    let ended = Program::spawn(program.dir.path(), &[]).wait().unwrap();
     assert!(!ended.success() && program.log().contains("absent.wasm is missing"), "{}", program.log());
     std::fs::remove_file(program.dir.path().join("plugins.d/absent.toml")).unwrap();
     let port = format!("tls = {{ certificate = {:?}, key = \"/no/such\" }}", program.dir.path().join("none.pem"));
     Program::prepare(program.dir.path(), program.port, &port);
-    let ended = Program::spawn(program.dir.path()).wait().unwrap();
+    let ended = Program::spawn(program.dir.path(), &[]).wait().unwrap();
     assert!(!ended.success() && program.log().contains("none.pem"), "{}", program.log());
 }
 
@@ -272,4 +283,60 @@ fn the_commands_that_look_say_what_they_see() {
     std::fs::write(dir.path().join("plugins.d/nvidia-dcgm.toml"), "[grant]\n").unwrap();
     let (code, checked) = run(&["config", "check", file]);
     assert!(code == Some(2) && checked.contains("did you mean `grants`"), "{checked}");
+}
+
+/// What a command says over this program's configuration.
+fn say(program: &Program, args: &[&str]) -> (Option<i32>, String) {
+    let out = binary().args(args).arg("--config").arg(program.dir.path().join("kcloud-monitor.toml")).output().unwrap();
+    (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_approves_and_orders_from_the_command_line() {
+    let (_fleet, address) = fleet(1, Faults::default()).await;
+    let program = Program::start(|_| String::new());
+    let file = program.dir.path().join("plugins.d/nvidia-dcgm.toml");
+    let target = format!("# mine\n[[targets]]\nid = \"worker1\"\naddress = \"http://{address}/nodes/worker1/metrics\"\n");
+    std::fs::write(&file, &target).unwrap();
+    let state = async |expected: &str| {
+        until(expected, async || {
+            let (_, said) = say(&program, &["plugin", "status"]);
+            said.contains(expected).then_some(said)
+        })
+        .await
+    };
+    let said = state("waiting-for-approval").await;
+    assert!(said.contains("send HTTP requests"), "{said}");
+    let (code, said) = say(&program, &["plugin", "approve", "nvidia-dcgm", "--dry-run"]);
+    assert!(code == Some(0) && said.contains("http: send HTTP requests"), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), target, "a dry run writes nothing");
+    let (code, said) = say(&program, &["plugin", "approve", "nvidia-dcgm"]);
+    assert!(code == Some(0) && said.contains("granted: http = \"targets\""), "{said}");
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with("# mine\n"));
+    state("active").await;
+    until("a card", async || (program.get("/api/v1/accelerators/gpus").await?["metadata"]["total_count"] == 8).then_some(())).await;
+    let (code, said) = say(&program, &["plugin", "disable", "nvidia-dcgm"]);
+    assert!(code == Some(0) && said.contains("switched off"), "{said}");
+    state("disabled").await;
+    assert_eq!(say(&program, &["plugin", "enable", "nvidia-dcgm"]).0, Some(0));
+    state("active").await;
+    let (code, said) = say(&program, &["plugin", "rollback", "nvidia-dcgm"]);
+    assert!(code == Some(2) && said.contains("no version before"), "{said}");
+    assert_eq!(say(&program, &["plugin", "reload", "nvidia-dcgm"]).0, Some(0));
+    assert_eq!(say(&program, &["plugin", "reload", "no-such"]).0, Some(2));
+    let (code, said) = say(&program, &["plugin", "status", "nvidia-dcgm", "--json"]);
+    assert_eq!((code, serde_json::from_str::<Value>(&said).unwrap()["name"].as_str()), (Some(0), Some("nvidia-dcgm")));
+    // Nobody else on this machine reaches the socket.
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(program.dir.path().join("data/run")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compilation_that_wants_too_much_memory_ends_and_the_host_goes_on() {
+    // A variable goes before the file.
+    let program = Program::start_with(|_| String::new(), &[("KCLOUD_PLUGINS__COMPILE_MEMORY", "4MiB")]);
+    std::fs::write(program.dir.path().join("plugins.d/nvidia-dcgm.toml"), "[grants]\nhttp = \"targets\"\n").unwrap();
+    let said = until("rejected", async || Some(say(&program, &["plugin", "status"]).1).filter(|s| s.contains("rejected"))).await;
+    assert!(said.contains("does not compile") && said.contains("4 MiB"), "{said}");
+    assert!(program.get("/api/v1/system/version").await.is_some());
 }

@@ -115,7 +115,8 @@ async fn a_version_that_only_fails_gives_way_by_itself_and_stays_away_over_a_res
     assert!(now["last_errors"].as_array().unwrap().is_empty(), "{now}");
     // Until somebody says to try it again.
     assert_eq!(order(&again, "reload").await.0, 200);
-    until("the bad one is in again, and out", async || (detail(&again).await["returns_total"] == 1).then_some(())).await;
+    let now = until("it is tried again", async || Some(detail(&again).await).filter(|d| d["state"] == "rejected")).await;
+    assert!(now["reason"].as_str().unwrap().contains("on trial") && now["version"] == "0.1.0", "{now}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

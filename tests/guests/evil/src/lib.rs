@@ -16,7 +16,7 @@ struct Config {
     url: String,
 }
 
-struct Evil(Config);
+struct Evil(Config, u32);
 
 impl Collector for Evil {
     type Config = Config;
@@ -36,7 +36,7 @@ impl Collector for Evil {
     fn new(config: Config) -> Result<Self, CollectError> {
         match config.mode.as_str() {
             "refuse" => Err(CollectError::Config("it never likes its configuration".into())),
-            _ => Ok(Self(config)),
+            _ => Ok(Self(config, 0)),
         }
     }
 
@@ -47,6 +47,8 @@ impl Collector for Evil {
         };
         match self.0.mode.as_str() {
             "panic" => panic!("on purpose"),
+            "panic-on-second" if self.1 > 0 => panic!("on purpose, at the second call"),
+            "panic-on-second" => self.1 += 1,
             "loop" => loop {
                 black_box(());
             },
