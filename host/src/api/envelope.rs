@@ -1,6 +1,6 @@
 //! The documented envelope, written around a `data` that was rendered once per snapshot.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -36,14 +36,20 @@ pub(crate) fn respond(
     if seen.is_some_and(|s| s.split(',').any(|t| t.trim() == etag || t.trim() == "*")) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let (rendered, cache_hit) = match app.cache.get(&key) {
-        Some(rendered) => (rendered, true),
-        None => {
-            let rendered = render(&snapshot)?;
-            app.cache.insert(key, rendered.clone());
-            (rendered, false)
+    // Who asks for the same at the same time waits for the first and renders nothing.
+    let (mut render, mut problem) = (Some(render), None);
+    let mut run = || match render.take().map(|render| render(&snapshot)) {
+        Some(Ok(rendered)) => Some(Rendered { life: life(route, params), ..rendered }),
+        Some(Err(error)) => {
+            problem = Some(error);
+            None
         }
+        None => None,
     };
+    // Where the first failed, each finds its own reason.
+    let rendered = app.cache.optionally_get_with(key, &mut run).or_else(run);
+    let cache_hit = render.is_some();
+    let Some(rendered) = rendered else { return Err(problem.unwrap_or_else(Problem::internal)) };
     app.counters.cache(cache_hit);
     let mut plugins: Vec<&str> = snapshot.sources.iter().map(|s| &*s.plugin).collect();
     plugins.sort_unstable();
@@ -91,6 +97,15 @@ pub(crate) fn respond(
     Ok(response)
 }
 
+/// How long an answer is kept at most; a new snapshot makes a new one at once.
+fn life(route: &str, params: &Params) -> Duration {
+    match () {
+        _ if params.has_window() => Duration::from_secs(300),
+        _ if route.ends_with("summary") => Duration::from_secs(60),
+        _ => Duration::from_secs(30),
+    }
+}
+
 fn hash(text: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -110,6 +125,6 @@ impl Rendered {
             tracing::error!(%error, "an answer could not be written");
             Problem::internal()
         })?;
-        Ok(Self { data: data.into(), total, warnings: Default::default(), link: None, seam: None })
+        Ok(Self { data: data.into(), total, ..Self::empty() })
     }
 }

@@ -16,11 +16,12 @@ pub mod v1;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use bytes::Bytes;
+use moka::Expiry;
 use moka::sync::Cache;
 
 use crate::auth::Auth;
@@ -41,6 +42,23 @@ pub(crate) struct Rendered {
     pub link: Option<Arc<str>>,
     /// Where the answer passes from another's memory to this host's.
     pub seam: Option<Arc<serde_json::Value>>,
+    /// How long it is kept at most.
+    pub life: Duration,
+}
+
+impl Rendered {
+    pub(crate) fn empty() -> Self {
+        Self { data: Bytes::new(), total: 0, warnings: Arc::default(), link: None, seam: None, life: Duration::from_secs(30) }
+    }
+}
+
+/// Lets each answer live as long as its kind says.
+struct ByKind;
+
+impl Expiry<String, Rendered> for ByKind {
+    fn expire_after_create(&self, _: &String, rendered: &Rendered, _: Instant) -> Option<Duration> {
+        Some(rendered.life)
+    }
 }
 
 /// A configured cluster.
@@ -89,7 +107,7 @@ impl App {
         clusters: Vec<ClusterInfo>,
     ) -> Self {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + 200) as u32;
-        let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build();
+        let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
         Self {
             inventory,

@@ -79,6 +79,11 @@ impl Params {
         self.given.get(name).map(String::as_str)
     }
 
+    /// Whether a window of time is asked for.
+    pub(crate) fn has_window(&self) -> bool {
+        ["period", "step", "start_time", "end_time", "start", "end"].iter().any(|name| self.given.contains_key(*name))
+    }
+
     /// The same for the same request however it was written.
     pub(crate) fn normalised(&self) -> String {
         self.given.iter().map(|(k, v)| format!("{k}={}&", v.escape_default())).collect()

@@ -9,6 +9,7 @@ use moka::sync::Cache;
 
 use super::App;
 use crate::inventory::Subject;
+use crate::plugins::Plugin;
 use crate::plugins::contract::{RangeQuery, Target};
 use crate::plugins::generation::Generation;
 
@@ -34,6 +35,7 @@ impl Default for Past {
 
 /// Who answers for the past of a cluster.
 pub(crate) struct Witness {
+    plugin: Arc<Plugin>,
     generation: Arc<Generation>,
     target: Target,
     /// As it is named to clients.
@@ -43,10 +45,11 @@ pub(crate) struct Witness {
 impl Witness {
     pub(crate) fn of(app: &App, cluster: &str) -> Option<Self> {
         app.registry.list().into_iter().find_map(|plugin| {
-            let generation = plugin.generation().filter(|g| g.has_history())?;
+            // One that rests after faults of its own is not asked either.
+            let generation = plugin.generation().filter(|g| g.has_history() && !plugin.is_resting())?;
             let target = plugin.targets().into_iter().map(|(t, _)| t).find(|t| t.cluster == cluster)?;
             let name = format!("{}/{}", plugin.name, target.id);
-            Some(Self { generation, target, name })
+            Some(Self { plugin, generation, target, name })
         })
     }
 
@@ -69,7 +72,10 @@ impl Witness {
         let asking = async move { generation.range(&target, &query, PATIENCE).await };
         let handle = app.registry.runtime().handle();
         let joined = handle.block_on(handle.spawn(asking)).map_err(|e| e.to_string())?;
-        let series = joined.map_err(|e| e.to_string())?;
+        let series = joined.map_err(|failure| {
+            app.registry.ended(&self.plugin, &self.generation, Some(&self.target.id), Err(&failure));
+            failure.to_string()
+        })?;
         let mut all: Vec<(i64, f64)> = series.into_iter().flat_map(|s| s.observations).collect();
         all.sort_by_key(|(at, _)| *at);
         let answer: Answer = Arc::new(all);

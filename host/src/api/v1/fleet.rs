@@ -15,7 +15,7 @@ pub(in crate::api) async fn metrics(State(app): State<App>) -> Response {
     let snapshot = app.inventory.current();
     let key = format!("metrics#{}", snapshot.sequence);
     let rendered = app.cache.get(&key).unwrap_or_else(|| {
-        let rendered = Rendered { data: write(&snapshot).into(), total: 0, warnings: Default::default(), link: None, seam: None };
+        let rendered = Rendered { data: write(&snapshot).into(), ..Rendered::empty() };
         app.cache.insert(key, rendered.clone());
         rendered
     });
