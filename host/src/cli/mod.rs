@@ -18,7 +18,7 @@ pub use demo::demo_settings;
 #[derive(Parser)]
 #[command(name = "kcloud-monitor", version)]
 struct Args {
-    /// Which lines are logged, as in `info,kcloud_monitor=debug`; goes before [log] level of the configuration.
+    /// Which lines are logged, as in `info,kcloud_monitor=debug`; goes before `[log]` level of the configuration.
     #[arg(long, global = true, env = "KCLOUD_LOG")]
     log: Option<String>,
     /// Log as JSON, one object a line.

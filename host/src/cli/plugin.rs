@@ -29,7 +29,7 @@ pub(super) enum Command {
     },
     /// Says what a component asks for and what its digest is, without running it.
     Inspect { file: PathBuf },
-    /// Compiles, links with its grants, asks it what it is and checks its [config]; reads no target. Exit status 2 when
+    /// Compiles, links with its grants, asks it what it is and checks its `[config]`; reads no target. Exit status 2 when
     /// something is wrong.
     Check {
         /// A plugin's name, or a component's file.
