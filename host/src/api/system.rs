@@ -65,6 +65,7 @@ struct Health {
     sources: usize,
     failing: usize,
     rejected: usize,
+    unsigned: usize,
 }
 
 fn look(app: &App) -> Health {
@@ -75,14 +76,16 @@ fn look(app: &App) -> Health {
         PluginState::Missing => p.settings().on_missing != OnMissing::Ignore,
         _ => false,
     };
-    let rejected = app.registry.list().iter().filter(|p| bad(p)).count();
+    let plugins = app.registry.list();
+    let rejected = plugins.iter().filter(|p| bad(p)).count();
+    let unsigned = plugins.iter().filter_map(|p| p.generation()).filter(|g| g.admission.load().trust.is_unsigned()).count();
     let sources = snapshot.sources.len();
     let status = match () {
         _ if sources > 0 && failing == sources => "unhealthy",
         _ if failing > 0 || rejected > 0 || app.config.load().problems > 0 => "degraded",
         _ => "healthy",
     };
-    Health { status, sources, failing, rejected }
+    Health { status, sources, failing, rejected, unsigned }
 }
 
 pub(super) async fn health(State(app): State<App>) -> Json<Value> {
@@ -92,7 +95,7 @@ pub(super) async fn health(State(app): State<App>) -> Json<Value> {
         "uptime_seconds": app.started.elapsed().as_secs(),
         "components": {
             "sources": { "status": if h.failing == 0 { "healthy" } else { "degraded" }, "total": h.sources, "failing": h.failing },
-            "plugins": { "status": if h.rejected == 0 { "healthy" } else { "degraded" }, "not_usable": h.rejected },
+            "plugins": { "status": if h.rejected == 0 { "healthy" } else { "degraded" }, "not_usable": h.rejected, "unsigned": h.unsigned },
         },
         "cache": { "status": "healthy", "entries": app.cache.entry_count(), "hit_rate": app.counters.hit_rate() },
     }))
@@ -159,11 +162,13 @@ fn view(app: &App, p: &Plugin, long: bool) -> Value {
     let (state, reason) = p.state();
     let (settings, generation, snapshot) = (p.settings(), p.generation(), app.inventory.current());
     let granted: Vec<&str> = crate::plugins::capabilities::RIGHTS.into_iter().filter(|r| settings.grants.holds(r)).collect();
+    let admission = generation.as_ref().map(|g| g.admission.load_full());
     let failures: BTreeMap<String, u64> = p.failures().into_iter().map(|(b, n)| (format!("{b:?}").to_lowercase(), n)).collect();
     let mut out = json!({
         "name": p.name, "state": state, "reason": reason,
         "version": generation.as_ref().map(|g| g.info.version.clone()), "vendor": generation.as_ref().map(|g| g.info.vendor.clone()),
-        "digest_sha256": generation.as_ref().map(|g| g.digest.to_string()), "trust": generation.as_ref().map(|g| g.trust),
+        "digest_sha256": generation.as_ref().map(|g| g.digest.to_string()), "trust": admission.as_ref().map(|a| a.trust.name()),
+        "trust_key": admission.as_ref().and_then(|a| a.trust.key()).map(|k| k.to_string()), "trust_rule": admission.as_ref().map(|a| a.rule.clone()),
         "generation": generation.as_ref().map(|g| g.number), "loaded_at": generation.as_ref().map(|g| rfc3339(g.loaded_at_ms)),
         "rights_asked": p.rights_asked(), "rights_granted": granted,
         "calls_total": p.calls.load(Ordering::Relaxed), "failures_by_blame": failures,
@@ -263,6 +268,13 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     line(format_args!("# HELP kcloud_plugin_active Whether a version of the plugin answers.\n# TYPE kcloud_plugin_active gauge"));
     for p in &plugins {
         line(format_args!("kcloud_plugin_active{{plugin=\"{}\"}} {}", p.name, u8::from(p.generation().is_some())));
+    }
+    line(format_args!("# HELP kcloud_plugin_info The version that answers, and what stands for it.\n# TYPE kcloud_plugin_info gauge"));
+    for (p, g) in plugins.iter().filter_map(|p| Some((p, p.generation()?))) {
+        // A plugin chose its version's text.
+        let version = g.info.version.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let (trust, digest) = (g.admission.load().trust.name(), g.digest);
+        line(format_args!("kcloud_plugin_info{{plugin=\"{}\",version=\"{version}\",trust=\"{trust}\",digest=\"{digest}\"}} 1", p.name));
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response()
 }

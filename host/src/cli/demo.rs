@@ -14,8 +14,9 @@ use crate::auth::Auth;
 use crate::history::Keep;
 use crate::host::{Host, Options};
 use crate::plugins::Settings;
-use crate::plugins::capabilities::{Grants, http_policy::Policy};
+use crate::plugins::capabilities::{Grants, http_policy};
 use crate::plugins::contract::Target;
+use crate::plugins::verify::Policy;
 
 pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     let Demo { listen, nodes, gpus_per_node, seed, data_dir, plugins_dir } = args;
@@ -49,6 +50,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         history_keep: Keep { max_bytes: 1 << 30, ..Keep::default() },
         cache_dir: Some(std::path::absolute(data_dir.join("cache"))?),
         compiler: Some(std::env::current_exe()?),
+        policy: Policy { is_loopback: true, ..Policy::default() },
         auth: Auth::in_memory("admin", "changeme")?,
         clusters: vec![ClusterInfo { name: "cluster1".into(), region: None, description: Some("simulated".into()) }],
         forget_after: Duration::from_secs(7 * 86_400),
@@ -77,7 +79,7 @@ pub fn demo_settings(fleet: &Fleet, address: SocketAddr) -> Vec<Settings> {
         }
     };
     let targets: Vec<_> = (0..fleet.node_count()).map(|i| (target(i), None)).collect();
-    let http = Some(Policy::new(targets.iter().map(|(t, _)| t.address.as_str())));
+    let http = Some(http_policy::Policy::new(targets.iter().map(|(t, _)| t.address.as_str())));
     vec![Settings {
         interval: Duration::from_secs(2),
         targets,

@@ -4,6 +4,7 @@ mod config;
 mod demo;
 mod plugin;
 mod serve;
+mod sign;
 mod user;
 
 use std::net::SocketAddr;
@@ -39,7 +40,7 @@ enum Command {
     /// Looks after the configuration.
     #[command(subcommand)]
     Config(config::Command),
-    /// Looks at components.
+    /// Looks at components, signs them and checks their signatures.
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// Looks after users of a data directory; a running host takes a change within seconds.

@@ -40,6 +40,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         history_keep: config.history.keep(),
         cache_dir: Some(std::path::absolute(config.cache_dir())?),
         compiler: Some(std::env::current_exe()?),
+        policy: config.policy(config.server.listen.ip().is_loopback()),
         auth,
         clusters: clusters(&config),
         forget_after: config.inventory.forget_after.0,
@@ -49,11 +50,14 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         None => None,
     };
     let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
-    let mut files = Files { path, config, loader: Loader::default(), log };
+    let is_loopback = config.server.listen.ip().is_loopback();
+    let mut files = Files { path, config, is_loopback, loader: Loader::default(), log };
     for settings in files.look().settings {
-        let file = files.config.plugins.dir.join(format!("{}.wasm", settings.component));
+        let (name, plugins) = (format!("{}.wasm", settings.component), &files.config.plugins);
+        let file = plugins.dir.join(&name);
+        let is_there = file.is_file() || plugins.dev_dir.as_ref().is_some_and(|d| d.join(name).is_file());
         let is_needed = settings.enabled && settings.on_missing == OnMissing::Fail;
-        anyhow::ensure!(!is_needed || file.is_file(), "{} is missing, and on_missing = \"fail\" stands in its settings", file.display());
+        anyhow::ensure!(!is_needed || is_there, "{} is missing, and on_missing = \"fail\" stands in its settings", file.display());
     }
     let files = Arc::new(Mutex::new(files));
     let host = Host::start(options, move || files.lock().unwrap_or_else(|e| e.into_inner()).look()).await?;
@@ -92,6 +96,8 @@ fn clusters(config: &Config) -> Vec<ClusterInfo> {
 struct Files {
     path: PathBuf,
     config: Config,
+    /// Of the address that it listens on, which a change of the file does not change.
+    is_loopback: bool,
     loader: Loader,
     log: Given,
 }
@@ -115,12 +121,14 @@ impl Files {
         problems.extend(look.problems);
         let mut directories = look.directories;
         directories.extend(self.path.parent().map(Path::to_owned));
+        directories.extend(self.config.trust_directories());
         Look {
             settings: look.settings,
             problems,
             directories,
             clusters: Some(clusters(&self.config)),
             forget_after: Some(self.config.inventory.forget_after.0),
+            policy: Some(self.config.policy(self.is_loopback)),
         }
     }
 }

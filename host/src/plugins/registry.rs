@@ -14,7 +14,7 @@ use super::contract::Target;
 use super::engine::{MAX_COMPONENT, Runtime};
 use super::generation::{Compiled, Generation, LoadError};
 use super::limits::Limits;
-use super::verify::ContentDigest;
+use super::verify::{Candidate, ContentDigest, Policy, Verified};
 use super::watch;
 use crate::catalogue::Catalogue;
 
@@ -56,6 +56,8 @@ pub struct Settings {
     pub on_missing: OnMissing,
     /// Configured clusters; the first is the default.
     pub clusters: Vec<String>,
+    /// Digests of its component that the operator trusts.
+    pub pins: Vec<ContentDigest>,
 }
 
 impl Settings {
@@ -75,6 +77,7 @@ impl Settings {
             priority: 0,
             on_missing: OnMissing::default(),
             clusters: Vec::new(),
+            pins: Vec::new(),
         }
     }
 
@@ -252,6 +255,7 @@ pub struct Registry {
     dir: PathBuf,
     state_dir: PathBuf,
     http: http::Client,
+    policy: ArcSwap<Policy>,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
     generations: AtomicU64,
     /// Told when a plugin found other targets than before.
@@ -259,11 +263,16 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// `dir` holds components, `state_dir` the plugins' own small stores.
-    pub fn new(runtime: Arc<Runtime>, catalogue: Arc<Catalogue>, dir: PathBuf, state_dir: PathBuf) -> anyhow::Result<Self> {
-        let http = http::client()?;
+    /// `dir` holds components, `state_dir` the plugins' own small stores, `policy` says which components are trusted.
+    pub fn new(runtime: Arc<Runtime>, catalogue: Arc<Catalogue>, dir: PathBuf, state_dir: PathBuf, policy: Policy) -> anyhow::Result<Self> {
+        let (http, policy) = (http::client()?, ArcSwap::from_pointee(policy));
         let (plugins, generations) = (RwLock::default(), AtomicU64::new(0));
-        Ok(Self { runtime, catalogue, dir, state_dir, http, plugins, generations, discovered: tokio::sync::Notify::new() })
+        Ok(Self { runtime, catalogue, dir, state_dir, http, policy, plugins, generations, discovered: tokio::sync::Notify::new() })
+    }
+
+    /// Another policy; the next [`Registry::reconcile`] judges by it what runs and what lies there.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
     }
 
     pub fn list(&self) -> Vec<Arc<Plugin>> {
@@ -284,8 +293,10 @@ impl Registry {
 
     /// Brings what runs in line with the directory and the settings. One plugin's trouble never keeps another from it.
     pub async fn reconcile(&self, settings: Vec<Settings>) {
-        let dir = self.dir.clone();
-        let scanned = tokio::task::spawn_blocking(move || watch::scan(&dir, MAX_COMPONENT)).await;
+        let pins = |plugin: &Plugin| settings.iter().find(|s| s.name == plugin.name).map_or_else(Vec::new, |s| s.pins.clone());
+        self.list().iter().for_each(|plugin| self.judge_again(plugin, &pins(plugin)));
+        let (dir, policy) = (self.dir.clone(), self.policy.load_full());
+        let scanned = tokio::task::spawn_blocking(move || watch::scan(&dir, policy.dev_dir.as_deref(), MAX_COMPONENT)).await;
         let found = match scanned {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -297,7 +308,7 @@ impl Registry {
                 return;
             }
         };
-        let mut files: HashMap<String, Arc<Result<Vec<u8>, String>>> = found.into_iter().map(|f| (f.name, Arc::new(f.bytes))).collect();
+        let mut files: HashMap<String, Result<Candidate, String>> = found.into_iter().map(|f| (f.name, f.read)).collect();
         let mut wanted: BTreeMap<String, Settings> = settings.into_iter().map(|s| (s.name.clone(), s)).collect();
         let used: Vec<String> = wanted.values().map(|s| s.component.clone()).collect();
         for name in files.keys().filter(|n| !used.contains(n)) {
@@ -329,7 +340,7 @@ impl Registry {
         files.clear();
     }
 
-    async fn bring(&self, plugin: &Arc<Plugin>, settings: Settings, file: Option<Arc<Result<Vec<u8>, String>>>) {
+    async fn bring(&self, plugin: &Arc<Plugin>, settings: Settings, file: Option<Result<Candidate, String>>) {
         if !settings.enabled {
             self.retire(plugin.generation.swap(None));
             plugin.status().loaded = None;
@@ -350,11 +361,18 @@ impl Registry {
             return;
         };
         plugin.status().missing_scans = 0;
-        let bytes = match &*file {
-            Ok(bytes) => bytes,
-            Err(reason) => return plugin.set(State::Rejected, Some(self.going_on(plugin, reason))),
+        let judged = match file {
+            Ok(candidate) => self.judge(candidate, &settings).await,
+            Err(reason) => Err(reason),
         };
-        let key = (ContentDigest::of(bytes), settings.fingerprint());
+        let verified = match judged {
+            Ok(verified) => verified,
+            Err(reason) => {
+                plugin.status().refused = None;
+                return plugin.set(State::Rejected, Some(self.going_on(plugin, &reason)));
+            }
+        };
+        let key = (verified.admission().digest(), settings.fingerprint());
         {
             let mut status = plugin.status();
             if status.refused.as_ref() == Some(&key) {
@@ -364,12 +382,16 @@ impl Registry {
                 // What was refused in between is gone again.
                 status.refused = None;
                 drop(status);
+                if let Some(running) = plugin.generation() {
+                    running.admission.store(Arc::new(verified.admission().clone()));
+                }
                 return plugin.set(State::Active, note(&settings));
             }
         }
-        match self.load(plugin, &settings, file.clone()).await {
+        match self.load(plugin, &settings, verified).await {
             Ok(generation) => {
-                tracing::info!(plugin = plugin.name, version = generation.info.version, digest = %generation.digest, "loaded");
+                let (version, digest, admission) = (&generation.info.version, generation.digest, generation.admission.load());
+                tracing::info!(plugin = plugin.name, version, %digest, trust = %admission.trust, rule = admission.rule, "loaded");
                 let old = plugin.generation.swap(Some(Arc::new(generation)));
                 self.retire(old);
                 let mut status = plugin.status();
@@ -388,6 +410,25 @@ impl Registry {
         }
     }
 
+    async fn judge(&self, candidate: Candidate, settings: &Settings) -> Result<Verified, String> {
+        let (policy, pins) = (self.policy.load_full(), settings.pins.clone());
+        let judging = tokio::task::spawn_blocking(move || policy.judge(&candidate, &pins));
+        judging.await.map_err(|e| format!("the host failed on it: {e}"))?.map_err(|refusal| refusal.to_string())
+    }
+
+    /// Judges what runs by today's policy and pins; what is not trusted any more stops.
+    fn judge_again(&self, plugin: &Plugin, pins: &[ContentDigest]) {
+        let Some(running) = plugin.generation() else { return };
+        match self.policy.load().again(&running.admission.load(), pins) {
+            Ok(admission) => running.admission.store(Arc::new(admission)),
+            Err(refusal) => {
+                self.retire(plugin.generation.swap(None));
+                plugin.status().loaded = None;
+                plugin.set(State::Rejected, Some(format!("version {} was stopped: {refusal}", running.info.version)));
+            }
+        }
+    }
+
     fn going_on(&self, plugin: &Plugin, reason: &str) -> String {
         match plugin.generation() {
             Some(old) => format!("{reason}; version {} goes on", old.info.version),
@@ -395,15 +436,10 @@ impl Registry {
         }
     }
 
-    async fn load(&self, plugin: &Arc<Plugin>, settings: &Settings, file: Arc<Result<Vec<u8>, String>>) -> Result<Generation, LoadError> {
-        let (runtime, component) = (self.runtime.clone(), settings.component.clone());
+    async fn load(&self, plugin: &Arc<Plugin>, settings: &Settings, verified: Verified) -> Result<Generation, LoadError> {
+        let runtime = self.runtime.clone();
         let host = |e: tokio::task::JoinError| LoadError::NotAComponent(format!("the host failed on it: {e}"));
-        let compiled = tokio::task::spawn_blocking(move || match &*file {
-            Ok(bytes) => Compiled::new(&runtime, &component, bytes),
-            Err(reason) => Err(LoadError::NotAComponent(reason.clone())),
-        })
-        .await
-        .map_err(host)??;
+        let compiled = tokio::task::spawn_blocking(move || Compiled::new(&runtime, &verified)).await.map_err(host)??;
         plugin.status().rights_asked = compiled.rights_asked.iter().filter(|r| *r != "types").cloned().collect();
         let shared = Shared {
             plugin: plugin.name.as_str().into(),
