@@ -117,8 +117,11 @@ async fn unsigned_is_refused_until_it_is_signed_and_an_altered_byte_leaves_the_s
     let view = host.is("active", Some("signed"), "one of [plugins] keys").await;
     let id = view["trust_key"].as_str().unwrap();
     assert!(said.contains(id) && host.program.log().contains(&format!("signed by {id}")), "{said}");
-    let metrics =
-        host.program.client.get(format!("http://127.0.0.1:{}/metrics", host.program.port)).basic_auth("admin", Some(program::PASSWORD));
+    let metrics = host
+        .program
+        .client
+        .get(format!("http://127.0.0.1:{}/api/v1/system/metrics", host.program.port))
+        .basic_auth("admin", Some(program::PASSWORD));
     let metrics = metrics.send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("kcloud_plugin_info{plugin=\"nvidia-dcgm\",version=\"0.1.0\",trust=\"signed\",digest=\""), "{metrics}");
     let cards = async || host.program.get("/api/v1/accelerators/gpus").await.unwrap()["metadata"]["total_count"].as_u64();
@@ -176,13 +179,12 @@ async fn machine_code_in_the_plugins_directory_is_named_and_not_loaded() {
     let (fleet, address) = fleet(1, Faults::default()).await;
     let running = Running::start(&["nvidia-dcgm"], demo_settings(&fleet, address)).await;
     running.plugin_is("nvidia-dcgm", "active").await;
-    std::fs::copy("/proc/self/exe", running.plugins_dir().join("elf.wasm")).unwrap();
+    std::fs::copy("/bin/true", running.plugins_dir().join("elf.wasm")).unwrap();
     std::fs::copy(component("nvidia-dcgm"), running.plugins_dir().join("ahead.cwasm")).unwrap();
     let reason = running.plugin_is("ahead", "rejected").await;
     assert!(reason.contains("ahead.cwasm is compiled code, which is never loaded"), "{reason}");
     let reason = running.plugin_is("elf", "rejected").await;
-    // A test is larger than the largest component, or it is looked into.
-    assert!(reason.contains("machine code (ELF") || reason.contains("the limit is"), "{reason}");
+    assert!(reason.contains("machine code (ELF"), "{reason}");
     let expected = option_env!("KCLOUD_BUNDLED_DIGESTS").map_or("any", |_| "bundled");
     assert_eq!(running.get("/api/v1/system/plugins/nvidia-dcgm").await.1["data"]["trust"], expected);
 }
@@ -208,7 +210,7 @@ fn the_commands_make_keys_sign_and_say_what_would_load() {
     let (_, said) = run(&["plugin", "list", "--config", text(&config)], "");
     assert!(said.contains("would not run: not trusted"), "{said}");
     let (code, said) = run(&["plugin", "inspect", &file, "--config", text(&config)], "");
-    assert!(code == Some(0) && said.contains("trust   none; not trusted") && said.contains("asks    http"), "{said}");
+    assert!(code == Some(0) && said.contains("trust   none; not trusted") && said.contains("asks    log, http"), "{said}");
 
     let key = dir.path().join("ours");
     let keygen = |input| run(&["plugin", "keygen", "--out", text(&key)], input);
@@ -224,7 +226,7 @@ fn the_commands_make_keys_sign_and_say_what_would_load() {
     let sign = |password: &str, file: &str| run(&["plugin", "sign", "--key", text(&secret), file], password);
     let (code, said) = sign("wrong\n", &file);
     assert!(code != Some(0) && said.contains("Wrong password"), "{said}");
-    let (code, said) = sign("correct horse\n", "/proc/self/exe");
+    let (code, said) = sign("correct horse\n", "/bin/true");
     assert!(code != Some(0) && said.contains("NAME.wasm"), "{said}");
     let (code, said) = sign("correct horse\n", &file);
     assert!(code == Some(0) && said.contains("component nvidia-dcgm, sha256 "), "{said}");
@@ -286,6 +288,7 @@ fn debians_minisign_and_we_believe_each_others_signatures() {
     // Ours with our key, then with theirs.
     let key = keygen(dir, "o");
     for (secret, public) in [(key.with_extension("key"), "o.pub"), (dir.join("t.key"), "t.pub")] {
+        std::fs::write(&file, other(1)).unwrap();
         let (code, said) = run(&["plugin", "sign", "--key", text(&secret), text(&file)], "");
         assert_eq!(code, Some(0), "{said}");
         let (ok, said) = theirs(&["-V", "-p", public, "-m", "p.wasm"]);

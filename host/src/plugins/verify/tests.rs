@@ -165,7 +165,7 @@ fn minisigns_own_signatures_count_in_both_forms_and_another_verifier_agrees() {
 }
 
 proptest! {
-    /// Found so: the library panics on a short second signature.
+    /// The library alone panics on a second signature that is short.
     #[test]
     fn no_signature_file_stops_the_host_or_passes_for_another(at in 0usize..300, byte: u8, cut in 0usize..300) {
         let key = Key::parse(PUBLIC).unwrap();
