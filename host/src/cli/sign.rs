@@ -13,12 +13,12 @@ use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 use super::{plugin, user};
 use crate::config::public_key;
 use crate::plugins::engine::MAX_COMPONENT;
-use crate::plugins::verify::{ContentDigest, Demand, Key, Policy, form};
+use crate::plugins::verify::{Bundled, ContentDigest, Demand, Key, Policy, form};
 use crate::plugins::watch;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// Makes a key pair: NAME.key, which signs, and NAME.pub for [plugins] keys. The password is read from standard input.
+    /// Makes a key pair: NAME.key, which signs, and NAME.pub for `[plugins] keys`. The password is read from standard input.
     Keygen {
         /// As in /secure/NAME; what is there is never overwritten.
         #[arg(long, value_name = "DIR/NAME")]
@@ -135,7 +135,8 @@ fn verify(component: &Path, config: &Path, key: Option<String>) -> anyhow::Resul
         Some(key) => {
             let keys = vec![public_key(&key).map_err(anyhow::Error::msg)?];
             let candidate = watch::at(component, None, MAX_COMPONENT).map_err(|e| anyhow::anyhow!("{}: {e}", component.display()))?;
-            let judged = Policy { demand: Some(Demand::Signed), keys, ..Policy::default() }.judge(&candidate, &[]);
+            let judged =
+                Policy { demand: Some(Demand::Signed), keys, bundled: Bundled::nothing(), ..Policy::default() }.judge(&candidate, &[]);
             (candidate, judged)
         }
     };

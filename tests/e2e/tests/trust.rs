@@ -114,7 +114,7 @@ async fn unsigned_is_refused_until_it_is_signed_and_an_altered_byte_leaves_the_s
 
     let (code, said) = run(&["plugin", "sign", "--key", text(&key.with_extension("key")), text(&host.file)], "");
     assert_eq!(code, Some(0), "{said}");
-    let view = host.is("active", Some("signed"), "one of [plugins] keys").await;
+    let view = host.is("active", Some("signed"), "which [plugins] keys names").await;
     let id = view["trust_key"].as_str().unwrap();
     assert!(said.contains(id) && host.program.log().contains(&format!("signed by {id}")), "{said}");
     let metrics = host
@@ -163,7 +163,7 @@ async fn what_lies_in_dev_dir_loads_marked_and_the_plugins_directory_goes_first(
     put(&dev.join("nvidia-dcgm.wasm"), &other(1));
     until("another version of it", async || (host.plugin().await?["generation"].as_u64() > before).then_some(())).await;
     put(&host.file, &other(2));
-    host.is("rejected", Some("dev"), "has no signature (nvidia-dcgm.wasm.minisig); version 0.1.0 goes on").await;
+    host.is("rejected", Some("dev"), "dev_dir is not used, since dir goes first; version 0.1.0 goes on").await;
     let key = keygen(host.dir(), "ours");
     host.plugins(&format!("trust = \"signed\"\ndev_dir = {dev:?}\nkeys = [{:?}]", key.with_extension("pub")));
     run(&["plugin", "sign", "--key", text(&key.with_extension("key")), text(&host.file)], "");
@@ -204,7 +204,7 @@ fn the_commands_make_keys_sign_and_say_what_would_load() {
     // The rule for a server that all can reach; nothing listens here.
     std::fs::write(&config, config_text.replace("127.0.0.1:1\"", "0.0.0.0:1\"")).unwrap();
     let (code, said) = verify(&by_config);
-    assert!(code == Some(2) && said.contains("not trusted: the server listens beyond loopback"), "{said}");
+    assert!(code == Some(2) && said.contains("not trusted: where the server listens beyond loopback"), "{said}");
     let (code, said) = run(&["plugin", "check", "nvidia-dcgm", "--config", text(&config)], "");
     assert!(code == Some(2) && said.contains("beyond loopback"), "{said}");
     let (_, said) = run(&["plugin", "list", "--config", text(&config)], "");

@@ -4,24 +4,21 @@
 //! Out: [`Verified`] bytes, which alone are compiled, with the rule that admitted them; or a sentence that says which rule
 //! refused. It reads no file, and what cannot be checked never counts as checked.
 
+mod policy;
 mod signature;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::capabilities::state::hex;
+pub use policy::{Bundled, Demand, Policy};
 use signature::Signed;
 pub use signature::{Key, KeyId, MAX_SIGNATURE};
-
-/// Digests of the components that this binary was built with, `name=sha256,…`; set by `cargo xtask build`.
-const BUNDLED: Option<&str> = option_env!("KCLOUD_BUNDLED_DIGESTS");
 
 /// SHA-256 of a component's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,18 +100,6 @@ impl fmt::Display for Trust {
     }
 }
 
-/// `[plugins] trust`: what must stand for a component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Demand {
-    /// The build or a key.
-    Signed,
-    /// These, or a digest in its settings.
-    Pinned,
-    /// Nothing.
-    Any,
-}
-
 /// Where a component lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -184,94 +169,6 @@ impl Verified {
 
     pub fn admission(&self) -> &Admission {
         &self.admission
-    }
-}
-
-/// What the operator demands and knows. The default admits what the build made and what is pinned.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Policy {
-    /// Not given: as pinned; and on loopback also what nobody signed or pinned.
-    pub demand: Option<Demand>,
-    /// The server listens on loopback alone.
-    pub is_loopback: bool,
-    pub keys: Vec<Key>,
-    /// Components there load whatever is demanded.
-    pub dev_dir: Option<PathBuf>,
-    pub bundled: Bundled,
-}
-
-/// What the build made: by default what it wrote into this binary.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bundled(Vec<(String, ContentDigest)>);
-
-impl Default for Bundled {
-    fn default() -> Self {
-        let listed = BUNDLED.unwrap_or("").split(',').filter_map(|e| e.split_once('='));
-        Self(listed.filter_map(|(name, digest)| Some((name.to_owned(), digest.parse().ok()?))).collect())
-    }
-}
-
-impl Policy {
-    /// Admits a component or says why not. `pins` are the digests in its settings.
-    pub fn judge(&self, candidate: &Candidate, pins: &[ContentDigest]) -> Result<Verified, Refusal> {
-        form(&candidate.bytes)?;
-        let (name, digest) = (candidate.name.clone(), ContentDigest::of(&candidate.bytes));
-        let evidence = Evidence { name, digest, place: candidate.place, signed: Signed::examine(candidate, &self.keys) };
-        Ok(Verified { bytes: candidate.bytes.clone(), admission: self.decide(evidence, pins)? })
-    }
-
-    /// Judges what was admitted before, by this policy.
-    pub fn again(&self, admission: &Admission, pins: &[ContentDigest]) -> Result<Admission, Refusal> {
-        let mut evidence = admission.evidence.clone();
-        if let Signed::By(key) = &evidence.signed
-            && !self.keys.contains(key)
-        {
-            evidence.signed = Signed::Foreign(key.id());
-        }
-        self.decide(evidence, pins)
-    }
-
-    fn decide(&self, evidence: Evidence, pins: &[ContentDigest]) -> Result<Admission, Refusal> {
-        let Evidence { name, digest, place, signed } = &evidence;
-        let is_bundled = self.bundled.0.iter().any(|(n, d)| n == name && d == digest);
-        let is_pinned = pins.contains(digest) && self.demand != Some(Demand::Signed);
-        let mut lacks = match signed {
-            Signed::Missing => format!("it has no signature ({name}.wasm.minisig)"),
-            Signed::Foreign(key) => format!("its signature is by key {key}, which is not among [plugins] keys"),
-            Signed::By(key) => format!("key {} signed it", key.id()),
-            Signed::Bad(reason) => format!("its signature is not valid: {reason}"),
-        };
-        if !pins.is_empty() && !pins.contains(digest) {
-            lacks += &format!("; its digest {digest} is not among sha256 of its settings");
-        }
-        let (trust, rule) = match (signed, self.demand) {
-            _ if *place == Place::Dev && self.dev_dir.is_some() => (Trust::Dev, "it lies in dev_dir".to_owned()),
-            _ if is_bundled => (Trust::Bundled, "its digest is one that the build of this host made".to_owned()),
-            (Signed::By(key), _) => (Trust::Signed(key.id()), format!("key {}, one of [plugins] keys, signed it", key.id())),
-            _ if is_pinned => (Trust::Pinned, "its digest is among sha256 of its settings".to_owned()),
-            (_, Some(Demand::Any)) => (Trust::Any, format!("trust = \"any\" takes everything; {lacks}")),
-            // Leniency is for what nobody said anything about: a broken signature or another digest than the pinned one is a statement.
-            (Signed::Missing | Signed::Foreign(_), None) if self.is_loopback && pins.is_empty() => {
-                (Trust::Any, format!("trust is not set and the server listens on loopback alone; {lacks}"))
-            }
-            (_, demand) => {
-                let takes = "takes what the build made, what a key of [plugins] keys signed";
-                let pinned = "and what is pinned by sha256 in plugins.d/NAME.toml";
-                return Err(Refusal(match demand {
-                    Some(Demand::Signed) => format!("not trusted: trust = \"signed\" {takes}, and no other; {lacks}"),
-                    Some(_) => format!("not trusted: trust = \"pinned\" {takes} {pinned}; {lacks}"),
-                    None if self.is_loopback => format!("not trusted: {lacks}"),
-                    None => {
-                        format!("not trusted: the server listens beyond loopback, where trust that is not set {takes} {pinned}; {lacks}")
-                    }
-                }));
-            }
-        };
-        let rule = match place {
-            Place::PluginsBeforeDev => format!("{rule}; another {name}.wasm in dev_dir is not used"),
-            _ => rule,
-        };
-        Ok(Admission { evidence, trust, rule })
     }
 }
 

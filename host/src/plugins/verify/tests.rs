@@ -213,6 +213,8 @@ fn dev_dir_is_for_what_lies_in_it_and_says_so() {
     let own = Candidate { place: Place::PluginsBeforeDev, ..candidate(&component(b"ours"), None) };
     let rule = with.judge(&own, &[]).unwrap().admission().rule.clone();
     assert!(rule.contains("another nvidia-dcgm.wasm in dev_dir is not used"), "{rule}");
+    let refusal = with.judge(&Candidate { bytes, ..own }, &[]).unwrap_err().to_string();
+    assert!(refusal.contains("no signature") && refusal.contains("in dev_dir is not used"), "{refusal}");
 }
 
 #[test]
