@@ -136,6 +136,17 @@ async fn unsigned_is_refused_until_it_is_signed_and_an_altered_byte_leaves_the_s
     put(&host.file, &other(0));
     host.is("active", Some("signed"), "").await;
 
+    // A key file that is damaged changes nothing but says so; one that holds another key takes the old one's trust away.
+    let ours = std::fs::read(&public).unwrap();
+    put(&public, b"nonsense");
+    until("the damage is said", async || host.program.log().contains("ours.pub:1: not a minisign public key").then_some(())).await;
+    assert_eq!(host.program.get("/api/v1/system/status").await.unwrap()["config"]["state"], "rejected");
+    host.is("active", Some("signed"), "").await;
+    put(&public, &std::fs::read(keygen(host.dir(), "stranger").with_extension("pub")).unwrap());
+    host.is("rejected", None, &format!("by key {id}, which is not among [plugins] keys")).await;
+    put(&public, &ours);
+    host.is("active", Some("signed"), "").await;
+
     // The digest, written down, does for a component that nobody signed.
     std::fs::remove_file(host.dir().join("plugins/nvidia-dcgm.wasm.minisig")).unwrap();
     let settings = std::fs::read_to_string(host.dir().join("plugins.d/nvidia-dcgm.toml")).unwrap();
