@@ -20,6 +20,7 @@ use crate::history::{Embedded, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
 use crate::now_ms;
 use crate::plugins::engine::Compiler;
+use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
 use crate::tls::Tls;
@@ -45,6 +46,8 @@ pub struct Options {
     pub cache_dir: Option<PathBuf>,
     /// Where components are compiled by a process of their own; it fills `cache_dir`.
     pub compiler: Option<Compiler>,
+    /// Which components are trusted, until a look says otherwise.
+    pub policy: Policy,
     pub auth: Auth,
     /// Where plugins' settings lie, when they come from files.
     pub plugins_config_dir: Option<PathBuf>,
@@ -63,6 +66,7 @@ pub struct Look {
     /// `None` leaves them as they are.
     pub clusters: Option<Vec<ClusterInfo>>,
     pub forget_after: Option<Duration>,
+    pub policy: Option<Policy>,
 }
 
 impl From<Vec<Settings>> for Look {
@@ -88,7 +92,7 @@ impl Host {
         };
         let runtime = Arc::new(runtime);
         let catalogue = Arc::new(Catalogue::default());
-        let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir, options.kept_dir)?);
+        let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir, options.kept_dir, options.policy)?);
         let history: Arc<dyn History> = Arc::new(Embedded::open(&options.history_dir, options.history_keep)?);
         let inventory = Arc::new(Inventory::new(history.committed()?));
         let app = App::new(
@@ -123,6 +127,9 @@ impl Host {
                 seen.take(&now);
                 if let Some(forget_after) = now.forget_after {
                     forget.store(forget_after.as_millis() as i64, Ordering::Relaxed);
+                }
+                if let Some(policy) = now.policy {
+                    registry.set_policy(policy);
                 }
                 registry.reconcile(now.settings).await;
                 loop {

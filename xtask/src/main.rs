@@ -191,7 +191,8 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
 }
 
 /// Debian packages with the programs that tests of real parts start. A test without its program says so, loudly.
-const PARTS: &[(&str, &str)] = &[("prometheus", "prometheus"), ("chromium", "chromium"), ("python3", "python3-venv")];
+const PARTS: &[(&str, &str)] =
+    &[("prometheus", "prometheus"), ("chromium", "chromium"), ("python3", "python3-venv"), ("minisign", "minisign")];
 
 fn real_parts() {
     let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();

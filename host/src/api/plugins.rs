@@ -21,6 +21,7 @@ fn view(app: &App, p: &Plugin, is_long: bool) -> Value {
     let (state, reason) = p.state();
     let (settings, generation, snapshot) = (p.settings(), p.generation(), app.inventory.current());
     let running = generation.as_deref();
+    let admission = running.map(|g| g.admission.load_full());
     let granted: Vec<&str> = crate::plugins::capabilities::RIGHTS.into_iter().filter(|r| settings.grants.holds(r)).collect();
     let failures: BTreeMap<String, u64> = p.failures().into_iter().map(|(b, n)| (format!("{b:?}").to_lowercase(), n)).collect();
     let pending = p.pending();
@@ -31,7 +32,8 @@ fn view(app: &App, p: &Plugin, is_long: bool) -> Value {
     let mut out = json!({
         "name": p.name, "state": state, "reason": reason,
         "version": running.map(|g| &g.info.version), "vendor": running.map(|g| &g.info.vendor),
-        "digest_sha256": running.map(|g| g.digest.to_string()), "trust": running.map(|g| g.trust),
+        "digest_sha256": running.map(|g| g.digest.to_string()), "trust": admission.as_ref().map(|a| a.trust.name()),
+        "trust_key": admission.as_ref().and_then(|a| a.trust.key()).map(|k| k.to_string()), "trust_rule": admission.as_ref().map(|a| &a.rule),
         "generation": running.map(|g| g.number), "loaded_at": running.map(|g| rfc3339(g.loaded_at_ms)),
         "rights_asked": asked, "rights_granted": granted,
         "pending": pending.map(|p| json!({
@@ -183,6 +185,11 @@ pub(super) fn metrics(app: &App, page: &mut Page) {
         Some(now(&p.out_of_range) as f64)
     });
     each("kcloud_plugin_log_lines_dropped_total", "counter", "Log lines over the limit.", &|p| Some(now(&p.log.dropped) as f64));
+    page.family("kcloud_plugin_info", "gauge", "The version that answers, and what stands for it.");
+    for (p, g) in plugins.iter().filter_map(|p| Some((p, p.generation()?))) {
+        let (trust, digest) = (g.admission.load().trust.name(), g.digest.to_string());
+        page.sample("kcloud_plugin_info", &[("plugin", &p.name), ("version", &g.info.version), ("trust", trust), ("digest", &digest)], 1);
+    }
     page.family("kcloud_plugin_failures_total", "counter", "Failed calls by plugin and whom they are blamed on.");
     for p in &plugins {
         for (blame, n) in p.failures() {

@@ -48,6 +48,7 @@ struct Health {
     sources: usize,
     failing: usize,
     rejected: usize,
+    unsigned: usize,
 }
 
 fn look(app: &App) -> Health {
@@ -58,14 +59,16 @@ fn look(app: &App) -> Health {
         PluginState::Missing => p.settings().on_missing != OnMissing::Ignore,
         _ => false,
     };
-    let rejected = app.registry.list().iter().filter(|p| bad(p)).count();
+    let plugins = app.registry.list();
+    let rejected = plugins.iter().filter(|p| bad(p)).count();
+    let unsigned = plugins.iter().filter_map(|p| p.generation()).filter(|g| g.admission.load().trust.is_unsigned()).count();
     let sources = snapshot.sources.len();
     let status = match () {
         _ if sources > 0 && failing == sources => "unhealthy",
         _ if failing > 0 || rejected > 0 || app.config.load().problems > 0 => "degraded",
         _ => "healthy",
     };
-    Health { status, sources, failing, rejected }
+    Health { status, sources, failing, rejected, unsigned }
 }
 
 pub(super) async fn health(State(app): State<App>) -> Json<Value> {
@@ -75,7 +78,7 @@ pub(super) async fn health(State(app): State<App>) -> Json<Value> {
         "uptime_seconds": app.started.elapsed().as_secs(),
         "components": {
             "sources": { "status": if h.failing == 0 { "healthy" } else { "degraded" }, "total": h.sources, "failing": h.failing },
-            "plugins": { "status": if h.rejected == 0 { "healthy" } else { "degraded" }, "not_usable": h.rejected },
+            "plugins": { "status": if h.rejected == 0 { "healthy" } else { "degraded" }, "not_usable": h.rejected, "unsigned": h.unsigned },
         },
         "cache": { "status": "healthy", "entries": app.cache.entry_count(), "hit_rate": app.counters.hit_rate() },
     }))

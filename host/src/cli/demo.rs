@@ -14,9 +14,10 @@ use crate::auth::Auth;
 use crate::history::Keep;
 use crate::host::{Host, Options};
 use crate::plugins::Settings;
-use crate::plugins::capabilities::{Grants, http_policy::Policy};
+use crate::plugins::capabilities::{Grants, http_policy};
 use crate::plugins::contract::Target;
 use crate::plugins::engine::Compiler;
+use crate::plugins::verify::Policy;
 
 pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     let Demo { listen, nodes, gpus_per_node, seed, data_dir, plugins_dir } = args;
@@ -55,6 +56,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
             cache_dir: std::path::absolute(data_dir.join("cache"))?,
             memory: 1 << 30,
         }),
+        policy: Policy { is_loopback: true, ..Policy::default() },
         auth: Auth::in_memory("admin", "changeme")?,
         plugins_config_dir: None,
         clusters: vec![ClusterInfo { name: "cluster1".into(), region: None, description: Some("simulated".into()) }],
@@ -84,7 +86,7 @@ pub fn demo_settings(fleet: &Fleet, address: SocketAddr) -> Vec<Settings> {
         }
     };
     let targets: Vec<_> = (0..fleet.node_count()).map(|i| (target(i), None)).collect();
-    let http = Some(Policy::new(targets.iter().map(|(t, _)| t.address.as_str())));
+    let http = Some(http_policy::Policy::new(targets.iter().map(|(t, _)| t.address.as_str())));
     vec![Settings {
         interval: Duration::from_secs(2),
         targets,

@@ -5,6 +5,7 @@ mod demo;
 mod order;
 mod plugin;
 mod serve;
+mod sign;
 mod user;
 
 use std::net::SocketAddr;
@@ -40,7 +41,7 @@ enum Command {
     /// Looks after the configuration.
     #[command(subcommand)]
     Config(config::Command),
-    /// Looks at components.
+    /// Looks at components, signs them and checks their signatures.
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// Looks after users of a data directory; a running host takes a change within seconds.

@@ -15,10 +15,10 @@ use crate::plugins::approval;
 use crate::plugins::capabilities::{RIGHTS, Shared, http, log};
 use crate::plugins::engine::{COMPILE, MAX_COMPONENT};
 use crate::plugins::generation::{Compiled, Generation};
-use crate::plugins::verify::ContentDigest;
+use crate::plugins::verify::{Candidate, ContentDigest, Policy, Refusal, Verified};
 use crate::plugins::{Runtime, Settings, watch};
 
-const CONFIG: &str = "/etc/kcloud-monitor/kcloud-monitor.toml";
+pub(super) const CONFIG: &str = "/etc/kcloud-monitor/kcloud-monitor.toml";
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -27,8 +27,13 @@ pub(super) enum Command {
         #[arg(long, env = "KCLOUD_CONFIG", default_value = CONFIG)]
         config: PathBuf,
     },
-    /// Says what a component asks for and what its digest is, without running it.
-    Inspect { file: PathBuf },
+    /// Says what a component asks for, what its digest is and whether it is trusted, without running it.
+    Inspect {
+        file: PathBuf,
+        /// By whose `[plugins]` trust and keys; default: the installed configuration, else none.
+        #[arg(long, env = "KCLOUD_CONFIG")]
+        config: Option<PathBuf>,
+    },
     /// Compiles, links with its grants, asks it what it is and checks its `[config]`; reads no target. Exit status 2 when
     /// something is wrong.
     Check {
@@ -69,6 +74,8 @@ pub(super) enum Command {
     Disable(Order),
     /// Switches it on again.
     Enable(Order),
+    #[command(flatten)]
+    Sign(super::sign::Command),
 }
 
 #[derive(clap::Args)]
@@ -80,24 +87,27 @@ pub(super) struct Order {
 
 pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Inspect { file } => inspect(&file)?,
         Command::Status { name, json, config } => return order::status(&config, name.as_deref(), json).await,
         Command::Rollback(o) => return order::order(&o.config, &o.name, "rollback").await,
         Command::Reload(o) => return order::order(&o.config, &o.name, "reload").await,
         Command::Disable(o) => return order::order(&o.config, &o.name, "disable").await,
         Command::Enable(o) => return order::order(&o.config, &o.name, "enable").await,
         Command::Approve { name, http, files, dry_run, config } => return approve(&config, &name, http, files, dry_run),
+        Command::Sign(command) => return super::sign::run(command),
+        Command::Inspect { file, config } => inspect(&file, config)?,
         Command::List { config } => {
             let (config, all) = settings(&config)?;
             let runtime = Arc::new(Runtime::new(None)?);
             for settings in all {
+                let (dir, dev_dir) = (&config.plugins.dir, config.plugins.dev_dir.as_deref());
+                let found = watch::find(dir, dev_dir, settings.component.clone(), MAX_COMPONENT);
                 let granted: Vec<&str> = RIGHTS.into_iter().filter(|r| settings.grants.holds(r)).collect();
                 let head = format!("{}  targets {}  granted {}", settings.name, settings.targets.len(), words(&granted));
-                match load(&runtime, &config, &settings).await {
+                match load(&runtime, &config, &settings, found.read).await {
                     Ok(g) => println!(
-                        "{head}  version {}  trust {:?}  asks {}  sha256 {}",
+                        "{head}  version {}  trust {}  asks {}  sha256 {}",
                         g.info.version,
-                        g.trust,
+                        g.admission.load().trust,
                         words(&g.rights_asked),
                         g.digest
                     ),
@@ -109,14 +119,18 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let (config, all) = settings(&config)?;
             let file = Path::new(&name);
             let stem = file.file_stem().and_then(|n| n.to_str()).unwrap_or(&name);
-            let mut settings = all.into_iter().find(|s| s.name == stem).unwrap_or_else(|| Settings::bare(stem));
-            let mut config = config;
-            if name.ends_with(".wasm") {
-                config.plugins.dir = file.parent().map(Path::to_owned).unwrap_or_default();
-                settings.component = stem.to_owned();
-            }
-            match load(&Arc::new(Runtime::new(None)?), &config, &settings).await {
-                Ok(g) => println!("{}: version {} would run; {} targets", settings.name, g.info.version, settings.targets.len()),
+            let settings = all.into_iter().find(|s| s.name == stem).unwrap_or_else(|| Settings::bare(stem));
+            let dev_dir = config.plugins.dev_dir.as_deref();
+            let read = match name.ends_with(".wasm") {
+                true => watch::at(file, dev_dir, MAX_COMPONENT),
+                false => watch::find(&config.plugins.dir, dev_dir, settings.component.clone(), MAX_COMPONENT).read,
+            };
+            match load(&Arc::new(Runtime::new(None)?), &config, &settings, read).await {
+                Ok(g) => {
+                    println!("{}: version {} would run; {} targets", settings.name, g.info.version, settings.targets.len());
+                    let admission = g.admission.load();
+                    println!("trust {}: {}", admission.trust, admission.rule);
+                }
                 Err(error) => {
                     eprintln!("{}: {error:#}", settings.name);
                     return Ok(ExitCode::from(2));
@@ -131,10 +145,11 @@ fn approve(path: &Path, name: &str, http: Vec<String>, files: Vec<String>, is_dr
     let (config, all) = settings(path)?;
     let settings =
         all.into_iter().find(|s| s.name == name).with_context(|| format!("no plugin {name:?} is configured or lies in the directory"))?;
-    let file = config.plugins.dir.join(format!("{}.wasm", settings.component));
-    let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
-    let compiled = Compiled::new(&Runtime::new(None)?, &settings.component, &bytes)?;
-    println!("{name}, sha256 {}, asks to", compiled.digest);
+    let found = watch::find(&config.plugins.dir, config.plugins.dev_dir.as_deref(), settings.component.clone(), MAX_COMPONENT);
+    let candidate = found.read.map_err(|e| anyhow::anyhow!("{}.wasm: {e}", settings.component))?;
+    // It is looked at, not run: what stands for it is for `plugin verify` to say.
+    let compiled = Compiled::new(&Runtime::new(None)?, &Verified::vouched(&settings.component, candidate.bytes)?)?;
+    println!("{name}, sha256 {}, asks to", compiled.admission.digest());
     let mut missing = Vec::new();
     for right in compiled.rights_asked.iter().filter(|r| RIGHTS.contains(&r.as_str())) {
         let is_granted = settings.grants.holds(right);
@@ -179,7 +194,9 @@ fn settings(path: &Path) -> anyhow::Result<(Config, Vec<Settings>)> {
     look.problems.iter().for_each(|p| eprintln!("{p}"));
     let mut all = look.settings;
     let dir = &config.plugins.dir;
-    for found in watch::scan(dir, MAX_COMPONENT).with_context(|| format!("plugins directory {}", dir.display()))? {
+    for found in watch::scan(dir, config.plugins.dev_dir.as_deref(), MAX_COMPONENT)
+        .with_context(|| format!("plugins directory {}", dir.display()))?
+    {
         if !all.iter().any(|s| s.component == found.name) {
             all.push(Settings::bare(&found.name));
         }
@@ -187,10 +204,9 @@ fn settings(path: &Path) -> anyhow::Result<(Config, Vec<Settings>)> {
     Ok((config, all))
 }
 
-async fn load(runtime: &Arc<Runtime>, config: &Config, settings: &Settings) -> anyhow::Result<Generation> {
-    let file = config.plugins.dir.join(format!("{}.wasm", settings.component));
-    let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
-    let compiled = Compiled::new(runtime, &settings.component, &bytes)?;
+async fn load(runtime: &Arc<Runtime>, config: &Config, settings: &Settings, read: Result<Candidate, String>) -> anyhow::Result<Generation> {
+    let candidate = read.map_err(|e| anyhow::anyhow!("{}.wasm: {e}", settings.component))?;
+    let compiled = Compiled::new(runtime, &policy(config).judge(&candidate, &settings.pins)?)?;
     let shared = Shared {
         plugin: settings.name.as_str().into(),
         limits: settings.limits.clone(),
@@ -207,12 +223,33 @@ async fn load(runtime: &Arc<Runtime>, config: &Config, settings: &Settings) -> a
     Ok(handle.spawn(building).await??)
 }
 
-fn inspect(file: &Path) -> anyhow::Result<()> {
-    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-    let name = file.file_stem().and_then(|n| n.to_str()).unwrap_or("");
-    let compiled = Compiled::new(&Runtime::new(None)?, name, &bytes)?;
-    println!("sha256  {}", compiled.digest);
-    println!("trust   {:?}", compiled.trust);
+fn policy(config: &Config) -> Policy {
+    config.policy(config.server.listen.ip().is_loopback())
+}
+
+/// Reads a component's file and judges it as the host of this configuration would; without one, as a fresh one on loopback.
+pub(super) fn judge(file: &Path, config: Option<&Path>) -> anyhow::Result<(Candidate, Result<Verified, Refusal>)> {
+    let (config, all) = match config {
+        Some(path) => settings(path)?,
+        None => (Config::default(), Vec::new()),
+    };
+    let candidate =
+        watch::at(file, config.plugins.dev_dir.as_deref(), MAX_COMPONENT).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
+    let pins = all.into_iter().find(|s| s.component == candidate.name).map_or_else(Vec::new, |s| s.pins);
+    let judged = policy(&config).judge(&candidate, &pins);
+    Ok((candidate, judged))
+}
+
+fn inspect(file: &Path, config: Option<PathBuf>) -> anyhow::Result<()> {
+    let config = config.or_else(|| Some(PathBuf::from(CONFIG)).filter(|c| c.is_file()));
+    let (candidate, judged) = judge(file, config.as_deref())?;
+    // It is looked at and serves nobody, so it need not be trusted.
+    let compiled = Compiled::new(&Runtime::new(None)?, &Verified::vouched(&candidate.name, candidate.bytes)?)?;
+    println!("sha256  {}", compiled.admission.digest());
+    match judged {
+        Ok(verified) => println!("trust   {}: {}", verified.admission().trust, verified.admission().rule),
+        Err(refusal) => println!("trust   none; {refusal}"),
+    }
     let rights: Vec<&str> = compiled.rights_asked.iter().map(String::as_str).filter(|r| *r != "types").collect();
     println!("asks    {}", rights.join(", "));
     Ok(())

@@ -46,6 +46,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
             cache_dir: std::path::absolute(config.cache_dir())?,
             memory: config.plugins.compile_memory.0 as u64,
         }),
+        policy: config.policy(config.server.listen.ip().is_loopback()),
         auth,
         plugins_config_dir: Some(config.plugins.config_dir.clone()),
         clusters: clusters(&config),
@@ -57,11 +58,14 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
     };
     let socket = config.admin_socket();
     let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
-    let mut files = Files { path, config, loader: Loader::default(), log };
+    let is_loopback = config.server.listen.ip().is_loopback();
+    let mut files = Files { path, config, is_loopback, loader: Loader::default(), log };
     for settings in files.look().settings {
-        let file = files.config.plugins.dir.join(format!("{}.wasm", settings.component));
+        let (name, plugins) = (format!("{}.wasm", settings.component), &files.config.plugins);
+        let file = plugins.dir.join(&name);
+        let is_there = file.is_file() || plugins.dev_dir.as_ref().is_some_and(|d| d.join(name).is_file());
         let is_needed = settings.enabled && settings.on_missing == OnMissing::Fail;
-        anyhow::ensure!(!is_needed || file.is_file(), "{} is missing, and on_missing = \"fail\" stands in its settings", file.display());
+        anyhow::ensure!(!is_needed || is_there, "{} is missing, and on_missing = \"fail\" stands in its settings", file.display());
     }
     let files = Arc::new(Mutex::new(files));
     let mut host = Host::start(options, move || files.lock().unwrap_or_else(|e| e.into_inner()).look()).await?;
@@ -101,6 +105,8 @@ fn clusters(config: &Config) -> Vec<ClusterInfo> {
 struct Files {
     path: PathBuf,
     config: Config,
+    /// Of the address that it listens on, which a change of the file does not change.
+    is_loopback: bool,
     loader: Loader,
     log: Given,
 }
@@ -124,12 +130,14 @@ impl Files {
         problems.extend(look.problems);
         let mut directories = look.directories;
         directories.extend(self.path.parent().map(Path::to_owned));
+        directories.extend(self.config.trust_directories());
         Look {
             settings: look.settings,
             problems,
             directories,
             clusters: Some(clusters(&self.config)),
             forget_after: Some(self.config.inventory.forget_after.0),
+            policy: Some(self.config.policy(self.is_loopback)),
         }
     }
 }

@@ -62,7 +62,8 @@ pub(super) enum TokenCommand {
     },
 }
 
-fn password() -> std::io::Result<String> {
+/// One line of standard input.
+pub(super) fn password() -> std::io::Result<String> {
     let mut password = String::new();
     std::io::stdin().read_line(&mut password)?;
     Ok(password.trim_end_matches(['\r', '\n']).to_owned())

@@ -1,6 +1,7 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
 pub mod approve;
+mod keys;
 mod origin;
 mod plugin;
 mod targets;
@@ -14,7 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::history::Keep;
+use crate::plugins::verify::{Demand, Key, Policy};
 
+pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
 pub use unit::{Bytes, Period};
 
@@ -91,6 +94,15 @@ pub struct Plugins {
     pub cache_dir: Option<PathBuf>,
     /// What compiling one component may take.
     pub compile_memory: Bytes,
+    /// What must stand for a component; not given: as on loopback or beyond.
+    pub trust: Option<Demand>,
+    /// Files of minisign public keys, or the keys themselves.
+    pub keys: Vec<String>,
+    /// Components that load whatever `trust` says.
+    pub dev_dir: Option<PathBuf>,
+    /// `keys` as they were read.
+    #[serde(skip)]
+    trusted: Vec<Key>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -166,6 +178,10 @@ impl Default for Plugins {
             config_dir: "/etc/kcloud-monitor/plugins.d".into(),
             cache_dir: None,
             compile_memory: Bytes(1 << 30),
+            trust: None,
+            keys: Vec::new(),
+            dev_dir: None,
+            trusted: Vec::new(),
         }
     }
 }
@@ -183,7 +199,8 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|e| fail(format!("{}: {e}", path.display())))?;
         let mut config: Self = parse(path, &text)?;
         let mut table: toml::Table = parse(path, &text)?;
-        for given in origin::variables(environment)? {
+        let variables = origin::variables(environment)?;
+        for given in &variables {
             // A number or a list is written as in TOML; everything else is text, without quotes.
             let as_text = given.put(&table, toml::Value::String(given.value.clone()))?;
             let taken = as_text.clone().try_into::<Self>().map(|c| (c, as_text)).or_else(|error: toml::de::Error| {
@@ -203,7 +220,26 @@ impl Config {
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));
         }
+        if config.plugins.dev_dir.as_ref() == Some(&config.plugins.dir) {
+            let place = origin::place(path, &text, &variables, "plugins.dev_dir");
+            return Err(fail(format!("{place}: [plugins] dev_dir is dir itself: nothing there would need to be trusted")));
+        }
+        config.plugins.trusted = keys::read(&config.plugins.keys).map_err(|faults| {
+            let place = origin::place(path, &text, &variables, "plugins.keys");
+            ConfigError(faults.into_iter().map(|f| format!("{place}: [plugins] keys: {f}")).collect())
+        })?;
         Ok(config)
+    }
+
+    /// Which components are trusted by a server that listens on loopback alone, or beyond.
+    pub fn policy(&self, is_loopback: bool) -> Policy {
+        let Plugins { trust: demand, dev_dir, trusted: keys, .. } = self.plugins.clone();
+        Policy { demand, is_loopback, keys, dev_dir, ..Policy::default() }
+    }
+
+    /// Directories whose change may change what is trusted.
+    pub fn trust_directories(&self) -> impl Iterator<Item = PathBuf> {
+        self.plugins.dev_dir.iter().cloned().chain(keys::directories(&self.plugins.keys))
     }
 
     /// Where compiled code is kept between starts.
@@ -321,6 +357,29 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_cannot_be_read_is_a_fault_with_its_place_and_never_a_key_less() {
+        let dir = tempfile::tempdir().unwrap();
+        let (good, bad) = (dir.path().join("good.pub"), dir.path().join("bad.pub"));
+        let public = "RWRc0WDicByCSdRBzGriHqiCdqnv1HbK1Ko3MNPl8FQ8gWud1737bWAq";
+        std::fs::write(&good, format!("untrusted comment: x\n{public}\n")).unwrap();
+        std::fs::write(&bad, "untrusted comment: x\nRWnonsense\n").unwrap();
+        let keys = |all: &[&str]| load(&format!("[plugins]\ntrust = \"signed\"\nkeys = {all:?}\n"), &[]);
+        let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+        let policy = keys(&[good, public]).unwrap().policy(true);
+        assert_eq!((policy.demand, policy.keys.len(), &policy.keys[0]), (Some(Demand::Signed), 2, &policy.keys[1]));
+        for (given, expected) in [(bad, format!("{bad}:2: not a minisign public key")), ("/no/such", "/no/such: No such file".into())] {
+            let error = keys(&[good, given]).unwrap_err();
+            assert!(error.contains("kcloud-monitor.toml:3: [plugins] keys: ") && error.contains(&expected), "{error}");
+        }
+        let error = load("", &[("KCLOUD_PLUGINS__KEYS", "[\"/no/such\"]")]).unwrap_err();
+        assert!(error.starts_with("KCLOUD_PLUGINS__KEYS: [plugins] keys: /no/such"), "{error}");
+        let error = load("[plugins]\ntrust = \"none\"\n", &[]).unwrap_err();
+        assert!(error.contains("kcloud-monitor.toml:2:9:") && error.contains("`signed`, `pinned`, `any`"), "{error}");
+        let error = load("[plugins]\ndir = \"/p\"\ndev_dir = \"/p\"\n", &[]).unwrap_err();
+        assert!(error.contains("kcloud-monitor.toml:3: [plugins] dev_dir is dir itself"), "{error}");
+    }
+
+    #[test]
     fn every_value_says_where_it_came_from() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kcloud-monitor.toml");
@@ -348,6 +407,7 @@ mod tests {
             (config.plugins.config_dir, config.inventory.forget_after),
             (default.plugins.config_dir, default.inventory.forget_after)
         );
+        assert_eq!((config.plugins.trust, config.plugins.keys), (default.plugins.trust, default.plugins.keys));
         assert_eq!((config.history, config.log), (default.history, default.log));
         assert_eq!(config.plugins.compile_memory, default.plugins.compile_memory);
         load(sample, &[]).unwrap();

@@ -78,8 +78,7 @@ impl Config {
         let mut origins: BTreeMap<String, String> = BTreeMap::new();
         if let Ok(table) = DeTable::parse(&text) {
             lines(table.get_ref(), "", &mut |key, at| {
-                let line = text[..at].matches('\n').count() + 1;
-                origins.insert(key, format!("{}:{line}", path.display()));
+                origins.insert(key, line(path, &text, at));
             });
         }
         for v in variables(environment.into_iter())? {
@@ -93,6 +92,26 @@ impl Config {
         });
         Ok(all)
     }
+}
+
+/// Where a key stands: the variable that gives it, else file and line.
+pub(super) fn place(path: &Path, text: &str, variables: &[Variable], key: &str) -> String {
+    if let Some(variable) = variables.iter().find(|v| v.path.join(".") == key) {
+        return variable.name.clone();
+    }
+    let mut found = path.display().to_string();
+    if let Ok(table) = DeTable::parse(text) {
+        lines(table.get_ref(), "", &mut |name, at| {
+            if name == key {
+                found = line(path, text, at);
+            }
+        });
+    }
+    found
+}
+
+fn line(path: &Path, text: &str, at: usize) -> String {
+    format!("{}:{}", path.display(), text[..at].matches('\n').count() + 1)
 }
 
 fn join(head: &str, key: &str) -> String {

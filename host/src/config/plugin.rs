@@ -19,6 +19,8 @@ use crate::plugins::{OnMissing, Settings};
 #[serde(deny_unknown_fields, default)]
 pub struct PluginFile {
     component: Option<String>,
+    /// Digests of the component that are trusted.
+    sha256: Pins,
     enabled: Option<bool>,
     interval: Option<Period>,
     timeout: Option<Period>,
@@ -31,6 +33,20 @@ pub struct PluginFile {
     on_missing: OnMissing,
     shadow: u32,
     return_after: Option<u32>,
+}
+
+/// One, or a list.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Pins {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Pins {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +115,9 @@ impl Loader {
     pub fn look(&mut self, config: &Config) -> Look {
         let dir = &config.plugins.config_dir;
         let mut look = Look { settings: Vec::new(), problems: Vec::new(), directories: vec![dir.clone()] };
+        if let Some(dev_dir) = config.plugins.dev_dir.as_ref().filter(|d| !d.is_dir()) {
+            look.problems.push(format!("[plugins] dev_dir: {} is no directory", dev_dir.display()));
+        }
         let entries = std::fs::read_dir(dir).and_then(|all| all.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>());
         match entries {
             Err(error) => look.problems.push(format!("{}: {error}; the last settings stay", dir.display())),
@@ -139,6 +158,11 @@ fn settings(
     if stem.is_empty() || stem.starts_with('.') || stem.contains(['/', '\\']) {
         wrong(format!("component = {component:?}: a file name in the plugins directory is expected"));
     }
+    let pins = match file.sha256 {
+        Pins::One(digest) => vec![digest],
+        Pins::Many(digests) => digests,
+    };
+    let pins = pins.iter().filter_map(|d| d.parse().map_err(|e| wrong(format!("sha256: {e}"))).ok()).collect();
     let (from_files, problems) = targets::read(&file.target_files, last_good);
     look.problems.extend(problems);
     look.directories.extend(targets::directories(&file.target_files));
@@ -198,6 +222,7 @@ fn settings(
     }
     Ok(Settings {
         component: stem,
+        pins,
         enabled: file.enabled.unwrap_or(true),
         interval: file.interval.map_or(bare.interval, |p| p.0),
         timeout: file.timeout.map_or(bare.timeout, |p| p.0),
@@ -247,8 +272,9 @@ mod tests {
 
     #[test]
     fn a_whole_file_is_understood() {
-        let s = read("interval = \"5s\"\n[grants]\nhttp = \"targets\"\n[limits]\ncpu = \"20ms\"\nmemory = \"8MiB\"\n[config]\ntransport = \"scrape\"\n[[targets]]\nid = \"worker1\"\naddress = \"http://10.0.0.11:9400/metrics\"\nlabels = { node = \"worker1\" }\n").unwrap();
+        let s = read("interval = \"5s\"\nsha256 = \"00000000000000000000000000000000000000000000000000000000000000Ff\"\n[grants]\nhttp = \"targets\"\n[limits]\ncpu = \"20ms\"\nmemory = \"8MiB\"\n[config]\ntransport = \"scrape\"\n[[targets]]\nid = \"worker1\"\naddress = \"http://10.0.0.11:9400/metrics\"\nlabels = { node = \"worker1\" }\n").unwrap();
         assert_eq!((s.limits.memory, s.limits.cpu.as_millis(), s.interval.as_secs()), (8 << 20, 20, 5));
+        assert_eq!(s.pins[0].to_string(), format!("{}ff", "0".repeat(62)));
         assert_eq!(s.config["transport"], "scrape");
         assert!(s.grants.http.unwrap().check("GET", "http://10.0.0.11:9400/metrics", &[]).is_ok());
     }
@@ -261,6 +287,7 @@ mod tests {
             ("[[targets]]\nid = \"a\"\naddress = \"x\"\ncredential = \"c\"\n", "no [credentials.c]"),
             ("[[targets]]\nid = \"a\"\naddress = \"x\"\n[[targets]]\nid = \"a\"\naddress = \"y\"\n", "stands twice"),
             ("component = \"../x.wasm\"\n", "file name"),
+            ("sha256 = [\"abc\"]\n", "64 hexadecimal digits"),
             ("[limits]\nmemory = \"64\"\n", "p.toml:2:10"),
             ("intervall = \"1s\"\n", "did you mean `interval`"),
         ] {

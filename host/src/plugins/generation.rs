@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime::component::Component;
@@ -14,8 +15,7 @@ use super::capabilities::{Guest, Shared};
 use super::check::{self, Admitted, PastSeries};
 use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
-use super::swap::Source;
-use super::verify::{ContentDigest, Trust};
+use super::verify::{Admission, Candidate, ContentDigest, Verified};
 use super::wit::v0_1;
 use crate::catalogue::Catalogue;
 use crate::inventory::batch::Batch;
@@ -46,25 +46,17 @@ pub enum LoadError {
 /// A compiled component; compiling is the slow part, so it is kept apart from linking.
 pub struct Compiled {
     component: Component,
-    pub digest: ContentDigest,
-    pub trust: Trust,
+    pub admission: Admission,
     pub rights_asked: Vec<String>,
 }
 
 impl Compiled {
     /// Compiles; blocking, and slow where the code cache does not help.
-    pub fn new(runtime: &Runtime, name: &str, bytes: &[u8]) -> Result<Self, LoadError> {
-        let digest = ContentDigest::of(bytes);
-        // Text (WAT) would be accepted by `Component::new`; a plugin is a binary component.
-        if !bytes.starts_with(b"\0asm") {
-            return Err(LoadError::NotAComponent("it is not WebAssembly: the first bytes are not \\0asm".into()));
-        }
-        if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
-            return Err(LoadError::NotAComponent("it is a core module; `cargo xtask build` makes a component of it".into()));
-        }
-        let component = runtime.compile(digest, bytes).map_err(|e| LoadError::NotAComponent(format!("it does not compile: {e}")))?;
+    pub fn new(runtime: &Runtime, verified: &Verified) -> Result<Self, LoadError> {
+        let compiled = runtime.compile(verified.admission().digest(), verified.bytes());
+        let component = compiled.map_err(|e| LoadError::NotAComponent(format!("it does not compile: {e}")))?;
         let rights_asked = v0_1::asked(runtime.engine(), &component).map_err(LoadError::Contract)?;
-        Ok(Self { component, digest, trust: super::verify::trust(name, digest), rights_asked })
+        Ok(Self { component, admission: verified.admission().clone(), rights_asked })
     }
 }
 
@@ -76,7 +68,8 @@ fn first_line(text: &str) -> String {
 pub struct Generation {
     pub number: u64,
     pub digest: ContentDigest,
-    pub trust: Trust,
+    /// Judged anew when the policy, the pins or the signature change.
+    pub admission: ArcSwap<Admission>,
     pub rights_asked: Vec<String>,
     pub info: Info,
     pub config: String,
@@ -97,7 +90,7 @@ pub struct Generation {
     pub strikes: AtomicU32,
     pub good: AtomicU32,
     /// What it was made of, until it is kept as good.
-    source: Mutex<Option<Arc<Result<Source, String>>>>,
+    source: Mutex<Option<Candidate>>,
 }
 
 struct Warm {
@@ -132,8 +125,8 @@ impl Generation {
         let config_text = config.to_string();
         let mut generation = Self {
             number,
-            digest: compiled.digest,
-            trust: compiled.trust,
+            digest: compiled.admission.digest(),
+            admission: ArcSwap::from_pointee(compiled.admission),
             rights_asked: compiled.rights_asked,
             info: Info {
                 name: String::new(),
@@ -170,13 +163,13 @@ impl Generation {
     }
 
     /// Remembers what it was made of.
-    pub(super) fn made_of(self, source: Arc<Result<Source, String>>) -> Self {
+    pub(super) fn made_of(self, source: Candidate) -> Self {
         *self.source.lock().unwrap_or_else(|e| e.into_inner()) = Some(source);
         self
     }
 
     /// What it was made of, once.
-    pub(super) fn take_source(&self) -> Option<Arc<Result<Source, String>>> {
+    pub(super) fn take_source(&self) -> Option<Candidate> {
         self.source.lock().unwrap_or_else(|e| e.into_inner()).take()
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
 
 use super::call::Failure;
@@ -14,9 +15,10 @@ use super::contract::Target;
 use super::engine::{MAX_COMPONENT, Runtime};
 use super::generation::Generation;
 use super::kept::Kept;
-use super::plugin::Plugin;
+use super::plugin::{Plugin, State};
 use super::settings::Settings;
-use super::swap::{self, GRACE_SCANS, Source, Work};
+use super::swap::{self, GRACE_SCANS, Work};
+use super::verify::{Candidate, ContentDigest, Policy, Verified};
 use super::watch;
 use crate::catalogue::Catalogue;
 use crate::inventory::batch::Batch;
@@ -34,6 +36,7 @@ pub struct Registry {
     state_dir: PathBuf,
     kept: Kept,
     http: http::Client,
+    policy: ArcSwap<Policy>,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
     queues: Mutex<HashMap<String, Queue>>,
     generations: AtomicU64,
@@ -59,6 +62,7 @@ impl Registry {
         dir: PathBuf,
         state_dir: PathBuf,
         kept_dir: PathBuf,
+        policy: Policy,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             runtime,
@@ -67,6 +71,7 @@ impl Registry {
             state_dir,
             kept: Kept::open(kept_dir)?,
             http: http::client()?,
+            policy: ArcSwap::from_pointee(policy),
             plugins: RwLock::default(),
             queues: Mutex::default(),
             generations: AtomicU64::new(0),
@@ -74,6 +79,15 @@ impl Registry {
             changed: Notify::new(),
             look_again: Arc::default(),
         })
+    }
+
+    /// Another policy; the next [`Registry::reconcile`] judges by it what runs and what lies there.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
     }
 
     pub fn list(&self) -> Vec<Arc<Plugin>> {
@@ -123,8 +137,10 @@ impl Registry {
     /// Hands every plugin what the directory and the settings say of it now. One plugin's trouble never keeps another waiting: each
     /// is brought in line by a task of its own.
     pub async fn reconcile(self: &Arc<Self>, settings: Vec<Settings>) {
-        let dir = self.dir.clone();
-        let scanned = tokio::task::spawn_blocking(move || watch::scan(&dir, MAX_COMPONENT)).await;
+        let pins = |plugin: &Plugin| settings.iter().find(|s| s.name == plugin.name).map_or_else(Vec::new, |s| s.pins.clone());
+        self.list().iter().for_each(|plugin| self.judge_again(plugin, &pins(plugin)));
+        let (dir, policy) = (self.dir.clone(), self.policy());
+        let scanned = tokio::task::spawn_blocking(move || watch::scan(&dir, policy.dev_dir.as_deref(), MAX_COMPONENT)).await;
         let found = match scanned {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -136,8 +152,7 @@ impl Registry {
                 return;
             }
         };
-        let source = |bytes: Result<Vec<u8>, String>| Arc::new(bytes.map(|bytes| Source { bytes, signature: None }));
-        let files: HashMap<String, Arc<Result<Source, String>>> = found.into_iter().map(|f| (f.name, source(f.bytes))).collect();
+        let files: HashMap<String, Result<Candidate, String>> = found.into_iter().map(|f| (f.name, f.read)).collect();
         let mut wanted: BTreeMap<String, Settings> = settings.into_iter().map(|s| (s.name.clone(), s)).collect();
         let used: Vec<String> = wanted.values().map(|s| s.component.clone()).collect();
         for name in files.keys().filter(|n| !used.contains(n)) {
@@ -197,6 +212,25 @@ impl Registry {
     /// Whether some plugin is still being brought in line.
     pub fn is_busy(&self) -> bool {
         !self.queues.lock().unwrap_or_else(|e| e.into_inner()).is_empty()
+    }
+
+    /// Judges a component by today's policy.
+    pub(super) async fn judge(&self, candidate: Candidate, settings: &Settings) -> Result<Verified, String> {
+        let (policy, pins) = (self.policy(), settings.pins.clone());
+        let judging = tokio::task::spawn_blocking(move || policy.judge(&candidate, &pins));
+        judging.await.map_err(|e| format!("the host failed on it: {e}"))?.map_err(|refusal| refusal.to_string())
+    }
+
+    /// Judges what runs by today's policy and pins; what is not trusted any more stops.
+    fn judge_again(&self, plugin: &Plugin, pins: &[ContentDigest]) {
+        let Some(running) = plugin.generation() else { return };
+        match self.policy().again(&running.admission.load(), pins) {
+            Ok(admission) => running.admission.store(Arc::new(admission)),
+            Err(refusal) => {
+                self.stop(plugin);
+                plugin.set(State::Rejected, Some(format!("version {} was stopped: {refusal}", running.info.version)));
+            }
+        }
     }
 
     /// Lets a plugin answer no more.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::capabilities::{Credential, Grants};
 use super::contract::Target;
 use super::limits::Limits;
+use super::verify::ContentDigest;
 
 /// What a configured component that is not in the directory means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
@@ -38,6 +39,8 @@ pub struct Settings {
     pub on_missing: OnMissing,
     /// Configured clusters; the first is the default.
     pub clusters: Vec<String>,
+    /// Digests of its component that the operator trusts.
+    pub pins: Vec<ContentDigest>,
     /// Cycles that a new version runs beside the old one before it takes over.
     pub shadow: u32,
     /// So many faults of its own in a row make a new version give way to the one before; 0 never.
@@ -61,6 +64,7 @@ impl Settings {
             priority: 0,
             on_missing: OnMissing::default(),
             clusters: Vec::new(),
+            pins: Vec::new(),
             shadow: 0,
             return_after: 3,
         }

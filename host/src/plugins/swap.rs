@@ -16,7 +16,7 @@ use super::plugin::{Key, Plugin, Previous, State, note};
 use super::registry::Registry;
 use super::settings::Settings;
 use super::trial::{Difference, MetricSet, Values};
-use super::verify::ContentDigest;
+use super::verify::{Candidate, Place, Verified};
 use crate::inventory::batch::Batch;
 
 /// Scans without the file before a plugin is taken as removed: a rename may be under way.
@@ -24,17 +24,11 @@ pub(super) const GRACE_SCANS: u32 = 2;
 /// Live targets that are tried before a new version is sent away for now.
 const TRIES: usize = 3;
 
-/// A component as it lies in the directory, or in what was kept.
-pub struct Source {
-    pub bytes: Vec<u8>,
-    pub signature: Option<Vec<u8>>,
-}
-
 /// What the directory and the settings say of one plugin now.
 pub(super) struct Work {
     pub settings: Settings,
     /// `None` without a file, `Err` with why it could not be read.
-    pub file: Option<Arc<Result<Source, String>>>,
+    pub file: Option<Result<Candidate, String>>,
 }
 
 /// What lies in the directory and does not run.
@@ -138,11 +132,19 @@ pub(super) async fn bring(registry: &Arc<Registry>, plugin: &Arc<Plugin>, work: 
     }
     let Some(file) = file else { return missing(registry, plugin, &settings) };
     plugin.status().missing_scans = 0;
-    let source = match &*file {
-        Ok(source) => source,
-        Err(reason) => return wait(plugin, Pending::new(State::Rejected, reason.clone())),
+    let judged = match file {
+        Ok(candidate) => registry.judge(candidate.clone(), &settings).await.map(|verified| (candidate, verified)),
+        Err(reason) => Err(reason),
     };
-    let key = Key { digest: ContentDigest::of(&source.bytes), fingerprint: settings.fingerprint() };
+    let (candidate, verified) = match judged {
+        Ok(both) => both,
+        Err(reason) => {
+            // Trust may come without the bytes changing: a signature beside them, a key, a pin.
+            plugin.status().refused = None;
+            return wait(plugin, Pending::new(State::Rejected, reason));
+        }
+    };
+    let key = Key { digest: verified.admission().digest(), fingerprint: settings.fingerprint() };
     {
         let mut status = plugin.status();
         if status.running.as_ref() == Some(&key) {
@@ -150,6 +152,9 @@ pub(super) async fn bring(registry: &Arc<Registry>, plugin: &Arc<Plugin>, work: 
             (status.refused, status.pending) = (None, None);
             drop(status);
             plugin.shadow.store(None);
+            if let Some(running) = plugin.generation() {
+                running.admission.store(Arc::new(verified.admission().clone()));
+            }
             return if plugin.is_resting() { () } else { plugin.settle() };
         }
         if status.refused.as_ref() == Some(&key) || plugin.shadow().is_some_and(|s| s.key == key) {
@@ -163,12 +168,12 @@ pub(super) async fn bring(registry: &Arc<Registry>, plugin: &Arc<Plugin>, work: 
             format!("quarantined: {}; `plugin reload {}` tries it again", quarantined.reason, plugin.name),
         );
         pending.digest_sha256 = Some(key.digest.to_string());
-        return instead(registry, plugin, &settings, key, pending).await;
+        return instead(registry, plugin, &settings, key, candidate.place, pending).await;
     }
     if plugin.generation().is_none() {
         plugin.set(State::Loading, None);
     }
-    match advance(registry, plugin, &settings, file.clone(), key.clone(), true).await {
+    match advance(registry, plugin, &settings, (candidate, verified), key.clone(), true).await {
         Ok(()) => {}
         Err(refusal) => {
             if refusal.is_final {
@@ -207,23 +212,11 @@ fn wait(plugin: &Plugin, pending: Pending) {
 }
 
 /// Lets the last good version run in place of one that is quarantined.
-async fn instead(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settings, key: Key, mut pending: Pending) {
+async fn instead(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settings, key: Key, place: Place, mut pending: Pending) {
     let is_fit = |running: &Key| running.digest != key.digest && running.fingerprint == key.fingerprint;
     let goes_on = plugin.status().running.as_ref().is_some_and(is_fit);
     if !goes_on && let Some(good) = registry.kept().last_good(&plugin.name, Some(key.digest)) {
-        let kept = registry.clone();
-        let read = good.clone();
-        let source = tokio::task::spawn_blocking(move || kept.kept().read(&read)).await;
-        let brought = match source {
-            Ok(Ok((bytes, signature))) => {
-                let old = Key { digest: ContentDigest::of(&bytes), fingerprint: key.fingerprint.clone() };
-                let source = Arc::new(Ok(Source { bytes, signature }));
-                advance(registry, plugin, settings, source, old, false).await.map_err(|r| r.reason)
-            }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(reason) = brought {
+        if let Err(reason) = restore(registry, plugin, settings, &key, place, &good).await {
             pending.reason.push_str(&format!("; the last good version {} cannot be used either: {reason}", good.version));
         }
     }
@@ -234,17 +227,28 @@ async fn instead(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Sett
     wait(plugin, pending);
 }
 
+/// Brings a kept version back; it is judged like any other.
+async fn restore(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settings, key: &Key, place: Place, good: &Good) -> Result<(), String> {
+    let (kept, wanted) = (registry.clone(), good.clone());
+    let read = tokio::task::spawn_blocking(move || kept.kept().read(&wanted)).await.map_err(|e| e.to_string())?;
+    let (bytes, signature) = read.map_err(|e| e.to_string())?;
+    let candidate = Candidate { name: settings.component.clone(), place, bytes: bytes.into(), signature: signature.map(|s| Ok(s.into())) };
+    let verified = registry.judge(candidate.clone(), settings).await?;
+    let key = Key { digest: verified.admission().digest(), fingerprint: key.fingerprint.clone() };
+    advance(registry, plugin, settings, (candidate, verified), key, false).await.map_err(|refusal| refusal.reason)
+}
+
 /// All of the road for one component.
 async fn advance(
     registry: &Arc<Registry>,
     plugin: &Arc<Plugin>,
     settings: &Settings,
-    file: Arc<Result<Source, String>>,
+    (candidate, verified): (Candidate, Verified),
     key: Key,
     is_tried: bool,
 ) -> Result<(), Refusal> {
     let began = Instant::now();
-    let generation = Arc::new(build(registry, plugin, settings, file).await?);
+    let generation = Arc::new(build(registry, plugin, settings, verified).await?.made_of(candidate));
     let mut report = Swapped {
         at_ms: crate::now_ms(),
         from_version: plugin.generation().map(|g| g.info.version.clone()),
@@ -280,20 +284,17 @@ async fn advance(
     Ok(())
 }
 
-/// Verifies, compiles, links what is granted, describes, checks its configuration and configures a first instance.
+/// Compiles, links what is granted, describes, checks its configuration and configures a first instance.
 async fn build(
     registry: &Arc<Registry>,
     plugin: &Arc<Plugin>,
     settings: &Settings,
-    file: Arc<Result<Source, String>>,
+    verified: Verified,
 ) -> Result<Generation, Refusal> {
     let host = |e: &dyn std::fmt::Display| Refusal { is_final: false, ..Refusal::new(format!("the host failed on it: {e}")) };
-    let (runtime, component, bytes) = (registry.runtime().clone(), settings.component.clone(), file.clone());
+    let runtime = registry.runtime().clone();
     let _turn = registry.compiling().acquire().await.map_err(|e| host(&e))?;
-    let compiled = tokio::task::spawn_blocking(move || match &*bytes {
-        Ok(source) => Compiled::new(&runtime, &component, &source.bytes),
-        Err(reason) => Err(LoadError::NotAComponent(reason.clone())),
-    });
+    let compiled = tokio::task::spawn_blocking(move || Compiled::new(&runtime, &verified));
     let compiled = compiled.await.map_err(|e| host(&e))?.map_err(|e| Refusal::new(e.to_string()))?;
     let asked: Vec<String> = compiled.rights_asked.iter().filter(|r| *r != "types").cloned().collect();
     let shared = Shared {
@@ -309,7 +310,7 @@ async fn build(
     let number = registry.next_number();
     let building = async move { Generation::new(runtime, &catalogue, compiled, shared, &config, number, crate::now_ms()).await };
     let built = registry.runtime().handle().spawn(building).await.map_err(|e| host(&e))?;
-    built.map(|g| g.made_of(file)).map_err(|error| {
+    built.map_err(|error| {
         let (state, missing) = match &error {
             LoadError::NeedsGrant { missing, .. } => (State::WaitingForApproval, missing.clone()),
             _ => (State::Rejected, Vec::new()),
@@ -410,7 +411,8 @@ pub async fn shadow(registry: &Arc<Registry>, plugin: &Arc<Plugin>, target: &Tar
 impl Registry {
     /// Lets a version answer from now on, and the one before end what it is doing.
     fn swap_in(&self, plugin: &Plugin, new: Arc<Generation>, key: Key, report: Swapped) {
-        tracing::info!(plugin = plugin.name, version = new.info.version, digest = %new.digest, trust = ?new.trust, "loaded");
+        let admission = new.admission.load();
+        tracing::info!(plugin = plugin.name, version = new.info.version, digest = %new.digest, trust = %admission.trust, rule = admission.rule, "loaded");
         let old = plugin.generation.swap(Some(new));
         plugin.begin_anew();
         plugin.swaps.fetch_add(1, Ordering::Relaxed);
@@ -454,8 +456,8 @@ impl Registry {
             let (registry, name, generation) = (self.clone(), plugin.name.clone(), generation.clone());
             tokio::task::spawn_blocking(move || {
                 let good = Good { sha256: generation.digest.to_string(), version: generation.info.version.clone(), at_ms: crate::now_ms() };
-                let Ok(source) = &*source else { return };
-                if let Err(error) = registry.kept().good(&name, good, &source.bytes, source.signature.as_deref()) {
+                let signature = source.signature.as_ref().and_then(|s| s.as_deref().ok());
+                if let Err(error) = registry.kept().good(&name, good, &source.bytes, signature) {
                     tracing::error!(%error, plugin = name, "a good version was not kept; there is no way back to it after a restart");
                 }
             });

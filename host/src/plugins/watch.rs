@@ -1,12 +1,16 @@
 //! Watches directories. Any event means only "look again": which file it named is not believed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
+
+use super::verify::{Candidate, MAX_SIGNATURE, Place};
 
 /// Events stop for this long before a look, so that a file is whole.
 const QUIET: Duration = Duration::from_millis(300);
@@ -59,26 +63,73 @@ impl Watch {
     }
 }
 
-/// A component file as it was read, once.
+/// A component as it was read, once.
 pub struct Found {
     pub name: String,
-    pub bytes: Result<Vec<u8>, String>,
+    /// It and its signature, or why it could not be read.
+    pub read: Result<Candidate, String>,
 }
 
-/// Reads every `*.wasm` of a directory. A file that changes while it is read is reported as incomplete.
-pub fn scan(dir: &Path, max: u64) -> std::io::Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let Some(file) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        let Some(name) = file.strip_suffix(".wasm").filter(|n| !n.starts_with('.') && !n.is_empty()) else { continue };
-        found.push(Found { name: name.to_owned(), bytes: read(dir, &path, max) });
+/// Reads every `*.wasm` of `dir`, and those of `dev_dir` whose name `dir` has not. A file that changes while it is read is
+/// reported as incomplete.
+pub fn scan(dir: &Path, dev_dir: Option<&Path>, max: u64) -> std::io::Result<Vec<Found>> {
+    let mut names = names(dir)?;
+    if let Some(dev_dir) = dev_dir {
+        match self::names(dev_dir) {
+            Ok(more) => names.extend(more),
+            Err(error) => tracing::warn!(dir = %dev_dir.display(), %error, "dev_dir cannot be read"),
+        }
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(names.into_iter().map(|name| find(dir, dev_dir, name, max)).collect())
+}
+
+/// Reads one component where [`scan`] would find it.
+pub fn find(dir: &Path, dev_dir: Option<&Path>, name: String, max: u64) -> Found {
+    let lies = |dir: &Path| std::fs::symlink_metadata(dir.join(format!("{name}.wasm"))).is_ok();
+    let (dir, place) = match (lies(dir), dev_dir.filter(|d| lies(d))) {
+        (true, Some(_)) => (dir, Place::PluginsBeforeDev),
+        (false, Some(dev_dir)) => (dev_dir, Place::Dev),
+        _ => (dir, Place::Plugins),
+    };
+    let read = whole(dir, &name, max).map(|(bytes, signature)| Candidate { name: name.clone(), place, bytes, signature });
+    Found { name, read }
+}
+
+/// Reads the component of this file.
+pub fn at(file: &Path, dev_dir: Option<&Path>, max: u64) -> Result<Candidate, String> {
+    let name = file.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".wasm")).ok_or("a component is a file NAME.wasm")?;
+    let dir = file.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_dev = dev_dir.is_some_and(|d| d.canonicalize().is_ok_and(|d| dir.canonicalize().is_ok_and(|f| f == d)));
+    let place = if is_dev { Place::Dev } else { Place::Plugins };
+    let (bytes, signature) = whole(dir, name, max)?;
+    Ok(Candidate { name: name.to_owned(), place, bytes, signature })
+}
+
+fn names(dir: &Path) -> std::io::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(dir)? {
+        let file = entry?.file_name();
+        // Compiled code is never loaded, but it is answered for.
+        let stem = file.to_str().and_then(|f| f.strip_suffix(".wasm").or_else(|| f.strip_suffix(".cwasm")));
+        found.extend(stem.filter(|n| !n.starts_with('.') && !n.is_empty()).map(str::to_owned));
+    }
     Ok(found)
 }
 
-fn read(dir: &Path, path: &Path, max: u64) -> Result<Vec<u8>, String> {
+type Whole = (Bytes, Option<Result<Bytes, String>>);
+
+fn whole(dir: &Path, name: &str, max: u64) -> Result<Whole, String> {
+    let lies = |file: &str| std::fs::symlink_metadata(dir.join(file)).is_ok();
+    let (file, signature) = (format!("{name}.wasm"), format!("{name}.wasm.minisig"));
+    if !lies(&file) && lies(&format!("{name}.cwasm")) {
+        return Err(format!("{name}.cwasm is compiled code, which is never loaded: put the component there, {file}"));
+    }
+    let bytes = read(dir, &dir.join(file), max)?;
+    let signature = lies(&signature).then(|| read(dir, &dir.join(signature), MAX_SIGNATURE));
+    Ok((bytes, signature))
+}
+
+fn read(dir: &Path, path: &Path, max: u64) -> Result<Bytes, String> {
     let text = |e: std::io::Error| e.kind().to_string();
     let real = path.canonicalize().map_err(text)?;
     let root = dir.canonicalize().map_err(text)?;
@@ -96,7 +147,7 @@ fn read(dir: &Path, path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let after = std::fs::metadata(&real).map_err(text)?;
     let same = before.modified().ok() == after.modified().ok() && before.len() == after.len();
     match same && bytes.len() as u64 == after.len() {
-        true => Ok(bytes),
+        true => Ok(bytes.into()),
         false => Err("it changed while it was read".into()),
     }
 }
@@ -116,11 +167,11 @@ mod tests {
         std::fs::write(dir.join(".hidden.wasm"), "x").unwrap();
         std::os::unix::fs::symlink("..v1", dir.join("..data")).unwrap();
         std::os::unix::fs::symlink("..data/p.wasm", dir.join("p.wasm")).unwrap();
-        let bytes = |dir: &Path| scan(dir, 100).unwrap().into_iter().map(|f| f.bytes.unwrap()).collect::<Vec<_>>();
-        assert_eq!(bytes(dir), [b"one".to_vec()]);
+        let bytes = |dir: &Path| scan(dir, None, 100).unwrap().into_iter().map(|f| f.read.unwrap().bytes).collect::<Vec<_>>();
+        assert_eq!(bytes(dir), ["one"]);
         std::os::unix::fs::symlink("..v2", dir.join("..tmp")).unwrap();
         std::fs::rename(dir.join("..tmp"), dir.join("..data")).unwrap();
-        assert_eq!(bytes(dir), [b"two!".to_vec()]);
+        assert_eq!(bytes(dir), ["two!"]);
     }
 
     #[test]
@@ -131,9 +182,37 @@ mod tests {
         std::fs::write(root.path().join("x"), "x").unwrap();
         std::os::unix::fs::symlink(root.path().join("x"), dir.join("a.wasm")).unwrap();
         std::fs::write(dir.join("b.wasm"), "12345").unwrap();
-        let reasons: Vec<String> = scan(&dir, 4).unwrap().into_iter().map(|f| f.bytes.unwrap_err()).collect();
+        let reasons: Vec<String> = scan(&dir, None, 4).unwrap().into_iter().map(|f| f.read.unwrap_err()).collect();
         assert!(reasons[0].contains("leads out"), "{reasons:?}");
         assert!(reasons[1].contains("limit is 4"), "{reasons:?}");
+    }
+
+    #[test]
+    fn the_plugins_directory_goes_before_dev_dir_and_a_signature_lies_beside_its_component() {
+        let (dir, dev) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (dir, file, body) in [(&dir, "a.wasm", "1"), (&dev, "a.wasm", "2"), (&dev, "b.wasm", "3"), (&dev, "b.wasm.minisig", "4")] {
+            std::fs::write(dir.path().join(file), body).unwrap();
+        }
+        std::fs::write(dir.path().join("a.wasm.minisig"), vec![b'x'; MAX_SIGNATURE as usize + 1]).unwrap();
+        let found = scan(dir.path(), Some(dev.path()), 100).unwrap();
+        let read: Vec<Candidate> = found.into_iter().map(|f| f.read.unwrap()).collect();
+        assert_eq!(
+            (&read[0].bytes[..], read[0].place, &read[1].bytes[..], read[1].place),
+            (&b"1"[..], Place::PluginsBeforeDev, &b"3"[..], Place::Dev)
+        );
+        assert!(read[0].signature.as_ref().unwrap().as_ref().is_err_and(|e| e.contains("limit is 8192")));
+        assert_eq!(read[1].signature, Some(Ok("4".into())));
+        assert_eq!(scan(dir.path(), Some(Path::new("/no/such")), 100).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn compiled_code_is_not_loaded_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("p.cwasm"), "x").unwrap();
+        let reason = scan(dir.path(), None, 100).unwrap().remove(0).read.unwrap_err();
+        assert!(reason.contains("p.cwasm is compiled code"), "{reason}");
+        std::fs::write(dir.path().join("p.wasm"), "y").unwrap();
+        assert_eq!(scan(dir.path(), None, 100).unwrap().remove(0).read.unwrap().bytes, "y");
     }
 
     #[tokio::test]
@@ -141,7 +220,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("p.wasm"), "x").unwrap();
         let mut watch = Watch::new(&[dir.path().to_owned()]);
-        assert_eq!(scan(dir.path(), 100).unwrap().len(), 1);
+        assert_eq!(scan(dir.path(), None, 100).unwrap().len(), 1);
         std::fs::read(dir.path().join("p.wasm")).unwrap();
         timeout(Duration::from_secs(1), watch.changed()).await.expect_err("nothing changed");
     }

@@ -18,6 +18,7 @@ pub use kcloud_monitor::plugins::check::PastSeries;
 pub use kcloud_monitor::plugins::contract::{RangeQuery, Target};
 use kcloud_monitor::plugins::generation::{Compiled, Generation};
 pub use kcloud_monitor::plugins::limits::Limits;
+use kcloud_monitor::plugins::verify::Verified;
 use kcloud_monitor::plugins::{Failure, Runtime};
 pub use recorded::{Answer, Recorded};
 
@@ -54,8 +55,8 @@ impl Plugin {
         let catalogue = Arc::new(Catalogue::default());
         let log: Arc<log::Tail> = Arc::default();
         let name = file.file_stem().and_then(|n| n.to_str()).unwrap_or("plugin").to_owned();
-        let (compiling, named) = (runtime.clone(), name.clone());
-        let compiled = tokio::task::spawn_blocking(move || Compiled::new(&compiling, &named, &bytes)).await??;
+        let (compiling, verified) = (runtime.clone(), Verified::vouched(&name, bytes)?);
+        let compiled = tokio::task::spawn_blocking(move || Compiled::new(&compiling, &verified)).await??;
         let shared = Shared {
             plugin: name.as_str().into(),
             limits: setup.limits,

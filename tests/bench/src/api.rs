@@ -16,6 +16,7 @@ use kcloud_monitor::auth::Auth;
 use kcloud_monitor::cli::demo_settings;
 use kcloud_monitor::history::Keep;
 use kcloud_monitor::host::{Host, Options};
+use kcloud_monitor::plugins::verify::Policy;
 use tokio::net::TcpListener;
 
 use crate::{cpu, fleet, root, row};
@@ -64,6 +65,7 @@ pub fn serve() -> Result<()> {
             history_keep: Keep::default(),
             cache_dir: None,
             compiler: None,
+            policy: Policy { is_loopback: true, ..Policy::default() },
             auth: Auth::in_memory("admin", "changeme")?,
             plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],

@@ -10,6 +10,7 @@ use kcloud_monitor::plugins::capabilities::{Grants, Shared, http, log};
 use kcloud_monitor::plugins::contract::Target;
 use kcloud_monitor::plugins::generation::{Compiled, Generation};
 use kcloud_monitor::plugins::limits::Limits;
+use kcloud_monitor::plugins::verify::Verified;
 use kcloud_monitor::plugins::{Runtime, Settings};
 use serde_json::json;
 
@@ -18,7 +19,7 @@ use crate::{cpu, fleet, row};
 async fn generation(runtime: &Arc<Runtime>, catalogue: &Catalogue, config: serde_json::Value, max_calls: u32) -> Result<Generation> {
     let file = crate::root().join("target/guests/bench-guest.wasm");
     let bytes = std::fs::read(&file).with_context(|| format!("{} is not built", file.display()))?;
-    let compiled = Compiled::new(runtime, "bench-guest", &bytes)?;
+    let compiled = Compiled::new(runtime, &Verified::vouched("bench-guest", bytes)?)?;
     let settings = Settings::bare("bench-guest");
     let limits = Limits { cpu: Duration::from_secs(60), output_bytes: 256 << 20, points: 2_000_000, max_calls, ..settings.limits };
     let shared = Shared {

@@ -11,6 +11,7 @@ use kcloud_monitor::auth::Auth;
 use kcloud_monitor::history::Keep;
 use kcloud_monitor::host::{Host, Options};
 use kcloud_monitor::plugins::Settings;
+use kcloud_monitor::plugins::verify::Policy;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -94,6 +95,7 @@ impl Running {
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
             cache_dir: None,
             compiler: None,
+            policy: Policy { is_loopback: true, ..Policy::default() },
             auth: Auth::in_memory("admin", "changeme").expect("a user"),
             plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
