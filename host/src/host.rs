@@ -92,7 +92,8 @@ impl Host {
         };
         let runtime = Arc::new(runtime);
         let catalogue = Arc::new(Catalogue::default());
-        let registry = Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir, options.kept_dir, options.policy)?);
+        let registry =
+            Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir, options.kept_dir, options.policy)?);
         let history: Arc<dyn History> = Arc::new(Embedded::open(&options.history_dir, options.history_keep)?);
         let inventory = Arc::new(Inventory::new(history.committed()?));
         let app = App::new(

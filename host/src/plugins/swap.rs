@@ -228,7 +228,14 @@ async fn instead(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Sett
 }
 
 /// Brings a kept version back; it is judged like any other.
-async fn restore(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settings, key: &Key, place: Place, good: &Good) -> Result<(), String> {
+async fn restore(
+    registry: &Arc<Registry>,
+    plugin: &Arc<Plugin>,
+    settings: &Settings,
+    key: &Key,
+    place: Place,
+    good: &Good,
+) -> Result<(), String> {
     let (kept, wanted) = (registry.clone(), good.clone());
     let read = tokio::task::spawn_blocking(move || kept.kept().read(&wanted)).await.map_err(|e| e.to_string())?;
     let (bytes, signature) = read.map_err(|e| e.to_string())?;
@@ -285,12 +292,7 @@ async fn advance(
 }
 
 /// Compiles, links what is granted, describes, checks its configuration and configures a first instance.
-async fn build(
-    registry: &Arc<Registry>,
-    plugin: &Arc<Plugin>,
-    settings: &Settings,
-    verified: Verified,
-) -> Result<Generation, Refusal> {
+async fn build(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settings, verified: Verified) -> Result<Generation, Refusal> {
     let host = |e: &dyn std::fmt::Display| Refusal { is_final: false, ..Refusal::new(format!("the host failed on it: {e}")) };
     let runtime = registry.runtime().clone();
     let _turn = registry.compiling().acquire().await.map_err(|e| host(&e))?;
