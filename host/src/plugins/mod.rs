@@ -19,3 +19,4 @@ mod wit;
 pub use call::{Blame, Failure};
 pub use engine::Runtime;
 pub use registry::{OnMissing, Plugin, Registry, Settings};
+pub use wit::contracts;
