@@ -13,7 +13,9 @@ use sha2::{Digest, Sha256};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
 const BUNDLED: &[&str] = &["nvidia-dcgm", "prometheus"];
-const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat"];
+const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];
+/// Guests that are built against contract 0.2, too, as NAME-0-2.wasm: what the tests deny them is denied by every version.
+const GUESTS_0_2: &[&str] = &["evil"];
 
 #[derive(Parser)]
 struct Args {
@@ -92,23 +94,32 @@ fn components(root: &Path) -> Result<String> {
     wasm_target()?;
     let target_dir = root.join("target/plugins");
     let plugins = root.join("plugins");
-    run(cargo(&plugins).args(["build", "--locked", "--release", "--workspace", "--target", TARGET]).env("CARGO_TARGET_DIR", &target_dir))?;
-    let mut digests = Vec::new();
-    for (names, out) in [(BUNDLED, root.join("target/dist/plugins")), (GUESTS, root.join("target/guests"))] {
-        fs::create_dir_all(&out)?;
-        for name in names {
-            let core = target_dir.join(format!("{TARGET}/release/{}.wasm", name.replace('-', "_")));
-            let component = componentize(&core)?;
-            digests.push(format!("{name}={}", hex(&Sha256::digest(&component))));
-            // Beside, then renamed: a host that watches the directory never sees half a file.
-            let (file, part) = (out.join(format!("{name}.wasm")), out.join(format!(".{name}.part")));
-            if fs::read(&file).ok().as_deref() != Some(&component) {
-                fs::write(&part, &component)?;
-                fs::rename(&part, &file)?;
-            }
+    let compile = |what: &[&str]| {
+        let mut command = cargo(&plugins);
+        command.args(["build", "--locked", "--release", "--target", TARGET]).args(what).env("CARGO_TARGET_DIR", &target_dir);
+        run(&mut command)
+    };
+    // Gives the component's digest.
+    let make = |name: &str, out: &Path, suffix: &str| -> Result<String> {
+        let core = target_dir.join(format!("{TARGET}/release/{}.wasm", name.replace('-', "_")));
+        let component = componentize(&core)?;
+        fs::create_dir_all(out)?;
+        // Beside, then renamed: a host that watches the directory never sees half a file.
+        let (file, part) = (out.join(format!("{name}{suffix}.wasm")), out.join(format!(".{name}{suffix}.part")));
+        if fs::read(&file).ok().as_deref() != Some(&component) {
+            fs::write(&part, &component)?;
+            fs::rename(&part, &file)?;
         }
+        Ok(hex(&Sha256::digest(&component)))
+    };
+    let (bundled, guests) = (root.join("target/dist/plugins"), root.join("target/guests"));
+    compile(&["--workspace"])?;
+    let digests: Vec<String> = BUNDLED.iter().map(|name| Ok(format!("{name}={}", make(name, &bundled, "")?))).collect::<Result<_>>()?;
+    GUESTS.iter().try_for_each(|name| make(name, &guests, "").map(drop))?;
+    for name in GUESTS_0_2 {
+        compile(&["-p", name, "--features", "contract-0-2"])?;
+        make(name, &guests, "-0-2")?;
     }
-    digests.truncate(BUNDLED.len());
     Ok(digests.join(","))
 }
 
@@ -144,24 +155,29 @@ fn build(root: &Path) -> Result<()> {
     copy_tree(&root.join("config"), &dist.join("config"))
 }
 
+/// Writes the SDK's bindings of each version: folder of the contract, and what the files' names end in.
 fn bindings(root: &Path) -> Result<()> {
-    let out = root.join("target/bindings");
-    let generate = |world: &str, macro_name: &str| -> Result<String> {
-        let mut command = Command::new("wit-bindgen");
-        command.args(["rust", "wit/v0.1", "--world", world, "--export-macro-name", macro_name, "--out-dir"]).arg(&out);
-        command.args(["--pub-export-macro", "--format", "--default-bindings-module", "kcloud_collector_sdk::bindings"]);
-        command.args(["--runtime-path", "kcloud_collector_sdk::rt"]).current_dir(root);
-        run(&mut command).context("`cargo install --locked wit-bindgen-cli --version 0.63.0 --no-default-features --features rust`")?;
-        Ok(fs::read_to_string(out.join(format!("{}.rs", world.replace('-', "_"))))?)
-    };
-    fs::write(root.join("sdk/rust/src/bindings.rs"), generate("plugin-with-history", "export_plugin_with_history")?)?;
-    let plugin = generate("plugin", "export_plugin")?;
-    let end = "pub use __export_plugin_impl as export_plugin;\n";
-    let start =
-        plugin.find("#[macro_export]\nmacro_rules! __export_plugin_impl").context("wit-bindgen writes its macro in another way now")?;
-    let stop = plugin.find(end).context("wit-bindgen names its macro in another way now")? + end.len();
-    let head = "// The export macro of world `plugin`, cut from what `wit-bindgen` 0.63.0 generated for it. DO NOT EDIT! (`cargo xtask bindings`)\n";
-    Ok(fs::write(root.join("sdk/rust/src/export_plugin.rs"), head.to_owned() + &plugin[start..stop])?)
+    for (contract, suffix) in [("v0.1", ""), ("v0.2", "_v0_2")] {
+        let out = root.join("target/bindings").join(contract);
+        let generate = |world: &str, macro_name: &str| -> Result<String> {
+            let mut command = Command::new("wit-bindgen");
+            command.arg("rust").arg(format!("wit/{contract}")).args(["--world", world, "--export-macro-name", macro_name, "--out-dir"]);
+            command.arg(&out).args(["--pub-export-macro", "--format", "--default-bindings-module", "kcloud_collector_sdk::bindings"]);
+            command.args(["--runtime-path", "kcloud_collector_sdk::rt"]).current_dir(root);
+            run(&mut command).context("`cargo install --locked wit-bindgen-cli --version 0.63.0 --no-default-features --features rust`")?;
+            Ok(fs::read_to_string(out.join(format!("{}.rs", world.replace('-', "_"))))?)
+        };
+        let sources = root.join("sdk/rust/src");
+        fs::write(sources.join(format!("bindings{suffix}.rs")), generate("plugin-with-history", "export_plugin_with_history")?)?;
+        let plugin = generate("plugin", "export_plugin")?;
+        let end = "pub use __export_plugin_impl as export_plugin;\n";
+        let start =
+            plugin.find("#[macro_export]\nmacro_rules! __export_plugin_impl").context("wit-bindgen writes its macro in another way now")?;
+        let stop = plugin.find(end).context("wit-bindgen names its macro in another way now")? + end.len();
+        let head = "// The export macro of world `plugin`, cut from what `wit-bindgen` 0.63.0 generated for it. DO NOT EDIT! (`cargo xtask bindings`)\n";
+        fs::write(sources.join(format!("export_plugin{suffix}.rs")), head.to_owned() + &plugin[start..stop])?;
+    }
+    Ok(())
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {

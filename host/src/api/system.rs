@@ -121,7 +121,7 @@ pub(super) async fn info(State(app): State<App>) -> Json<Value> {
 }
 
 pub(super) async fn version() -> Json<Value> {
-    Json(json!({ "version": env!("CARGO_PKG_VERSION"), "api_version": "v1", "plugin_contracts": ["kcloud:collector@0.1.0"] }))
+    Json(json!({ "version": env!("CARGO_PKG_VERSION"), "api_version": "v1", "plugin_contracts": crate::plugins::contracts() }))
 }
 
 pub(super) async fn capabilities(State(app): State<App>) -> Json<Value> {

@@ -103,7 +103,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
                     clap_complete::generate(shell, &mut Args::command(), "kcloud-monitor", &mut std::io::stdout());
                 }
                 Command::Compile { cache_dir, memory } => return plugin::compile(&cache_dir, memory),
-                _ => println!("kcloud-monitor {} (plugin contract kcloud:collector@0.1.0)", env!("CARGO_PKG_VERSION")),
+                _ => println!("kcloud-monitor {} (plugin contracts {})", env!("CARGO_PKG_VERSION"), crate::plugins::contracts().join(", ")),
             }
         }
     }

@@ -94,6 +94,8 @@ pub enum CollectError {
     Denied(String),
     #[error("unreachable: {0}")]
     Unreachable(String),
+    #[error("the target did not answer in time: {0}")]
+    Timeout(String),
     #[error("the target asked to slow down")]
     Throttled(Option<u32>),
     #[error("the target's answer is not in the form expected: {0}")]

@@ -16,7 +16,7 @@ use super::check::{self, Admitted, PastSeries};
 use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
 use super::verify::{Admission, Candidate, ContentDigest, Verified};
-use super::wit::v0_1;
+use super::wit;
 use crate::catalogue::Catalogue;
 use crate::inventory::batch::Batch;
 
@@ -55,7 +55,7 @@ impl Compiled {
     pub fn new(runtime: &Runtime, verified: &Verified) -> Result<Self, LoadError> {
         let compiled = runtime.compile(verified.admission().digest(), verified.bytes());
         let component = compiled.map_err(|e| LoadError::NotAComponent(format!("it does not compile: {e}")))?;
-        let rights_asked = v0_1::asked(runtime.engine(), &component).map_err(LoadError::Contract)?;
+        let rights_asked = wit::asked(runtime.engine(), &component).map_err(LoadError::Contract)?;
         Ok(Self { component, admission: verified.admission().clone(), rights_asked })
     }
 }
@@ -75,7 +75,7 @@ pub struct Generation {
     pub config: String,
     pub loaded_at_ms: i64,
     runtime: Arc<Runtime>,
-    ready: v0_1::Ready,
+    ready: wit::Ready,
     shared: Arc<Shared>,
     metrics: Vec<Admitted>,
     permits: Arc<Semaphore>,
@@ -95,7 +95,7 @@ pub struct Generation {
 
 struct Warm {
     store: Store<Guest>,
-    instance: v0_1::Instance,
+    instance: wit::Instance,
     calls: u32,
     last: Instant,
     cursor: Option<Vec<u8>>,
@@ -117,9 +117,7 @@ impl Generation {
             return Err(LoadError::NeedsGrant { plugin: shared.plugin.to_string(), missing });
         }
         let contract = |e: wasmtime::Error| LoadError::Contract(first_line(&format!("{e:#}")));
-        let linker = v0_1::link(runtime.engine(), &shared.grants).map_err(contract)?;
-        let pre = linker.instantiate_pre(&compiled.component).map_err(contract)?;
-        let ready = v0_1::Ready::new(pre).map_err(contract)?;
+        let ready = wit::Ready::new(runtime.engine(), &compiled.component, &shared.grants).map_err(contract)?;
         let limits = shared.limits.clone();
         let shared = Arc::new(shared);
         let config_text = config.to_string();

@@ -29,3 +29,4 @@ pub use engine::Runtime;
 pub use plugin::{Fault, Plugin, State, Transition};
 pub use registry::Registry;
 pub use settings::{OnMissing, Settings};
+pub use wit::contracts;

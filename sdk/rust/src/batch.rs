@@ -120,7 +120,7 @@ impl Batch {
     /// Something wrong with a part of the answer, at a line of it. The first hundred are kept.
     pub fn problem(&mut self, error: CollectError, line: Option<u32>) {
         if self.out.problems.len() < 100 {
-            self.out.problems.push(t::Problem { subject: None, error, line });
+            self.out.problems.push(t::Problem { subject: None, error: error.into(), line });
         }
     }
 
@@ -131,7 +131,7 @@ impl Batch {
 
     /// Something wrong with one subject; the rest holds.
     pub fn problem_of(&mut self, subject: SubjectRef, error: CollectError) {
-        self.out.problems.push(t::Problem { subject: Some(subject.0), error, line: None });
+        self.out.problems.push(t::Problem { subject: Some(subject.0), error: error.into(), line: None });
     }
 
     /// When a subject's readings were observed, for sources that say so.

@@ -677,7 +677,7 @@ pub mod kcloud {
                         }
                     }
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/log@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/log@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "emit"]
                         fn wit_import5(
@@ -707,6 +707,26 @@ pub mod kcloud {
                     );
                 }
             }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Whether a line of this level is kept at all now, so that a plugin need not make one that nobody reads. `info` and above
+            /// always are; `trace` and `debug` while the host's own log takes them. The limits of the call do not count.
+            #[allow(async_fn_in_trait)]
+            pub fn is_enabled(level: Level) -> bool {
+                unsafe {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "kcloud:collector/log@0.1.1")]
+                    unsafe extern "C" {
+                        #[link_name = "is-enabled"]
+                        fn wit_import0(_: i32) -> i32;
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import0(_: i32) -> i32 {
+                        unreachable!()
+                    }
+                    let ret = wit_import0(level.clone() as i32);
+                    _rt::bool_lift(ret as u8)
+                }
+            }
         }
         /// The host's clocks. Always linked.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
@@ -720,7 +740,7 @@ pub mod kcloud {
             pub fn unix_ns() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/clock@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/clock@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "unix-ns"]
                         fn wit_import0() -> i64;
@@ -739,7 +759,7 @@ pub mod kcloud {
             pub fn monotonic_ns() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/clock@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/clock@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "monotonic-ns"]
                         fn wit_import0() -> i64;
@@ -819,7 +839,7 @@ pub mod kcloud {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/state@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/state@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -935,7 +955,7 @@ pub mod kcloud {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/state@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/state@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "put"]
                         fn wit_import3(
@@ -1036,7 +1056,7 @@ pub mod kcloud {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/state@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/state@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "delete"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -1239,7 +1259,7 @@ pub mod kcloud {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/http@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/http@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]body-stream"]
                         fn drop(_: i32);
@@ -1344,7 +1364,7 @@ pub mod kcloud {
                     };
                     let ptr12 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/http@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/http@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "send"]
                         fn wit_import13(
@@ -1736,7 +1756,7 @@ pub mod kcloud {
                     }
                     let ptr10 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/http@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/http@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "send-all"]
                         fn wit_import11(_: *mut u8, _: usize, _: i32, _: *mut u8);
@@ -1962,7 +1982,7 @@ pub mod kcloud {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "kcloud:collector/http@0.1.0")]
+                        #[link(wasm_import_module = "kcloud:collector/http@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]body-stream.head"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2064,7 +2084,7 @@ pub mod kcloud {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "kcloud:collector/http@0.1.0")]
+                        #[link(wasm_import_module = "kcloud:collector/http@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]body-stream.read"]
                             fn wit_import1(_: i32, _: i32, _: i32, _: *mut u8);
@@ -2306,7 +2326,7 @@ pub mod kcloud {
                     };
                     let ptr12 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/http@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/http@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "open"]
                         fn wit_import13(
@@ -2543,7 +2563,7 @@ pub mod kcloud {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/files@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/files@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "list-dir"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -2665,7 +2685,7 @@ pub mod kcloud {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/files@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/files@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "read"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -2787,7 +2807,7 @@ pub mod kcloud {
                     }
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/files@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/files@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "read-all"]
                         fn wit_import3(_: *mut u8, _: usize, _: *mut u8);
@@ -2907,7 +2927,7 @@ pub mod kcloud {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/files@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/files@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "modified"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -3144,7 +3164,7 @@ pub mod kcloud {
                     }
                     let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "kcloud:collector/ipmi@0.1.0")]
+                    #[link(wasm_import_module = "kcloud:collector/ipmi@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "raw-all"]
                         fn wit_import6(
@@ -4325,20 +4345,20 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_kcloud_collector_history_0_1_0_cabi {
+                macro_rules! __export_kcloud_collector_history_0_1_1_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "kcloud:collector/history@0.1.0#range")] unsafe extern "C" fn
+                        "kcloud:collector/history@0.1.1#range")] unsafe extern "C" fn
                         export_range(arg0 : * mut u8,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_range_cabi::<$ty > (arg0) } }
                         #[unsafe (export_name =
-                        "cabi_post_kcloud:collector/history@0.1.0#range")] unsafe extern
+                        "cabi_post_kcloud:collector/history@0.1.1#range")] unsafe extern
                         "C" fn _post_return_range(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_range::<$ty > (arg0) } } };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_kcloud_collector_history_0_1_0_cabi;
+                pub use __export_kcloud_collector_history_0_1_1_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -6925,42 +6945,42 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_kcloud_collector_collector_0_1_0_cabi {
+                macro_rules! __export_kcloud_collector_collector_0_1_1_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "kcloud:collector/collector@0.1.0#describe")] unsafe extern "C"
+                        "kcloud:collector/collector@0.1.1#describe")] unsafe extern "C"
                         fn export_describe() -> * mut u8 { unsafe { $($path_to_types)*::
                         _export_describe_cabi::<$ty > () } } #[unsafe (export_name =
-                        "cabi_post_kcloud:collector/collector@0.1.0#describe")] unsafe
+                        "cabi_post_kcloud:collector/collector@0.1.1#describe")] unsafe
                         extern "C" fn _post_return_describe(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_describe::<$ty > (arg0) } }
                         #[unsafe (export_name =
-                        "kcloud:collector/collector@0.1.0#configure")] unsafe extern "C"
+                        "kcloud:collector/collector@0.1.1#configure")] unsafe extern "C"
                         fn export_configure(arg0 : * mut u8, arg1 : usize,) -> * mut u8 {
                         unsafe { $($path_to_types)*:: _export_configure_cabi::<$ty >
                         (arg0, arg1) } } #[unsafe (export_name =
-                        "cabi_post_kcloud:collector/collector@0.1.0#configure")] unsafe
+                        "cabi_post_kcloud:collector/collector@0.1.1#configure")] unsafe
                         extern "C" fn _post_return_configure(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_configure::<$ty > (arg0) } }
                         #[unsafe (export_name =
-                        "kcloud:collector/collector@0.1.0#discover")] unsafe extern "C"
+                        "kcloud:collector/collector@0.1.1#discover")] unsafe extern "C"
                         fn export_discover() -> * mut u8 { unsafe { $($path_to_types)*::
                         _export_discover_cabi::<$ty > () } } #[unsafe (export_name =
-                        "cabi_post_kcloud:collector/collector@0.1.0#discover")] unsafe
+                        "cabi_post_kcloud:collector/collector@0.1.1#discover")] unsafe
                         extern "C" fn _post_return_discover(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_discover::<$ty > (arg0) } }
                         #[unsafe (export_name =
-                        "kcloud:collector/collector@0.1.0#collect")] unsafe extern "C" fn
+                        "kcloud:collector/collector@0.1.1#collect")] unsafe extern "C" fn
                         export_collect(arg0 : * mut u8,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_collect_cabi::<$ty > (arg0) } }
                         #[unsafe (export_name =
-                        "cabi_post_kcloud:collector/collector@0.1.0#collect")] unsafe
+                        "cabi_post_kcloud:collector/collector@0.1.1#collect")] unsafe
                         extern "C" fn _post_return_collect(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_collect::<$ty > (arg0) } } };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_kcloud_collector_collector_0_1_0_cabi;
+                pub use __export_kcloud_collector_collector_0_1_1_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -6982,6 +7002,17 @@ mod _rt {
     pub use alloc_crate::string::String;
     pub use alloc_crate::vec::Vec;
     pub use alloc_crate::alloc;
+    pub unsafe fn bool_lift(val: u8) -> bool {
+        if cfg!(debug_assertions) {
+            match val {
+                0 => false,
+                1 => true,
+                _ => panic!("invalid bool discriminant"),
+            }
+        } else {
+            val != 0
+        }
+    }
     pub unsafe fn invalid_enum_discriminant<T>() -> T {
         if cfg!(debug_assertions) {
             panic!("invalid enum discriminant")
@@ -7210,18 +7241,18 @@ macro_rules! __export_plugin_with_history_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::kcloud::collector::history::__export_kcloud_collector_history_0_1_0_cabi!($ty
+        exports::kcloud::collector::history::__export_kcloud_collector_history_0_1_1_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::kcloud::collector::history);
         $($path_to_types_root)*::
-        exports::kcloud::collector::collector::__export_kcloud_collector_collector_0_1_0_cabi!($ty
+        exports::kcloud::collector::collector::__export_kcloud_collector_collector_0_1_1_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::kcloud::collector::collector);
         const _ : () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe
         (link_section =
-        "component-type:wit-bindgen:0.63.0:kcloud:collector@0.1.0:plugin-with-history:imports and exports")]
+        "component-type:wit-bindgen:0.63.0:kcloud:collector@0.1.1:plugin-with-history:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3507] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3534] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa9\x1a\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc4\x1a\x01A\x02\x01\
 A\x19\x01B7\x01r\x02\x03keys\x05values\x04\0\x05label\x03\0\0\x01m\x05\x05gauge\x07\
 counter\x05state\x09histogram\x04info\x04\0\x0bmetric-kind\x03\0\x02\x01m\x03\x08\
 measured\x07derived\x08modelled\x04\0\x07quality\x03\0\x04\x01ps\x01r\x06\x04nam\
@@ -7245,63 +7276,64 @@ elta\x07partial\x04\0\x08coverage\x03\0'\x01p\x08\x01p\x10\x01p\x12\x01p\x14\x01
 p\x16\x01p\x1a\x01p\x1e\x01p\"\x01p&\x01py\x01p}\x01k3\x01r\x0d\x08coverage(\x07\
 metrics)\x08subjects*\x06points+\x0ctimed-points,\x06states-\x0ahistograms.\x04g\
 aps/\x06events0\x08problems1\x0atombstones2\x09next-page4\x06cursor4\x04\0\x05ba\
-tch\x03\05\x03\0\x1ckcloud:collector/types@0.1.0\x05\0\x02\x03\0\0\x05label\x01B\
-\x07\x02\x03\x02\x01\x01\x04\0\x05label\x03\0\0\x01m\x05\x05trace\x05debug\x04in\
+tch\x03\05\x03\0\x1ckcloud:collector/types@0.1.1\x05\0\x02\x03\0\0\x05label\x01B\
+\x09\x02\x03\x02\x01\x01\x04\0\x05label\x03\0\0\x01m\x05\x05trace\x05debug\x04in\
 fo\x04warn\x05error\x04\0\x05level\x03\0\x02\x01p\x01\x01@\x03\x05level\x03\x07m\
-essages\x06fields\x04\x01\0\x04\0\x04emit\x01\x05\x03\0\x1akcloud:collector/log@\
-0.1.0\x05\x02\x01B\x03\x01@\0\0w\x04\0\x07unix-ns\x01\0\x04\0\x0cmonotonic-ns\x01\
-\0\x03\0\x1ckcloud:collector/clock@0.1.0\x05\x03\x01B\x0c\x01q\x03\x05quota\x01w\
-\0\x07bad-key\x01s\0\x02io\x01s\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01\
-j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01\
-@\x02\x03keys\x05value\x02\0\x06\x04\0\x03put\x01\x07\x01@\x01\x03keys\0\x06\x04\
-\0\x06delete\x01\x08\x03\0\x1ckcloud:collector/state@0.1.0\x05\x04\x01B\x1f\x02\x03\
-\x02\x01\x01\x04\0\x05label\x03\0\0\x01p\x01\x01p}\x01k\x03\x01ks\x01ky\x01r\x06\
-\x06methods\x03urls\x07headers\x02\x04body\x04\x0acredential\x05\x0atimeout-ms\x06\
-\x04\0\x07request\x03\0\x07\x01r\x03\x06status{\x07headers\x02\x04body\x03\x04\0\
-\x08response\x03\0\x09\x01q\x07\x06denied\x01s\0\x03dns\x01s\0\x07connect\x01s\0\
-\x03tls\x01s\0\x07timeout\0\0\x09too-large\x01w\0\x08protocol\x01s\0\x04\0\x0aht\
-tp-error\x03\0\x0b\x04\0\x0bbody-stream\x03\x01\x01h\x0d\x01@\x01\x04self\x0e\0\x0a\
-\x04\0\x18[method]body-stream.head\x01\x0f\x01j\x01\x04\x01\x0c\x01@\x03\x04self\
-\x0e\x09max-bytesy\x07wait-msy\0\x10\x04\0\x18[method]body-stream.read\x01\x11\x01\
-j\x01\x0a\x01\x0c\x01@\x01\x07request\x08\0\x12\x04\0\x04send\x01\x13\x01p\x08\x01\
-p\x12\x01@\x02\x08requests\x14\x08parallely\0\x15\x04\0\x08send-all\x01\x16\x01i\
-\x0d\x01j\x01\x17\x01\x0c\x01@\x01\x07request\x08\0\x18\x04\0\x04open\x01\x19\x03\
-\0\x1bkcloud:collector/http@0.1.0\x05\x05\x01B\x10\x01q\x04\x06denied\x01s\0\x09\
-not-found\0\0\x09too-large\x01w\0\x02io\x01s\0\x04\0\x0afile-error\x03\0\0\x01ps\
-\x01j\x01\x02\x01\x01\x01@\x01\x04paths\0\x03\x04\0\x08list-dir\x01\x04\x01p}\x01\
-j\x01\x05\x01\x01\x01@\x01\x04paths\0\x06\x04\0\x04read\x01\x07\x01p\x06\x01@\x01\
-\x05paths\x02\0\x08\x04\0\x08read-all\x01\x09\x01j\x01w\x01\x01\x01@\x01\x04path\
-s\0\x0a\x04\0\x08modified\x01\x0b\x03\0\x1ckcloud:collector/files@0.1.0\x05\x06\x01\
-B\x0e\x01r\x02\x07channel}\x07address}\x04\0\x06bridge\x03\0\0\x01k\x01\x01p}\x01\
-r\x05\x06bridge\x02\x05netfn}\x03lun}\x03cmd}\x04data\x03\x04\0\x07request\x03\0\
-\x04\x01q\x05\x06denied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\
-\0\x0acompletion\x01}\0\x04\0\x0aipmi-error\x03\0\x06\x01p\x05\x01j\x01\x03\x01\x07\
-\x01p\x09\x01j\x01\x0a\x01\x07\x01@\x02\x06targets\x08requests\x08\0\x0b\x04\0\x07\
-raw-all\x01\x0c\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x02\x03\0\0\x06targ\
-et\x02\x03\0\0\x07subject\x02\x03\0\0\x07quality\x02\x03\0\0\x0dcollect-error\x01\
-B\x1b\x02\x03\x02\x01\x01\x04\0\x05label\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06ta\
-rget\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x07subject\x03\0\x04\x02\x03\x02\x01\x0a\
-\x04\0\x07quality\x03\0\x06\x02\x03\x02\x01\x0b\x04\0\x0dcollect-error\x03\0\x08\
-\x01p\x01\x01r\x06\x06metrics\x04kinds\x08matching\x0a\x05startw\x03endw\x04step\
-w\x04\0\x0brange-query\x03\0\x0b\x01r\x02\x02atw\x05valueu\x04\0\x0bobservation\x03\
-\0\x0d\x01p\x0e\x01r\x03\x07subjecty\x07quality\x07\x0cobservations\x0f\x04\0\x06\
-series\x03\0\x10\x01p\x05\x01p\x11\x01p}\x01k\x14\x01r\x03\x08subjects\x12\x06se\
-ries\x13\x09next-page\x15\x04\0\x04page\x03\0\x16\x01j\x01\x17\x01\x09\x01@\x04\x06\
-target\x03\x05query\x0c\x0bdeadline-msy\x04page\x15\0\x18\x04\0\x05range\x01\x19\
-\x04\0\x1ekcloud:collector/history@0.1.0\x05\x0c\x02\x03\0\0\x0ametric-def\x02\x03\
-\0\0\x05batch\x01B\x1d\x02\x03\x02\x01\x0d\x04\0\x0ametric-def\x03\0\0\x02\x03\x02\
-\x01\x01\x04\0\x05label\x03\0\x02\x02\x03\x02\x01\x08\x04\0\x06target\x03\0\x04\x02\
-\x03\x02\x01\x0e\x04\0\x05batch\x03\0\x06\x02\x03\x02\x01\x0b\x04\0\x0dcollect-e\
-rror\x03\0\x08\x01m\x02\x04none\x06target\x04\0\x08affinity\x03\0\x0a\x01p\x01\x01\
-r\x07\x04names\x07versions\x06vendors\x0bdescriptions\x07metrics\x0c\x0dconfig-s\
-chemas\x08affinity\x0b\x04\0\x04info\x03\0\x0d\x01@\0\0\x0e\x04\0\x08describe\x01\
-\x0f\x01j\0\x01\x09\x01@\x01\x06configs\0\x10\x04\0\x09configure\x01\x11\x01p\x05\
-\x01j\x01\x12\x01\x09\x01@\0\0\x13\x04\0\x08discover\x01\x14\x01p}\x01k\x15\x01j\
-\x01\x07\x01\x09\x01@\x04\x06target\x05\x0bdeadline-msy\x04page\x16\x06cursor\x16\
-\0\x17\x04\0\x07collect\x01\x18\x04\0\x20kcloud:collector/collector@0.1.0\x05\x0f\
-\x04\0*kcloud:collector/plugin-with-history@0.1.0\x04\0\x0b\x19\x01\0\x13plugin-\
-with-history\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
-0.262.0\x10wit-bindgen-rust\x060.63.0";
+essages\x06fields\x04\x01\0\x04\0\x04emit\x01\x05\x01@\x01\x05level\x03\0\x7f\x04\
+\0\x0ais-enabled\x01\x06\x03\0\x1akcloud:collector/log@0.1.1\x05\x02\x01B\x03\x01\
+@\0\0w\x04\0\x07unix-ns\x01\0\x04\0\x0cmonotonic-ns\x01\0\x03\0\x1ckcloud:collec\
+tor/clock@0.1.1\x05\x03\x01B\x0c\x01q\x03\x05quota\x01w\0\x07bad-key\x01s\0\x02i\
+o\x01s\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\
+\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\
+\0\x06\x04\0\x03put\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x03\0\
+\x1ckcloud:collector/state@0.1.1\x05\x04\x01B\x1f\x02\x03\x02\x01\x01\x04\0\x05l\
+abel\x03\0\0\x01p\x01\x01p}\x01k\x03\x01ks\x01ky\x01r\x06\x06methods\x03urls\x07\
+headers\x02\x04body\x04\x0acredential\x05\x0atimeout-ms\x06\x04\0\x07request\x03\
+\0\x07\x01r\x03\x06status{\x07headers\x02\x04body\x03\x04\0\x08response\x03\0\x09\
+\x01q\x07\x06denied\x01s\0\x03dns\x01s\0\x07connect\x01s\0\x03tls\x01s\0\x07time\
+out\0\0\x09too-large\x01w\0\x08protocol\x01s\0\x04\0\x0ahttp-error\x03\0\x0b\x04\
+\0\x0bbody-stream\x03\x01\x01h\x0d\x01@\x01\x04self\x0e\0\x0a\x04\0\x18[method]b\
+ody-stream.head\x01\x0f\x01j\x01\x04\x01\x0c\x01@\x03\x04self\x0e\x09max-bytesy\x07\
+wait-msy\0\x10\x04\0\x18[method]body-stream.read\x01\x11\x01j\x01\x0a\x01\x0c\x01\
+@\x01\x07request\x08\0\x12\x04\0\x04send\x01\x13\x01p\x08\x01p\x12\x01@\x02\x08r\
+equests\x14\x08parallely\0\x15\x04\0\x08send-all\x01\x16\x01i\x0d\x01j\x01\x17\x01\
+\x0c\x01@\x01\x07request\x08\0\x18\x04\0\x04open\x01\x19\x03\0\x1bkcloud:collect\
+or/http@0.1.1\x05\x05\x01B\x10\x01q\x04\x06denied\x01s\0\x09not-found\0\0\x09too\
+-large\x01w\0\x02io\x01s\0\x04\0\x0afile-error\x03\0\0\x01ps\x01j\x01\x02\x01\x01\
+\x01@\x01\x04paths\0\x03\x04\0\x08list-dir\x01\x04\x01p}\x01j\x01\x05\x01\x01\x01\
+@\x01\x04paths\0\x06\x04\0\x04read\x01\x07\x01p\x06\x01@\x01\x05paths\x02\0\x08\x04\
+\0\x08read-all\x01\x09\x01j\x01w\x01\x01\x01@\x01\x04paths\0\x0a\x04\0\x08modifi\
+ed\x01\x0b\x03\0\x1ckcloud:collector/files@0.1.1\x05\x06\x01B\x0e\x01r\x02\x07ch\
+annel}\x07address}\x04\0\x06bridge\x03\0\0\x01k\x01\x01p}\x01r\x05\x06bridge\x02\
+\x05netfn}\x03lun}\x03cmd}\x04data\x03\x04\0\x07request\x03\0\x04\x01q\x05\x06de\
+nied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\0\x0acompletion\x01\
+}\0\x04\0\x0aipmi-error\x03\0\x06\x01p\x05\x01j\x01\x03\x01\x07\x01p\x09\x01j\x01\
+\x0a\x01\x07\x01@\x02\x06targets\x08requests\x08\0\x0b\x04\0\x07raw-all\x01\x0c\x03\
+\0\x1bkcloud:collector/ipmi@0.1.1\x05\x07\x02\x03\0\0\x06target\x02\x03\0\0\x07s\
+ubject\x02\x03\0\0\x07quality\x02\x03\0\0\x0dcollect-error\x01B\x1b\x02\x03\x02\x01\
+\x01\x04\0\x05label\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06target\x03\0\x02\x02\x03\
+\x02\x01\x09\x04\0\x07subject\x03\0\x04\x02\x03\x02\x01\x0a\x04\0\x07quality\x03\
+\0\x06\x02\x03\x02\x01\x0b\x04\0\x0dcollect-error\x03\0\x08\x01p\x01\x01r\x06\x06\
+metrics\x04kinds\x08matching\x0a\x05startw\x03endw\x04stepw\x04\0\x0brange-query\
+\x03\0\x0b\x01r\x02\x02atw\x05valueu\x04\0\x0bobservation\x03\0\x0d\x01p\x0e\x01\
+r\x03\x07subjecty\x07quality\x07\x0cobservations\x0f\x04\0\x06series\x03\0\x10\x01\
+p\x05\x01p\x11\x01p}\x01k\x14\x01r\x03\x08subjects\x12\x06series\x13\x09next-pag\
+e\x15\x04\0\x04page\x03\0\x16\x01j\x01\x17\x01\x09\x01@\x04\x06target\x03\x05que\
+ry\x0c\x0bdeadline-msy\x04page\x15\0\x18\x04\0\x05range\x01\x19\x04\0\x1ekcloud:\
+collector/history@0.1.1\x05\x0c\x02\x03\0\0\x0ametric-def\x02\x03\0\0\x05batch\x01\
+B\x1d\x02\x03\x02\x01\x0d\x04\0\x0ametric-def\x03\0\0\x02\x03\x02\x01\x01\x04\0\x05\
+label\x03\0\x02\x02\x03\x02\x01\x08\x04\0\x06target\x03\0\x04\x02\x03\x02\x01\x0e\
+\x04\0\x05batch\x03\0\x06\x02\x03\x02\x01\x0b\x04\0\x0dcollect-error\x03\0\x08\x01\
+m\x02\x04none\x06target\x04\0\x08affinity\x03\0\x0a\x01p\x01\x01r\x07\x04names\x07\
+versions\x06vendors\x0bdescriptions\x07metrics\x0c\x0dconfig-schemas\x08affinity\
+\x0b\x04\0\x04info\x03\0\x0d\x01@\0\0\x0e\x04\0\x08describe\x01\x0f\x01j\0\x01\x09\
+\x01@\x01\x06configs\0\x10\x04\0\x09configure\x01\x11\x01p\x05\x01j\x01\x12\x01\x09\
+\x01@\0\0\x13\x04\0\x08discover\x01\x14\x01p}\x01k\x15\x01j\x01\x07\x01\x09\x01@\
+\x04\x06target\x05\x0bdeadline-msy\x04page\x16\x06cursor\x16\0\x17\x04\0\x07coll\
+ect\x01\x18\x04\0\x20kcloud:collector/collector@0.1.1\x05\x0f\x04\0*kcloud:colle\
+ctor/plugin-with-history@0.1.1\x04\0\x0b\x19\x01\0\x13plugin-with-history\x03\0\0\
+\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-bind\
+gen-rust\x060.63.0";
         };
     };
 }
@@ -7310,12 +7342,12 @@ pub use __export_plugin_with_history_impl as export_plugin_with_history;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.63.0:kcloud:collector@0.1.0:plugin-with-history-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.63.0:kcloud:collector@0.1.1:plugin-with-history-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2717] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf3\x13\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2744] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8e\x14\x01A\x02\x01\
 A\x0f\x01B7\x01r\x02\x03keys\x05values\x04\0\x05label\x03\0\0\x01m\x05\x05gauge\x07\
 counter\x05state\x09histogram\x04info\x04\0\x0bmetric-kind\x03\0\x02\x01m\x03\x08\
 measured\x07derived\x08modelled\x04\0\x07quality\x03\0\x04\x01ps\x01r\x06\x04nam\
@@ -7339,42 +7371,43 @@ elta\x07partial\x04\0\x08coverage\x03\0'\x01p\x08\x01p\x10\x01p\x12\x01p\x14\x01
 p\x16\x01p\x1a\x01p\x1e\x01p\"\x01p&\x01py\x01p}\x01k3\x01r\x0d\x08coverage(\x07\
 metrics)\x08subjects*\x06points+\x0ctimed-points,\x06states-\x0ahistograms.\x04g\
 aps/\x06events0\x08problems1\x0atombstones2\x09next-page4\x06cursor4\x04\0\x05ba\
-tch\x03\05\x03\0\x1ckcloud:collector/types@0.1.0\x05\0\x02\x03\0\0\x05label\x01B\
-\x07\x02\x03\x02\x01\x01\x04\0\x05label\x03\0\0\x01m\x05\x05trace\x05debug\x04in\
+tch\x03\05\x03\0\x1ckcloud:collector/types@0.1.1\x05\0\x02\x03\0\0\x05label\x01B\
+\x09\x02\x03\x02\x01\x01\x04\0\x05label\x03\0\0\x01m\x05\x05trace\x05debug\x04in\
 fo\x04warn\x05error\x04\0\x05level\x03\0\x02\x01p\x01\x01@\x03\x05level\x03\x07m\
-essages\x06fields\x04\x01\0\x04\0\x04emit\x01\x05\x03\0\x1akcloud:collector/log@\
-0.1.0\x05\x02\x01B\x03\x01@\0\0w\x04\0\x07unix-ns\x01\0\x04\0\x0cmonotonic-ns\x01\
-\0\x03\0\x1ckcloud:collector/clock@0.1.0\x05\x03\x01B\x0c\x01q\x03\x05quota\x01w\
-\0\x07bad-key\x01s\0\x02io\x01s\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01\
-j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01\
-@\x02\x03keys\x05value\x02\0\x06\x04\0\x03put\x01\x07\x01@\x01\x03keys\0\x06\x04\
-\0\x06delete\x01\x08\x03\0\x1ckcloud:collector/state@0.1.0\x05\x04\x01B\x1f\x02\x03\
-\x02\x01\x01\x04\0\x05label\x03\0\0\x01p\x01\x01p}\x01k\x03\x01ks\x01ky\x01r\x06\
-\x06methods\x03urls\x07headers\x02\x04body\x04\x0acredential\x05\x0atimeout-ms\x06\
-\x04\0\x07request\x03\0\x07\x01r\x03\x06status{\x07headers\x02\x04body\x03\x04\0\
-\x08response\x03\0\x09\x01q\x07\x06denied\x01s\0\x03dns\x01s\0\x07connect\x01s\0\
-\x03tls\x01s\0\x07timeout\0\0\x09too-large\x01w\0\x08protocol\x01s\0\x04\0\x0aht\
-tp-error\x03\0\x0b\x04\0\x0bbody-stream\x03\x01\x01h\x0d\x01@\x01\x04self\x0e\0\x0a\
-\x04\0\x18[method]body-stream.head\x01\x0f\x01j\x01\x04\x01\x0c\x01@\x03\x04self\
-\x0e\x09max-bytesy\x07wait-msy\0\x10\x04\0\x18[method]body-stream.read\x01\x11\x01\
-j\x01\x0a\x01\x0c\x01@\x01\x07request\x08\0\x12\x04\0\x04send\x01\x13\x01p\x08\x01\
-p\x12\x01@\x02\x08requests\x14\x08parallely\0\x15\x04\0\x08send-all\x01\x16\x01i\
-\x0d\x01j\x01\x17\x01\x0c\x01@\x01\x07request\x08\0\x18\x04\0\x04open\x01\x19\x03\
-\0\x1bkcloud:collector/http@0.1.0\x05\x05\x01B\x10\x01q\x04\x06denied\x01s\0\x09\
-not-found\0\0\x09too-large\x01w\0\x02io\x01s\0\x04\0\x0afile-error\x03\0\0\x01ps\
-\x01j\x01\x02\x01\x01\x01@\x01\x04paths\0\x03\x04\0\x08list-dir\x01\x04\x01p}\x01\
-j\x01\x05\x01\x01\x01@\x01\x04paths\0\x06\x04\0\x04read\x01\x07\x01p\x06\x01@\x01\
-\x05paths\x02\0\x08\x04\0\x08read-all\x01\x09\x01j\x01w\x01\x01\x01@\x01\x04path\
-s\0\x0a\x04\0\x08modified\x01\x0b\x03\0\x1ckcloud:collector/files@0.1.0\x05\x06\x01\
-B\x0e\x01r\x02\x07channel}\x07address}\x04\0\x06bridge\x03\0\0\x01k\x01\x01p}\x01\
-r\x05\x06bridge\x02\x05netfn}\x03lun}\x03cmd}\x04data\x03\x04\0\x07request\x03\0\
-\x04\x01q\x05\x06denied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\
-\0\x0acompletion\x01}\0\x04\0\x0aipmi-error\x03\0\x06\x01p\x05\x01j\x01\x03\x01\x07\
-\x01p\x09\x01j\x01\x0a\x01\x07\x01@\x02\x06targets\x08requests\x08\0\x0b\x04\0\x07\
-raw-all\x01\x0c\x03\0\x1bkcloud:collector/ipmi@0.1.0\x05\x07\x04\0Jkcloud:collec\
-tor/plugin-with-history-with-all-of-its-exports-removed@0.1.0\x04\0\x0b9\x01\03p\
-lugin-with-history-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0c\
-processed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+essages\x06fields\x04\x01\0\x04\0\x04emit\x01\x05\x01@\x01\x05level\x03\0\x7f\x04\
+\0\x0ais-enabled\x01\x06\x03\0\x1akcloud:collector/log@0.1.1\x05\x02\x01B\x03\x01\
+@\0\0w\x04\0\x07unix-ns\x01\0\x04\0\x0cmonotonic-ns\x01\0\x03\0\x1ckcloud:collec\
+tor/clock@0.1.1\x05\x03\x01B\x0c\x01q\x03\x05quota\x01w\0\x07bad-key\x01s\0\x02i\
+o\x01s\0\x04\0\x0bstate-error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\
+\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\
+\0\x06\x04\0\x03put\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x03\0\
+\x1ckcloud:collector/state@0.1.1\x05\x04\x01B\x1f\x02\x03\x02\x01\x01\x04\0\x05l\
+abel\x03\0\0\x01p\x01\x01p}\x01k\x03\x01ks\x01ky\x01r\x06\x06methods\x03urls\x07\
+headers\x02\x04body\x04\x0acredential\x05\x0atimeout-ms\x06\x04\0\x07request\x03\
+\0\x07\x01r\x03\x06status{\x07headers\x02\x04body\x03\x04\0\x08response\x03\0\x09\
+\x01q\x07\x06denied\x01s\0\x03dns\x01s\0\x07connect\x01s\0\x03tls\x01s\0\x07time\
+out\0\0\x09too-large\x01w\0\x08protocol\x01s\0\x04\0\x0ahttp-error\x03\0\x0b\x04\
+\0\x0bbody-stream\x03\x01\x01h\x0d\x01@\x01\x04self\x0e\0\x0a\x04\0\x18[method]b\
+ody-stream.head\x01\x0f\x01j\x01\x04\x01\x0c\x01@\x03\x04self\x0e\x09max-bytesy\x07\
+wait-msy\0\x10\x04\0\x18[method]body-stream.read\x01\x11\x01j\x01\x0a\x01\x0c\x01\
+@\x01\x07request\x08\0\x12\x04\0\x04send\x01\x13\x01p\x08\x01p\x12\x01@\x02\x08r\
+equests\x14\x08parallely\0\x15\x04\0\x08send-all\x01\x16\x01i\x0d\x01j\x01\x17\x01\
+\x0c\x01@\x01\x07request\x08\0\x18\x04\0\x04open\x01\x19\x03\0\x1bkcloud:collect\
+or/http@0.1.1\x05\x05\x01B\x10\x01q\x04\x06denied\x01s\0\x09not-found\0\0\x09too\
+-large\x01w\0\x02io\x01s\0\x04\0\x0afile-error\x03\0\0\x01ps\x01j\x01\x02\x01\x01\
+\x01@\x01\x04paths\0\x03\x04\0\x08list-dir\x01\x04\x01p}\x01j\x01\x05\x01\x01\x01\
+@\x01\x04paths\0\x06\x04\0\x04read\x01\x07\x01p\x06\x01@\x01\x05paths\x02\0\x08\x04\
+\0\x08read-all\x01\x09\x01j\x01w\x01\x01\x01@\x01\x04paths\0\x0a\x04\0\x08modifi\
+ed\x01\x0b\x03\0\x1ckcloud:collector/files@0.1.1\x05\x06\x01B\x0e\x01r\x02\x07ch\
+annel}\x07address}\x04\0\x06bridge\x03\0\0\x01k\x01\x01p}\x01r\x05\x06bridge\x02\
+\x05netfn}\x03lun}\x03cmd}\x04data\x03\x04\0\x07request\x03\0\x04\x01q\x05\x06de\
+nied\x01s\0\x0bunreachable\x01s\0\x04auth\x01s\0\x07timeout\0\0\x0acompletion\x01\
+}\0\x04\0\x0aipmi-error\x03\0\x06\x01p\x05\x01j\x01\x03\x01\x07\x01p\x09\x01j\x01\
+\x0a\x01\x07\x01@\x02\x06targets\x08requests\x08\0\x0b\x04\0\x07raw-all\x01\x0c\x03\
+\0\x1bkcloud:collector/ipmi@0.1.1\x05\x07\x04\0Jkcloud:collector/plugin-with-his\
+tory-with-all-of-its-exports-removed@0.1.1\x04\0\x0b9\x01\03plugin-with-history-\
+with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
+wit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 
 use crate::bindings::exports::kcloud::collector::{collector as export, history};
+use crate::bindings::kcloud::collector::types as wire;
 use crate::{Batch, CollectError, MetricDef, Page, Target};
 
 pub use export::Affinity;
@@ -73,16 +74,16 @@ impl<C: Collector> export::Guest for Registered<C> {
         }
     }
 
-    fn configure(config: String) -> Result<(), CollectError> {
+    fn configure(config: String) -> Result<(), wire::CollectError> {
         // A trap shows only where in the code it was: say why before it.
         std::panic::set_hook(Box::new(|panic| crate::log::line(crate::log::Level::Error, &format!("panicked: {panic}"))));
-        let config = serde_json::from_str(&config).map_err(|e| CollectError::Config(e.to_string()))?;
+        let config = serde_json::from_str(&config).map_err(|e| wire::CollectError::Config(e.to_string()))?;
         let collector = C::new(config)?;
         SLOT.with(|slot| *slot.borrow_mut() = Some(Box::new(collector)));
         Ok(())
     }
 
-    fn discover() -> Result<Vec<Target>, CollectError> {
+    fn discover() -> Result<Vec<Target>, wire::CollectError> {
         with(C::discover)
     }
 
@@ -91,7 +92,7 @@ impl<C: Collector> export::Guest for Registered<C> {
         deadline_ms: u32,
         page: Option<Vec<u8>>,
         cursor: Option<Vec<u8>>,
-    ) -> Result<crate::bindings::kcloud::collector::types::Batch, CollectError> {
+    ) -> Result<wire::Batch, wire::CollectError> {
         with(|c: &mut C| {
             let mut batch = Batch::new(C::describe().metrics);
             (batch.page, batch.cursor) = (page, cursor);
@@ -102,7 +103,12 @@ impl<C: Collector> export::Guest for Registered<C> {
 }
 
 impl<C: History> history::Guest for Registered<C> {
-    fn range(target: Target, query: history::RangeQuery, deadline_ms: u32, page: Option<Vec<u8>>) -> Result<history::Page, CollectError> {
+    fn range(
+        target: Target,
+        query: history::RangeQuery,
+        deadline_ms: u32,
+        page: Option<Vec<u8>>,
+    ) -> Result<history::Page, wire::CollectError> {
         with(|c: &mut C| c.range(&target, &query, deadline_ms, page.as_deref()).map(Page::finish))
     }
 }
@@ -112,9 +118,9 @@ thread_local! {
     static SLOT: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
 }
 
-fn with<C: Collector, T>(call: impl FnOnce(&mut C) -> Result<T, CollectError>) -> Result<T, CollectError> {
+fn with<C: Collector, T>(call: impl FnOnce(&mut C) -> Result<T, CollectError>) -> Result<T, wire::CollectError> {
     SLOT.with(|slot| match slot.borrow_mut().as_mut().and_then(|c| c.downcast_mut()) {
-        Some(collector) => call(collector),
-        None => Err(CollectError::Internal("called before configure".to_owned())),
+        Some(collector) => call(collector).map_err(Into::into),
+        None => Err(wire::CollectError::Internal("called before configure".to_owned())),
     })
 }

@@ -38,7 +38,7 @@ pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<
         credential: target.credential.clone(),
         timeout_ms: Some(timeout_ms),
     };
-    let response = wire::send(&request).map_err(failed)?;
+    let response = wire::send(&request).map_err(|e| failed(e, timeout_ms))?;
     let header = |name: &str| response.headers.iter().find(|h| h.key.eq_ignore_ascii_case(name)).map(|h| h.value.clone());
     match response.status {
         200..=299 => Ok(Answer { content_type: header("content-type"), body: response.body }),
@@ -52,12 +52,12 @@ pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<
     }
 }
 
-fn failed(error: wire::HttpError) -> CollectError {
+fn failed(error: wire::HttpError, timeout_ms: u32) -> CollectError {
     match error {
         wire::HttpError::Denied(why) => CollectError::Denied(why),
         wire::HttpError::Dns(why) => CollectError::Unreachable(format!("name look-up: {why}")),
         wire::HttpError::Connect(why) | wire::HttpError::Tls(why) => CollectError::Unreachable(why),
-        wire::HttpError::Timeout => CollectError::Unreachable("timed out".to_owned()),
+        wire::HttpError::Timeout => CollectError::Timeout(format!("no whole answer within {timeout_ms} ms")),
         wire::HttpError::TooLarge(limit) => CollectError::Protocol(format!("the answer is larger than {limit} bytes")),
         wire::HttpError::Protocol(why) => CollectError::Protocol(why),
     }

@@ -11,13 +11,17 @@ pub mod promql;
 
 mod batch;
 mod collector;
+mod error;
 
-/// Generated from `wit/v0.1`, world `plugin-with-history` (`cargo xtask bindings`).
+/// Generated from `wit/v0.1`, with the feature `contract-0-2` from `wit/v0.2`, world `plugin-with-history`
+/// (`cargo xtask bindings`).
+#[cfg_attr(feature = "contract-0-2", path = "bindings_v0_2.rs")]
 #[rustfmt::skip]
 #[allow(unsafe_code, missing_docs, clippy::all)]
 pub mod bindings;
 
 /// Generated, too: how a component without `history` says which world it is of.
+#[cfg_attr(feature = "contract-0-2", path = "export_plugin_v0_2.rs")]
 #[rustfmt::skip]
 #[doc(hidden)]
 pub mod export_plugin;
@@ -27,8 +31,9 @@ pub use wit_bindgen::rt;
 
 pub use batch::{Batch, Metric, Page, SubjectRef};
 pub use bindings::exports::kcloud::collector::history::{Observation, RangeQuery};
-pub use bindings::kcloud::collector::types::{CollectError, Event, GapReason, Label, MetricDef, MetricKind, Quality, Severity, Target};
+pub use bindings::kcloud::collector::types::{Event, GapReason, Label, MetricDef, MetricKind, Quality, Severity, Target};
 pub use collector::{Affinity, Collector, History, Info, Registered, target_label};
+pub use error::CollectError;
 #[doc(hidden)]
 pub use serde_json;
 
@@ -42,6 +47,12 @@ pub mod log {
         crate::bindings::kcloud::collector::log::emit(level, message, &[]);
         #[cfg(not(target_arch = "wasm32"))]
         eprintln!("{level:?} {message}");
+    }
+
+    /// Whether a line of this level is kept at all now; ask before one of `Trace` or `Debug` that takes work. A plugin that asks
+    /// needs a host with contract 0.1.1, any other still runs on 0.1.0. In a native test every line is.
+    pub fn enabled(level: Level) -> bool {
+        cfg!(not(target_arch = "wasm32")) || crate::bindings::kcloud::collector::log::is_enabled(level)
     }
 }
 

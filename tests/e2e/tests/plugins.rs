@@ -14,7 +14,10 @@ use kcloud_monitor::plugins::capabilities::http_policy::Policy;
 use kcloud_monitor::plugins::contract::Target;
 use kcloud_monitor::plugins::limits::Limits;
 
-fn evil(mode: &str, url: &str) -> Settings {
+/// The hostile guest, built against each version of the contract.
+const EVILS: [&str; 2] = ["evil", "evil-0-2"];
+
+fn evil(component: &str, mode: &str, url: &str) -> Settings {
     let target = Target {
         id: "t".into(),
         address: "http://127.0.0.1:9/metrics".into(),
@@ -32,15 +35,13 @@ fn evil(mode: &str, url: &str) -> Settings {
         // Small, so that it is met long before the CPU budget on a busy machine.
         limits: Limits { memory: 4 << 20, ..Limits::default() },
         config: serde_json::json!({ "mode": mode, "url": url }),
+        component: component.to_owned(),
         ..Settings::bare("evil")
     }
 }
 
 /// The first error that a mode ends in, and whom it is blamed on.
-async fn ends_in(running: &Running, mode: &str, url: &str) -> (String, String) {
-    *running.settings.lock().unwrap() = vec![evil(mode, url)];
-    // A change of the directory makes the host look at the settings again.
-    std::fs::write(running.plugins_dir().join("touch"), mode).unwrap();
+async fn ends_in(running: &Running, mode: &str) -> (String, String) {
     until(&format!("{mode} fails"), async || {
         let (_, body) = running.get("/api/v1/system/plugins/evil").await;
         let error = body["data"]["last_error"]["message"].as_str()?.to_owned();
@@ -62,11 +63,13 @@ async fn every_bad_mode_is_stopped_named_and_blamed_on_the_plugin() {
         ("bad-index", "metric index 99"),
         ("bad-label", "control character"),
     ] {
-        let running = Running::start(&["evil"], vec![evil(mode, "")]).await;
-        let (error, blame) = ends_in(&running, mode, "").await;
-        assert!(expected.split('|').any(|e| error.contains(e)), "{mode}: {error}");
-        assert_eq!(blame, "plugin", "{mode}: {error}");
-        assert_eq!(running.get("/livez").await.0, 200);
+        for component in EVILS {
+            let running = Running::start(&[component], vec![evil(component, mode, "")]).await;
+            let (error, blame) = ends_in(&running, mode).await;
+            assert!(expected.split('|').any(|e| error.contains(e)), "{component} {mode}: {error}");
+            assert_eq!(blame, "plugin", "{component} {mode}: {error}");
+            assert_eq!(running.get("/livez").await.0, 200);
+        }
     }
 }
 
@@ -79,47 +82,55 @@ async fn a_request_beyond_its_targets_is_refused_and_blamed_on_the_operator() {
         "http://user:x@127.0.0.1:9/",
         "file:///etc/passwd",
     ] {
-        let running = Running::start(&["evil"], vec![evil("fetch", url)]).await;
-        let (error, blame) = ends_in(&running, "fetch", url).await;
-        assert!(error.contains("not granted"), "{url}: {error}");
-        assert_eq!(blame, "operator", "{url}: {error}");
+        for component in EVILS {
+            let running = Running::start(&[component], vec![evil(component, "fetch", url)]).await;
+            let (error, blame) = ends_in(&running, "fetch").await;
+            assert!(error.contains("not granted"), "{component} {url}: {error}");
+            assert_eq!(blame, "operator", "{component} {url}: {error}");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chatter_is_cut_and_cannot_forge_a_line() {
-    let running = Running::start(&["evil"], vec![evil("chatter", "")]).await;
-    let log = until("it has spoken", async || {
-        let (_, body) = running.get("/api/v1/system/plugins/evil").await;
-        let dropped = body["data"]["log_lines_dropped_total"].as_u64()?;
-        (dropped >= 9_000).then(|| body["data"].clone())
-    })
-    .await;
-    assert!(log["log_tail"].as_array().unwrap().iter().all(|l| !l.as_str().unwrap().contains('\n')));
+    for component in EVILS {
+        let running = Running::start(&[component], vec![evil(component, "chatter", "")]).await;
+        let log = until("it has spoken", async || {
+            let (_, body) = running.get("/api/v1/system/plugins/evil").await;
+            let dropped = body["data"]["log_lines_dropped_total"].as_u64()?;
+            (dropped >= 9_000).then(|| body["data"].clone())
+        })
+        .await;
+        assert!(log["log_tail"].as_array().unwrap().iter().all(|l| !l.as_str().unwrap().contains('\n')), "{component}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neighbours_miss_no_beat_while_a_plugin_spins() {
-    let (fleet, address) = fleet(2, Faults::default()).await;
-    let mut settings = demo_settings(&fleet, address);
-    settings[0].interval = Duration::from_millis(300);
-    settings.push(evil("loop", ""));
-    let running = Running::start(&["nvidia-dcgm", "evil"], settings).await;
-    until("16 cards", async || (running.get("/api/v1/accelerators/gpus").await.1["metadata"]["total_count"] == 16).then_some(())).await;
-    let began = Instant::now();
-    let mut failures = 0;
-    while began.elapsed() < Duration::from_secs(4) {
-        let (status, body) = running.get("/api/v1/accelerators/gpus?status=offline").await;
-        failures += usize::from(status != 200 || body["metadata"]["total_count"] != 0);
+    for component in EVILS {
+        let (fleet, address) = fleet(2, Faults::default()).await;
+        let mut settings = demo_settings(&fleet, address);
+        settings[0].interval = Duration::from_millis(300);
+        settings.push(evil(component, "loop", ""));
+        let running = Running::start(&["nvidia-dcgm", component], settings).await;
+        until("16 cards", async || (running.get("/api/v1/accelerators/gpus").await.1["metadata"]["total_count"] == 16).then_some(())).await;
+        let began = Instant::now();
+        let mut failures = 0;
+        while began.elapsed() < Duration::from_secs(4) {
+            let (status, body) = running.get("/api/v1/accelerators/gpus?status=offline").await;
+            failures += usize::from(status != 200 || body["metadata"]["total_count"] != 0);
+        }
+        assert_eq!(failures, 0, "a card went stale, or a request failed, while {component} spun");
     }
-    assert_eq!(failures, 0, "a card went stale, or a request failed, while another plugin spun");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_without_settings_has_no_rights_and_says_what_it_asks_for() {
-    let running = Running::start(&["nvidia-dcgm"], vec![]).await;
-    let reason = running.plugin_is("nvidia-dcgm", "waiting-for-approval").await;
-    assert!(reason.contains("http"), "{reason}");
+    for component in ["nvidia-dcgm", "v0-1-0"].into_iter().chain(EVILS) {
+        let running = Running::start(&[component], vec![]).await;
+        let reason = running.plugin_is(component, "waiting-for-approval").await;
+        assert!(reason.contains("http"), "{component}: {reason}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

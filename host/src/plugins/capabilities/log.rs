@@ -17,6 +17,18 @@ pub enum Level {
     Error,
 }
 
+impl Level {
+    /// Whether a guest's line of this level is kept: `info` and above in the tail, whatever the host logs; `trace` and `debug`,
+    /// which would push those out of it, only while the host's own log takes them (target `plugin`).
+    pub fn is_kept(self) -> bool {
+        match self {
+            Self::Trace => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
+            Self::Debug => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
+            Self::Info | Self::Warn | Self::Error => true,
+        }
+    }
+}
+
 /// The last lines of one plugin.
 #[derive(Default)]
 pub struct Tail {
@@ -81,6 +93,22 @@ mod tests {
     #[test]
     fn a_line_cannot_forge_another() {
         assert_eq!(clean("a\nERROR b\u{1b}[31m"), "a\\nERROR b\\u{1b}[31m");
+    }
+
+    #[test]
+    fn a_fine_level_is_kept_while_the_hosts_log_takes_it() {
+        use tracing_subscriber::layer::SubscriberExt;
+        let all = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
+        for (filter, kept) in [
+            ("off", [false, false, true, true, true]),
+            ("info", [false, false, true, true, true]),
+            ("trace,plugin=warn", [false, false, true, true, true]),
+            ("info,plugin=debug", [false, true, true, true, true]),
+            ("trace", [true; 5]),
+        ] {
+            let host = tracing_subscriber::registry().with(tracing_subscriber::EnvFilter::new(filter));
+            tracing::subscriber::with_default(host, || assert_eq!(all.map(Level::is_kept), kept, "{filter}"));
+        }
     }
 
     #[test]

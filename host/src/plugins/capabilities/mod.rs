@@ -106,8 +106,11 @@ impl Guest {
 }
 
 impl Guest {
-    /// One log line, within the call's limits.
+    /// One log line of a level that is kept, within the call's limits.
     pub fn emit_line(&mut self, level: log::Level, message: &str, fields: &[(String, String)]) {
+        if !level.is_kept() {
+            return;
+        }
         self.log_lines += 1;
         self.log_bytes += message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
         let limits = &self.shared.limits;

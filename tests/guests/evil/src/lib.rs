@@ -68,6 +68,12 @@ impl Collector for Evil {
                 }
             }
             "chatter" => (0..10_000).for_each(|i| log::line(log::Level::Info, &format!("line {i}\nforged"))),
+            "levels" => {
+                for level in [log::Level::Trace, log::Level::Debug, log::Level::Info, log::Level::Warn, log::Level::Error] {
+                    log::line(level, &format!("{level:?} is enabled: {}", log::enabled(level)));
+                }
+                log::line(log::Level::Info, &format!("Debug is enabled: {}", log::enabled(log::Level::Debug)));
+            }
             "bad-index" => {
                 let s = subject(batch, "GPU-1");
                 batch.point(kcloud_collector_sdk::Metric(99), s, 1.0, None);
@@ -75,6 +81,7 @@ impl Collector for Evil {
             "bad-label" => {
                 subject(batch, "GPU\n1");
             }
+            "late" => drop(http::get(target, &self.0.url, "*/*", 200)?),
             "fetch" => {
                 let answer = http::get(target, &self.0.url, "*/*", deadline_ms)?;
                 answer.exposition()?;
