@@ -1,5 +1,6 @@
 //! Checks what a guest said before anything of it is believed: indexes, numbers, names, lengths, ranges.
 
+use super::capabilities::log::{clean, clean_to};
 use super::contract::{Batch, Coverage, HistoryPage, MetricDef, Pairs, RangeQuery, Subject};
 use super::limits::Limits;
 use crate::catalogue::{Catalogue, Kind as MetricKind, MetricId};
@@ -8,6 +9,15 @@ use crate::inventory::{Kind, Quality, Reason, batch as b};
 const MAX_KEY: usize = 128;
 const MAX_EVENTS: usize = 1_000;
 const MAX_PROBLEMS: usize = 1_000;
+/// Metrics of a description or a page, and states of one metric.
+const MAX_METRICS: usize = 4_096;
+const MAX_STATES: usize = 256;
+/// Bytes of an event's code and key.
+const MAX_CODE: usize = 256;
+/// What an answer may hold over all its pages: so many times what one page may.
+const PAGES_WORTH: usize = 16;
+/// Series of one subject on a page of the past: one a quality.
+const MAX_SERIES: usize = 3;
 /// No source reports readings from before this (2001-09-09): a stamp below it is in another unit.
 const OLDEST_MS: i64 = 1_000_000_000_000;
 
@@ -20,10 +30,51 @@ pub struct Admitted {
     states: u32,
 }
 
+/// What an answer may still bring, over all its pages: a page's own limits hold too.
+pub struct Room {
+    points: usize,
+    subjects: usize,
+    bytes: usize,
+    limits: [usize; 3],
+}
+
+impl Room {
+    pub fn new(limits: &Limits) -> Self {
+        let all = [limits.points, limits.subjects, limits.output_bytes].map(|limit| limit.saturating_mul(PAGES_WORTH));
+        Self { points: all[0], subjects: all[1], bytes: all[2], limits: all }
+    }
+
+    /// Counts a page of a batch.
+    pub fn take(&mut self, page: &Batch) -> Result<(), String> {
+        let points = page.points.len() + page.timed_points.len() + page.states.len() + page.histograms + page.gaps.len();
+        let texts = page.events.iter().map(|e| e.code.len() + e.message.len() + e.key.len()).sum::<usize>();
+        self.count(points, &page.subjects, texts + size_of_val(&*page.points) + size_of_val(&*page.timed_points))
+    }
+
+    /// Counts a page of the past.
+    pub fn take_past(&mut self, page: &HistoryPage) -> Result<(), String> {
+        self.count(0, &page.subjects, page.series.iter().map(|s| size_of_val(&*s.observations)).sum())
+    }
+
+    fn count(&mut self, points: usize, subjects: &[Subject], other: usize) -> Result<(), String> {
+        let labels = |all: &Pairs| all.iter().map(|(k, v)| k.len() + v.len() + size_of::<(String, String)>()).sum::<usize>();
+        let bytes = other + subjects.iter().map(|s| labels(&s.identity) + labels(&s.labels)).sum::<usize>();
+        let left = |what: &str, left: &mut usize, given: usize, limit: usize| {
+            *left = left.checked_sub(given).ok_or_else(|| format!("more than {limit} {what} over all pages"))?;
+            Ok::<(), String>(())
+        };
+        left("points", &mut self.points, points, self.limits[0])?;
+        left("subjects", &mut self.subjects, subjects.len(), self.limits[1])?;
+        left("bytes", &mut self.bytes, bytes, self.limits[2])
+    }
+}
+
 /// Admits a plugin's metrics. The first that is not acceptable refuses them all: its author must know.
 pub fn metrics(catalogue: &Catalogue, defs: &[MetricDef]) -> Result<Vec<Admitted>, String> {
+    within("metrics", defs.len(), MAX_METRICS)?;
     defs.iter()
         .map(|d| {
+            within("states of a metric", d.states.len(), MAX_STATES)?;
             let id = catalogue.admit(&d.name, &d.unit, d.kind).map_err(|e| e.to_string())?;
             Ok(Admitted { id, kind: d.kind, quality: d.quality, states: d.states.len() as u32 })
         })
@@ -48,6 +99,7 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
     within("points", numbers, limits.points)?;
     within("gaps", batch.gaps.len(), limits.points)?;
     within("events", batch.events.len(), MAX_EVENTS)?;
+    within("tombstones", batch.tombstones.len(), limits.subjects)?;
     within("problems", batch.problems.len(), MAX_PROBLEMS)?;
     if batch.coverage != Coverage::Delta && !batch.tombstones.is_empty() {
         return Err("it has tombstones; only a delta may".into());
@@ -91,15 +143,14 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
     for e in batch.events {
         // A clock that was never set (SEL entries of a new BMC) must not cost the batch.
         let at_ms = e.at_ns.and_then(|ns| millis(ns).ok());
-        let text = |s: &str| super::capabilities::log::clean(s);
         let subject = subject(e.subject)?;
         out.events.push(b::BatchEvent {
             subject,
             at_ms,
             severity: e.severity,
-            code: text(&e.code),
-            message: text(&e.message),
-            key: text(&e.key),
+            code: clean_to(&e.code, MAX_CODE),
+            message: clean(&e.message),
+            key: clean_to(&e.key, MAX_CODE),
         });
     }
     for p in &batch.problems {
@@ -108,7 +159,7 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
             (Some(s), None) => format!("subject {}: ", subject(s)?),
             (None, None) => String::new(),
         };
-        out.problems.push(super::capabilities::log::clean(&format!("{place}{}", p.error)));
+        out.problems.push(clean(&format!("{place}{}", p.error)));
     }
     for t in batch.tombstones {
         out.tombstones.push(subject(t)?);
@@ -149,12 +200,16 @@ pub struct PastSeries {
 /// Checks a page of the past and brings it into the model's shape. A reading outside the metric's range is left out.
 pub fn past(query: &RangeQuery, limits: &Limits, page: HistoryPage) -> Result<Vec<PastSeries>, String> {
     within("subjects", page.subjects.len(), limits.subjects)?;
+    within("series", page.series.len(), limits.subjects.saturating_mul(MAX_SERIES))?;
+    let mut series_of = vec![0; page.subjects.len()];
     let (low, high) = Catalogue::known(&query.metric).and_then(Catalogue::metric).map_or((f64::MIN, f64::MAX), |m| m.range);
     let known = subjects(page.subjects, limits)?;
     let mut out = Vec::with_capacity(page.series.len());
     for series in page.series {
         let count = known.len();
         let subject = known.get(series.subject as usize).ok_or_else(|| format!("subject index {}, of {count}", series.subject))?;
+        series_of[series.subject as usize] += 1;
+        within("series of one subject", series_of[series.subject as usize], MAX_SERIES)?;
         let mut observations: Vec<(i64, f64)> = Vec::with_capacity(series.observations.len());
         let mut before = None;
         for (at, value) in series.observations {

@@ -10,7 +10,7 @@ use wasmtime::Store;
 use wasmtime::component::Component;
 
 use super::call::{self, Failure};
-use super::capabilities::{Guest, Shared};
+use super::capabilities::{Guest, Shared, log};
 use super::check::{self, Admitted, PastSeries};
 use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
@@ -19,6 +19,9 @@ use super::wit::v0_1;
 use crate::catalogue::Catalogue;
 use crate::inventory::batch::Batch;
 
+/// Of a vendor's name and a description.
+const MAX_TEXT: usize = 1_024;
+const MAX_SCHEMA: usize = 256 << 10;
 /// Pages of one answer, at most.
 const MAX_PAGES: usize = 1_000;
 
@@ -157,7 +160,7 @@ impl Generation {
         let limits = &self.shared.limits;
         // Wall time is generous beside the CPU budget: the machine may be busy, the guest may not.
         let (cpu, wall) = (limits.describe_cpu, Duration::from_secs(5));
-        let mut store = call::store(self.runtime.engine(), &self.shared);
+        let mut store = call::store(self.runtime.engine(), &Arc::new(self.shared.without_rights()));
         call::arm(&mut store, cpu, wall);
         let instance = call::bounded(wall, limits.output_bytes, self.ready.instantiate(&mut store)).await?;
         call::bounded(wall, limits.output_bytes, instance.describe(&mut store)).await
@@ -188,15 +191,18 @@ impl Generation {
         let mut whole: Option<Batch> = None;
         let mut page: Option<Vec<u8>> = None;
         let mut cursor = None;
+        let mut room = check::Room::new(limits);
+        call::arm(&mut warm.store, limits.cpu, left(Instant::now()));
         let outcome = async {
             for _ in 0..MAX_PAGES {
                 let now = left(Instant::now());
-                call::arm(&mut warm.store, limits.cpu, now);
+                call::go_on(&mut warm.store);
                 let collect =
                     warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
                 let mut raw = call::bounded(now, limits.output_bytes, collect).await??;
                 page = raw.next_page.take();
                 cursor = raw.cursor.take().or(cursor.take());
+                room.take(&raw).map_err(Failure::Invalid)?;
                 let checked = check::batch(catalogue, &self.metrics, limits, raw).map_err(Failure::Invalid)?;
                 match &mut whole {
                     None => whole = Some(checked),
@@ -209,6 +215,9 @@ impl Generation {
             Err(Failure::Invalid(format!("more than {MAX_PAGES} pages")))
         }
         .await;
+        if !self.info.bound_to_target {
+            warm.store.data_mut().close_streams();
+        }
         let used = warm.store.data().limiter.high_water as u64;
         self.memory_high_water.fetch_max(used, Ordering::Relaxed);
         warm.cursor = cursor;
@@ -242,13 +251,16 @@ impl Generation {
         let mut warm = self.instance(limits.cpu, wall).await?;
         let mut all = Vec::new();
         let mut page: Option<Vec<u8>> = None;
+        let mut room = check::Room::new(limits);
+        call::arm(&mut warm.store, limits.cpu, deadline.saturating_duration_since(Instant::now()));
         for _ in 0..MAX_PAGES {
             let left = deadline.saturating_duration_since(Instant::now());
-            call::arm(&mut warm.store, limits.cpu, left);
+            call::go_on(&mut warm.store);
             let asked = warm.instance.range(&mut warm.store, target, query, left.as_millis() as u32, page.as_deref());
             let Some(answer) = call::bounded(left, limits.output_bytes, asked).await? else { return Ok(all) };
             let mut answer = answer?;
             page = answer.next_page.take();
+            room.take_past(&answer).map_err(Failure::Invalid)?;
             all.extend(check::past(query, limits, answer).map_err(Failure::Invalid)?);
             if page.is_none() {
                 return Ok(all);
@@ -294,7 +306,7 @@ impl Generation {
     }
 
     /// The plugin's log.
-    pub fn log(&self) -> &Arc<super::capabilities::log::Tail> {
+    pub fn log(&self) -> &Arc<log::Tail> {
         &self.shared.log
     }
 }
@@ -310,8 +322,17 @@ fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String
             info.name.chars().take(80).collect::<String>()
         ));
     }
+    for (what, text) in [("vendor", &info.vendor), ("description", &info.description)] {
+        if text.len() > MAX_TEXT || log::clean(text) != *text {
+            return Err(format!("its {what} has more than {MAX_TEXT} bytes, or characters that are not shown as they are"));
+        }
+    }
+    if info.config_schema.len() > MAX_SCHEMA {
+        return Err(format!("its config schema has {} bytes; the limit is {MAX_SCHEMA}", info.config_schema.len()));
+    }
+    let known = info.version.len() <= 64 && info.version.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-".contains(&b));
     let parts: Vec<&str> = info.version.split(['-', '+']).next().unwrap_or("").split('.').collect();
-    if parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
+    if !known || parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
         return Err(format!("version {:?} is not a semantic version", info.version.chars().take(80).collect::<String>()));
     }
     check::metrics(catalogue, &info.metrics)
