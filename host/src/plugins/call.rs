@@ -130,3 +130,21 @@ fn explain(error: &wasmtime::Error, output: usize) -> Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_met_only_the_limit_of_all_is_not_to_blame() {
+        assert_eq!(Failure::Budget(Exceeded::HostMemory(1)).blame(), Blame::Host);
+        assert_eq!(Failure::Budget(Exceeded::Memory(1)).blame(), Blame::Plugin);
+    }
+
+    #[test]
+    fn what_a_guest_says_of_its_failure_is_cleaned() {
+        let failure = Failure::from(CollectError::Internal(format!("a\n\u{1b}[31m\u{202e}{}", "x".repeat(1 << 20))));
+        let text = failure.to_string();
+        assert!(text.starts_with("the plugin's own fault: a\\n\\u{1b}[31m\\u{202e}x") && text.len() < 2_200, "{}", text.len());
+    }
+}

@@ -3,7 +3,7 @@
 use super::capabilities::log::{clean, clean_to};
 use super::contract::{Batch, Coverage, HistoryPage, MetricDef, Pairs, RangeQuery, Subject};
 use super::limits::Limits;
-use crate::catalogue::{Catalogue, Kind as MetricKind, MetricId};
+use crate::catalogue::{Catalogue, Kind as MetricKind, MetricId, NamesLeft};
 use crate::inventory::{Kind, Quality, Reason, batch as b};
 
 const MAX_KEY: usize = 128;
@@ -70,20 +70,20 @@ impl Room {
 }
 
 /// Admits a plugin's metrics. The first that is not acceptable refuses them all: its author must know.
-pub fn metrics(catalogue: &Catalogue, defs: &[MetricDef]) -> Result<Vec<Admitted>, String> {
+pub fn metrics(catalogue: &Catalogue, left: &NamesLeft, defs: &[MetricDef]) -> Result<Vec<Admitted>, String> {
     within("metrics", defs.len(), MAX_METRICS)?;
     defs.iter()
         .map(|d| {
             within("states of a metric", d.states.len(), MAX_STATES)?;
-            let id = catalogue.admit(&d.name, &d.unit, d.kind).map_err(|e| e.to_string())?;
+            let id = catalogue.admit(&d.name, &d.unit, d.kind, left).map_err(|e| e.to_string())?;
             Ok(Admitted { id, kind: d.kind, quality: d.quality, states: d.states.len() as u32 })
         })
         .collect()
 }
 
-/// Checks a batch and brings it into the model's shape. `known` are the metrics of `describe`.
-pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: Batch) -> Result<b::Batch, String> {
-    let own = metrics(catalogue, &batch.metrics)?;
+/// Checks a batch and brings it into the model's shape. `known` are the metrics of `describe`, `left` the names that it may bring.
+pub fn batch(catalogue: &Catalogue, left: &NamesLeft, known: &[Admitted], limits: &Limits, batch: Batch) -> Result<b::Batch, String> {
+    let own = metrics(catalogue, left, &batch.metrics)?;
     let metric = |index: u32| -> Result<&Admitted, String> {
         let i = index as usize;
         let found = known.get(i).or_else(|| own.get(i.wrapping_sub(known.len())));
@@ -287,7 +287,7 @@ fn pairs(pairs: &Pairs, limits: &Limits) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugins::contract::{HistorySeries, Point};
+    use crate::plugins::contract::{Event, HistorySeries, Point};
 
     fn def(name: &str, unit: &str) -> MetricDef {
         MetricDef { name: name.into(), unit: unit.into(), kind: MetricKind::Gauge, quality: Quality::Measured, states: vec![] }
@@ -295,7 +295,8 @@ mod tests {
 
     fn checked(change: impl FnOnce(&mut Batch)) -> Result<b::Batch, String> {
         let catalogue = Catalogue::default();
-        let known = metrics(&catalogue, &[def("power_watts", "watts")]).unwrap();
+        let left = NamesLeft::default();
+        let known = metrics(&catalogue, &left, &[def("power_watts", "watts")]).unwrap();
         let subject = Subject {
             kind: "accelerator".into(),
             identity: vec![("uuid".into(), "GPU-1".into())],
@@ -306,7 +307,7 @@ mod tests {
         let points = vec![Point { metric: 0, subject: 0, value: 300.0 }];
         let mut raw = Batch { subjects: vec![subject], points, ..Batch::default() };
         change(&mut raw);
-        batch(&catalogue, &known, &Limits::default(), raw)
+        batch(&catalogue, &left, &known, &Limits::default(), raw)
     }
 
     #[test]
@@ -362,6 +363,12 @@ mod tests {
             let series = vec![HistorySeries { subject, quality: Quality::Measured, observations }];
             past(&query, &Limits::default(), HistoryPage { subjects: vec![one], series, next_page: None })
         };
+        let many = |count: usize| {
+            let series = vec![HistorySeries { subject: 0, quality: Quality::Measured, observations: vec![] }; count];
+            let identity = vec![("uuid".into(), "GPU-1".into())];
+            let one = Subject { kind: "accelerator".into(), identity, labels: vec![], parent: None, observed_at_ns: None };
+            past(&query, &Limits::default(), HistoryPage { subjects: vec![one], series, next_page: None })
+        };
         let good = ask(0, &[(0, 300.0), (2, 9e18), (3, 301.0)]).unwrap();
         assert_eq!(good[0].observations, [(1_700_000_000_000, 300.0), (1_700_000_003_000, 301.0)]);
         for (bad, expected) in [
@@ -369,13 +376,47 @@ mod tests {
             (ask(0, &[(60, 1.0)]), "outside the window"),
             (ask(0, &[(3, 1.0), (3, 1.0)]), "out of order"),
             (ask(0, &[(3, f64::NAN)]), "no reading"),
+            (many(4), "4 series of one subject; the limit is 3"),
         ] {
             assert!(bad.as_ref().is_err_and(|e| e.contains(expected)), "{bad:?}");
         }
     }
 
     #[test]
+    fn what_an_event_says_is_cut_and_cleaned() {
+        let event = |text: String| Event {
+            subject: 0,
+            at_ns: None,
+            severity: crate::inventory::Severity::Info,
+            code: text.clone(),
+            message: text.clone(),
+            key: text,
+        };
+        let b = checked(|b| b.events = vec![event("a\u{202e}b\n".to_owned() + &"x".repeat(1 << 20))]).unwrap();
+        let e = &b.events[0];
+        assert!(e.message.starts_with("a\\u{202e}b\\nxxx") && e.message.len() < 2_100, "{}", e.message.len());
+        assert!(e.code.len() < 300 && e.key.len() < 300);
+    }
+
+    #[test]
+    fn an_answer_has_room_for_so_many_pages() {
+        let limits = Limits { points: 10, subjects: 2, output_bytes: 4_096, ..Limits::default() };
+        let page = |points: usize, label: usize| {
+            let labels = vec![("a".to_owned(), "x".repeat(label))];
+            let subject = Subject { kind: "node".into(), identity: labels, labels: vec![], parent: None, observed_at_ns: None };
+            Batch { subjects: vec![subject], points: vec![Point { metric: 0, subject: 0, value: 1.0 }; points], ..Batch::default() }
+        };
+        for (page, pages, expected) in [(page(10, 1), 16, "points"), (page(1, 1), 32, "subjects"), (page(1, 8_000), 8, "bytes")] {
+            let mut room = Room::new(&limits);
+            let error = (0..).find_map(|i| room.take(&page).err().map(|e| (i, e))).unwrap();
+            assert!(error.0 == pages && error.1.contains(expected), "{error:?}");
+        }
+    }
+
+    #[test]
     fn too_much_is_refused() {
+        let error = checked(|b| b.metrics = vec![def("power_watts", "watts"); 4_097]).unwrap_err();
+        assert!(error.contains("limit is 4096"), "{error}");
         let error = checked(|b| b.points = vec![b.points[0]; 50_001]).unwrap_err();
         assert!(error.contains("limit is 50000"), "{error}");
     }

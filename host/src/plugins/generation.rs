@@ -16,7 +16,7 @@ use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
 use super::verify::{ContentDigest, Trust};
 use super::wit::v0_1;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, NamesLeft};
 use crate::inventory::batch::Batch;
 
 /// Of a vendor's name and a description.
@@ -87,6 +87,7 @@ pub struct Generation {
     ready: v0_1::Ready,
     shared: Arc<Shared>,
     metrics: Vec<Admitted>,
+    names_left: NamesLeft,
     permits: Arc<Semaphore>,
     idle: Mutex<HashMap<String, Vec<Warm>>>,
     /// The most memory an instance used, in bytes.
@@ -144,11 +145,12 @@ impl Generation {
             ready,
             shared,
             metrics: Vec::new(),
+            names_left: NamesLeft::default(),
             idle: Mutex::new(HashMap::new()),
             memory_high_water: AtomicU64::new(0),
         };
         let info = generation.describe().await.map_err(LoadError::Describe)?;
-        generation.metrics = described(catalogue, &info).map_err(LoadError::Description)?;
+        generation.metrics = described(catalogue, &generation.names_left, &info).map_err(LoadError::Description)?;
         fits_schema(&info.config_schema, config)?;
         generation.info = info;
         let first = generation.instance(limits.cpu, Duration::from_secs(5)).await.map_err(LoadError::Configure)?;
@@ -203,7 +205,7 @@ impl Generation {
                 page = raw.next_page.take();
                 cursor = raw.cursor.take().or(cursor.take());
                 room.take(&raw).map_err(Failure::Invalid)?;
-                let checked = check::batch(catalogue, &self.metrics, limits, raw).map_err(Failure::Invalid)?;
+                let checked = check::batch(catalogue, &self.names_left, &self.metrics, limits, raw).map_err(Failure::Invalid)?;
                 match &mut whole {
                     None => whole = Some(checked),
                     Some(first) => check::join(first, checked),
@@ -311,7 +313,7 @@ impl Generation {
     }
 }
 
-fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String> {
+fn described(catalogue: &Catalogue, names_left: &NamesLeft, info: &Info) -> Result<Vec<Admitted>, String> {
     let name_ok = !info.name.is_empty()
         && info.name.len() <= 64
         && info.name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -335,7 +337,7 @@ fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String
     if !known || parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
         return Err(format!("version {:?} is not a semantic version", info.version.chars().take(80).collect::<String>()));
     }
-    check::metrics(catalogue, &info.metrics)
+    check::metrics(catalogue, names_left, &info.metrics)
 }
 
 fn fits_schema(schema: &str, config: &serde_json::Value) -> Result<(), LoadError> {

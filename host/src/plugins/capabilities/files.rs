@@ -128,15 +128,15 @@ fn modified(globs: &Globs, path: &str) -> Result<u64, FileError> {
 }
 
 /// Names in a directory that a glob matches, or that lie on the way to what one matches.
-fn list(globs: &Globs, path: &str) -> Result<Vec<String>, FileError> {
+fn list(globs: &Globs, path: &str, most: usize) -> Result<Vec<String>, FileError> {
     let path = path.strip_suffix('/').unwrap_or(path);
     let found = Found::find(path, |p| globs.lead(p), "is not on the way to any granted glob")?;
     let dir = found.open(OFlags::DIRECTORY)?;
     let mut names = Vec::new();
     let entries = std::fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd())).map_err(io)?;
     for (i, entry) in entries.enumerate() {
-        if i >= MAX_NAMES {
-            return Err(FileError::Io(format!("more than {MAX_NAMES} names in the directory")));
+        if i >= most {
+            return Err(FileError::Io(format!("more than {most} names in the directory")));
         }
         if let Ok(name) = entry.map_err(io)?.file_name().into_string()
             && globs.lead(&format!("{path}/{name}"))
@@ -160,7 +160,7 @@ impl Guest {
     }
 
     pub async fn list_dir(&mut self, path: String) -> Result<Vec<String>, FileError> {
-        self.with_files(move |globs| list(globs, &path)).await
+        self.with_files(move |globs| list(globs, &path, MAX_NAMES)).await
     }
 
     pub async fn file_modified(&mut self, path: String) -> Result<u64, FileError> {

@@ -1,9 +1,10 @@
 //! HTTP for guests: the policy decides, then a client sends, within caps on bytes, time and requests under way.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -51,13 +52,46 @@ fn with_look_up(look_up: LookUp) -> reqwest::ClientBuilder {
         .http2_max_header_list_size(MAX_HEADER_BYTES as u32)
         .http2_initial_stream_window_size(WINDOWS[0])
         .http2_initial_connection_window_size(WINDOWS[1])
-        .dns_resolver(Arc::new(CheckedResolver(look_up)))
+        .dns_resolver(Arc::new(CheckedResolver { look_up, under_way: Arc::default() }))
         .user_agent(concat!("kcloud-monitor/", env!("CARGO_PKG_VERSION")))
 }
 
+type Answer = futures::future::Shared<BoxFuture<'static, Result<Vec<SocketAddr>, String>>>;
+
 /// Asked for each new connection, so that a name whose answer changes is checked again; a connection that is kept goes on to the
 /// address that was checked.
-struct CheckedResolver(LookUp);
+struct CheckedResolver {
+    look_up: LookUp,
+    /// A name is looked up once at a time: a name server that hangs holds one thread a name, however often a guest asks.
+    under_way: Arc<Mutex<HashMap<String, Answer>>>,
+}
+
+impl CheckedResolver {
+    fn answer(&self, host: &str) -> Answer {
+        let forget = |all: &Mutex<HashMap<String, Answer>>, host: &str| drop(lock(all).remove(host));
+        let begin = || {
+            let (work, all, name) = ((self.look_up)(host.to_owned()), self.under_way.clone(), host.to_owned());
+            let task = tokio::spawn(async move {
+                let found = work.await.map_err(|e| e.to_string());
+                forget(&all, &name);
+                found
+            });
+            let (all, name) = (self.under_way.clone(), host.to_owned());
+            let joined = async move {
+                task.await.unwrap_or_else(|e| {
+                    forget(&all, &name);
+                    Err(e.to_string())
+                })
+            };
+            joined.boxed().shared()
+        };
+        lock(&self.under_way).entry(host.to_owned()).or_insert_with(begin).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
 
 /// A name that leads only to where a name may not lead.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +101,7 @@ struct LeadsAstray(String);
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
-        let found = (self.0)(host.clone());
+        let found = self.answer(&host);
         Box::pin(async move {
             let allowed: Vec<SocketAddr> = found.await?.into_iter().filter(|a| name_leads_to(&host, a.ip())).collect();
             match allowed.is_empty() {

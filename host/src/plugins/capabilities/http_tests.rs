@@ -1,8 +1,6 @@
 //! The client against servers that misbehave, over loopback.
 
-use std::collections::HashMap;
 use std::io::Write;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use rustls::pki_types::pem::PemObject;
@@ -185,6 +183,31 @@ async fn a_name_that_changes_its_answer_is_refused_at_the_next_connection() {
 }
 
 #[tokio::test]
+async fn a_name_server_that_hangs_is_asked_once_a_name_however_often_a_guest_asks() {
+    let (asked, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Notify::new()));
+    let (counted, told) = (asked.clone(), answered.clone());
+    let look_up = move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let told = told.clone();
+        async move {
+            told.notified().await;
+            Err(io::Error::other("gone"))
+        }
+        .boxed()
+    };
+    let commons = Commons { http: with_look_up(Arc::new(look_up)).build().unwrap(), ..Commons::new().unwrap() };
+    let guest = guest_of(Policy::new(["http://prom.example"]), "http://prom.example", commons, |_| {});
+    let hasty = Request { timeout: Some(Duration::from_millis(20)), ..get("http://prom.example") };
+    assert!(guest.http().send_all(vec![hasty.clone(); 20], 4).await.iter().all(|a| matches!(a, Err(HttpError::Timeout))));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    answered.notify_one();
+    let began = Instant::now();
+    while asked.load(Ordering::Relaxed) < 2 {
+        assert!(guest.http().send(hasty.clone()).await.is_err() && began.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[tokio::test]
 async fn a_public_name_that_turns_to_this_machine_is_refused() {
     let (address, heard) = serve(|_| ok()).await;
     let base = format!("http://prom.example:{}", address.port());
@@ -313,6 +336,11 @@ async fn requests_under_way_are_limited_over_all_instances_of_a_plugin() {
     let (open, _) = serve(|_| ok()).await;
     let other = format!("http://{open}");
     limited(&other, |_| {}).http().send(get(&other)).await.unwrap();
+    // What all plugins together have is shared.
+    let _taken = first.shared.commons.requests.clone().acquire_many_owned(super::super::HOST_REQUESTS as u32 - 3).await.unwrap();
+    let third = guest_of(Policy::new([other.as_str()]), &other, first.shared.commons.clone(), |_| {});
+    let late = third.http().send(Request { timeout: Some(Duration::from_millis(50)), ..get(&other) }).await;
+    assert!(matches!(late, Err(HttpError::Timeout)), "{late:?}");
     calls.iter().for_each(|c| c.abort());
     for call in calls {
         assert!(call.await.unwrap_err().is_cancelled());
@@ -385,8 +413,17 @@ impl Pki {
 
     /// An HTTPS server with this certificate, that may demand one of the right authority's.
     async fn serve(&self, name: &str, demands_client: bool) -> (SocketAddr, Heard) {
+        self.serve_with(name, demands_client, rustls::DEFAULT_VERSIONS).await
+    }
+
+    async fn serve_with(
+        &self,
+        name: &str,
+        demands_client: bool,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> (SocketAddr, Heard) {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
         let builder = match demands_client {
             false => builder.with_no_client_auth(),
             true => {
@@ -447,6 +484,20 @@ async fn a_server_is_believed_for_the_authority_or_the_pin_that_its_target_names
     // Nothing was sent to whom it would not believe, nor by the client that knows of no [tls].
     assert!(matches!(limited(&url, |_| {}).http().send(get(&url)).await, Err(HttpError::Tls(_))));
     assert_eq!(heard.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn an_old_server_with_tls_1_2_is_believed_in_the_same_ways() {
+    let pki = Pki::new();
+    let (address, _) = pki.serve_with("right-server", true, &[&rustls::version::TLS12]).await;
+    let url = format!("https://{address}");
+    let client =
+        Spec { certificate_file: Some(pki.path("right-client.pem")), key_file: Some(pki.path("right-client.key")), ..Spec::default() };
+    let pin = hex(&Sha256::digest(&pki.certificates("right-server.pem")[0]));
+    trusting(&url, Spec { pin_sha256: vec![pin], ..client.clone() }).http().send(with_credential(&url)).await.unwrap();
+    for bad in [Spec { pin_sha256: vec!["11".repeat(32)], ..client.clone() }, Spec { ca_file: Some(pki.path("wrong.pem")), ..client }] {
+        assert!(matches!(trusting(&url, bad).http().send(with_credential(&url)).await, Err(HttpError::Tls(_))));
+    }
 }
 
 #[tokio::test]
