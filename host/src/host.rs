@@ -67,6 +67,8 @@ pub struct Look {
     pub clusters: Option<Vec<ClusterInfo>>,
     pub forget_after: Option<Duration>,
     pub policy: Option<Policy>,
+    /// Of all plugins together.
+    pub plugins_memory: Option<usize>,
 }
 
 impl From<Vec<Settings>> for Look {
@@ -131,6 +133,9 @@ impl Host {
                 }
                 if let Some(policy) = now.policy {
                     registry.set_policy(policy);
+                }
+                if let Some(bytes) = now.plugins_memory {
+                    registry.commons().memory.set_limit(bytes);
                 }
                 registry.reconcile(now.settings).await;
                 loop {

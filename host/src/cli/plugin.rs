@@ -12,7 +12,7 @@ use crate::catalogue::Catalogue;
 use crate::config::approve::{self, Approval, Http};
 use crate::config::{Config, Loader};
 use crate::plugins::approval;
-use crate::plugins::capabilities::{RIGHTS, Shared, http, log};
+use crate::plugins::capabilities::{Commons, RIGHTS, Shared};
 use crate::plugins::engine::{COMPILE, MAX_COMPONENT};
 use crate::plugins::generation::{Compiled, Generation};
 use crate::plugins::verify::{Candidate, ContentDigest, Policy, Refusal, Verified};
@@ -207,16 +207,9 @@ fn settings(path: &Path) -> anyhow::Result<(Config, Vec<Settings>)> {
 async fn load(runtime: &Arc<Runtime>, config: &Config, settings: &Settings, read: Result<Candidate, String>) -> anyhow::Result<Generation> {
     let candidate = read.map_err(|e| anyhow::anyhow!("{}.wasm: {e}", settings.component))?;
     let compiled = Compiled::new(runtime, &policy(config).judge(&candidate, &settings.pins)?)?;
-    let shared = Shared {
-        plugin: settings.name.as_str().into(),
-        limits: settings.limits.clone(),
-        grants: settings.grants.clone(),
-        credentials: settings.credentials.clone(),
-        http: http::client()?,
-        // A check writes nothing.
-        state: None,
-        log: Arc::<log::Tail>::default(),
-    };
+    let (limits, grants, credentials) = (settings.limits.clone(), settings.grants.clone(), settings.credentials.clone());
+    // A check writes nothing: there is no store.
+    let shared = Shared::new(&settings.name, limits, grants, credentials, Commons::new()?, None, Arc::default());
     let (runtime, config) = (runtime.clone(), settings.config.clone());
     let handle = runtime.handle();
     let building = async move { Generation::new(runtime, &Catalogue::default(), compiled, shared, &config, 1, 0).await };

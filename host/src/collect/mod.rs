@@ -26,6 +26,8 @@ const FIRST_SPREAD: Duration = Duration::from_millis(500);
 
 /// A plugin is asked this often which targets it finds.
 const DISCOVER: Duration = Duration::from_secs(60);
+/// A target that asks to be left alone is, for this long at most.
+const MOST_THROTTLED: Duration = Duration::from_secs(3_600);
 /// One that rests after faults of its own is asked again after this.
 const RESTING: Duration = Duration::from_secs(5);
 
@@ -148,7 +150,10 @@ async fn read_for_ever(registry: Arc<Registry>, inventory: Arc<Inventory>, plugi
                 backoff.reset();
                 Duration::ZERO
             }
-            Err(failure) => backoff.after(failure.blame() == Blame::Plugin, interval),
+            Err(failure) => {
+                let asked = failure.wait().map_or(Duration::ZERO, |wait| wait.min(MOST_THROTTLED));
+                backoff.after(failure.blame() == Blame::Plugin, interval).max(asked)
+            }
         };
         next = next.max(Instant::now() + delay);
     }

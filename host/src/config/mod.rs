@@ -2,8 +2,10 @@
 
 pub mod approve;
 mod keys;
+mod limits;
 mod origin;
 mod plugin;
+mod reach;
 mod targets;
 mod unit;
 
@@ -15,6 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::history::Keep;
+use crate::plugins::capabilities::tls;
+use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
 
 pub(crate) use keys::one as public_key;
@@ -38,6 +42,7 @@ pub struct Config {
     pub inventory: InventoryConfig,
     pub history: HistoryConfig,
     pub credentials: BTreeMap<String, Credential>,
+    pub tls: BTreeMap<String, tls::Spec>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -103,6 +108,8 @@ pub struct Plugins {
     /// `keys` as they were read.
     #[serde(skip)]
     trusted: Vec<Key>,
+    /// Of all plugins together.
+    pub memory: Bytes,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -161,6 +168,7 @@ impl Default for Config {
             inventory: InventoryConfig::default(),
             history: HistoryConfig::default(),
             credentials: BTreeMap::new(),
+            tls: BTreeMap::new(),
         }
     }
 }
@@ -182,6 +190,7 @@ impl Default for Plugins {
             keys: Vec::new(),
             dev_dir: None,
             trusted: Vec::new(),
+            memory: Bytes(MemoryPool::DEFAULT),
         }
     }
 }
@@ -216,6 +225,9 @@ impl Config {
                 "{}: [history] what is finer is kept no longer than what is coarser: retention, retention_minutes, retention_hours",
                 path.display()
             )));
+        }
+        if let Some((name, problem)) = config.tls.iter().find_map(|(name, spec)| Some((name, spec.problem()?))) {
+            return Err(fail(format!("{}: [tls.{name}] {problem}", path.display())));
         }
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));
@@ -380,6 +392,23 @@ mod tests {
     }
 
     #[test]
+    fn trust_that_contradicts_itself_is_refused() {
+        for (text, expected) in [
+            ("ca_file = \"/a\"\ninsecure = true\n", "exclude each other"),
+            ("pin_sha256 = [\"ab\"]\n", "64 hexadecimal digits"),
+            ("certificate_file = \"/a\"\n", "go together"),
+            ("server_name = \"a b\"\n", "neither a name nor an address"),
+        ] {
+            let error = load(&format!("[tls.bmc]\n{text}"), &[]).unwrap_err();
+            assert!(error.contains("[tls.bmc]") && error.contains(expected), "{error}");
+        }
+        let pin = "AB:".repeat(31) + "CD";
+        let given = [("KCLOUD_TLS__BMC__CA_FILE", "/b")];
+        assert_eq!(load("[tls.bmc]\nca_file = \"/a\"\n", &given).unwrap().tls["bmc"].ca_file.as_deref(), Some(Path::new("/b")));
+        load(&format!("[tls.bmc]\npin_sha256 = [\"{pin}\"]\n"), &[]).unwrap();
+    }
+
+    #[test]
     fn every_value_says_where_it_came_from() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kcloud-monitor.toml");
@@ -408,8 +437,8 @@ mod tests {
             (default.plugins.config_dir, default.inventory.forget_after)
         );
         assert_eq!((config.plugins.trust, config.plugins.keys), (default.plugins.trust, default.plugins.keys));
-        assert_eq!((config.history, config.log), (default.history, default.log));
         assert_eq!(config.plugins.compile_memory, default.plugins.compile_memory);
+        assert_eq!((config.history, config.log, config.plugins.memory), (default.history, default.log, default.plugins.memory));
         load(sample, &[]).unwrap();
     }
 }

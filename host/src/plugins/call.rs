@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
-use super::capabilities::{Guest, Shared};
+use super::capabilities::{Guest, Shared, Used, log};
 use super::contract::CollectError;
 use super::limits::{Exceeded, TICK};
 
@@ -24,7 +24,7 @@ pub enum Blame {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     #[error("{0}")]
-    Guest(#[from] CollectError),
+    Guest(CollectError),
     #[error("{0}")]
     Budget(Exceeded),
     #[error("trapped: {0}")]
@@ -44,14 +44,41 @@ impl Failure {
             Self::Guest(_) => Blame::Target,
             // A plugin that waits for a slow target is not to blame for it; one that spins meets the CPU budget first.
             Self::Budget(Exceeded::Wall(_)) => Blame::Target,
+            Self::Budget(Exceeded::HostMemory(_)) => Blame::Host,
             Self::Budget(_) | Self::Trap(_) | Self::Invalid(_) => Blame::Plugin,
             Self::Host(_) => Blame::Host,
+        }
+    }
+
+    /// How long a target asked to be left alone.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Guest(CollectError::Throttled(seconds)) => seconds.map(|s| Duration::from_secs(s.into())),
+            _ => None,
         }
     }
 
     /// Whether the instance can be called again.
     pub fn instance_lives(&self) -> bool {
         matches!(self, Self::Guest(_) | Self::Invalid(_))
+    }
+}
+
+/// What it says is shown to people and logged.
+impl From<CollectError> for Failure {
+    fn from(error: CollectError) -> Self {
+        let clean = |s: String| log::clean(&s);
+        Self::Guest(match error {
+            CollectError::Config(s) => CollectError::Config(clean(s)),
+            CollectError::Auth(s) => CollectError::Auth(clean(s)),
+            CollectError::Denied(s) => CollectError::Denied(clean(s)),
+            CollectError::Unreachable(s) => CollectError::Unreachable(clean(s)),
+            CollectError::Timeout(s) => CollectError::Timeout(clean(s)),
+            CollectError::Throttled(ms) => CollectError::Throttled(ms),
+            CollectError::Protocol(s) => CollectError::Protocol(clean(s)),
+            CollectError::Unsupported(s) => CollectError::Unsupported(clean(s)),
+            CollectError::Internal(s) => CollectError::Internal(clean(s)),
+        })
     }
 }
 
@@ -71,14 +98,18 @@ pub fn store(engine: &Engine, shared: &Arc<Shared>) -> Store<Guest> {
     store
 }
 
-/// Arms the budgets of the next call.
+/// Arms the budgets of the next call, all pages of it.
 pub fn arm(store: &mut Store<Guest>, cpu: Duration, wall: Duration) {
     let guest = store.data_mut();
     guest.ticks = 0;
     guest.tick_budget = cpu.as_millis().div_ceil(TICK.as_millis()).max(1) as u32;
     guest.deadline = Instant::now() + wall;
-    guest.log_lines = 0;
-    guest.log_bytes = 0;
+    guest.used = Used::default();
+    store.set_epoch_deadline(1);
+}
+
+/// Goes on with the next page of the call that is armed.
+pub fn go_on(store: &mut Store<Guest>) {
     store.set_epoch_deadline(1);
 }
 
@@ -106,5 +137,23 @@ fn explain(error: &wasmtime::Error, output: usize) -> Failure {
                 false => Failure::Trap(text.lines().next().unwrap_or_default().to_owned()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_met_only_the_limit_of_all_is_not_to_blame() {
+        assert_eq!(Failure::Budget(Exceeded::HostMemory(1)).blame(), Blame::Host);
+        assert_eq!(Failure::Budget(Exceeded::Memory(1)).blame(), Blame::Plugin);
+    }
+
+    #[test]
+    fn what_a_guest_says_of_its_failure_is_cleaned() {
+        let failure = Failure::from(CollectError::Internal(format!("a\n\u{1b}[31m\u{202e}{}", "x".repeat(1 << 20))));
+        let text = failure.to_string();
+        assert!(text.starts_with("the plugin's own fault: a\\n\\u{1b}[31m\\u{202e}x") && text.len() < 2_200, "{}", text.len());
     }
 }

@@ -11,15 +11,19 @@ use wasmtime::Store;
 use wasmtime::component::Component;
 
 use super::call::{self, Failure};
-use super::capabilities::{Guest, Shared};
+use super::capabilities::{Guest, Shared, log};
 use super::check::{self, Admitted, PastSeries};
 use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
+use super::settings::Settings;
 use super::verify::{Admission, Candidate, ContentDigest, Verified};
 use super::wit;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, NamesLeft};
 use crate::inventory::batch::Batch;
 
+/// Of a vendor's name and a description.
+const MAX_TEXT: usize = 1_024;
+const MAX_SCHEMA: usize = 256 << 10;
 /// Pages of one answer, at most.
 const MAX_PAGES: usize = 1_000;
 
@@ -78,6 +82,7 @@ pub struct Generation {
     ready: wit::Ready,
     shared: Arc<Shared>,
     metrics: Vec<Admitted>,
+    names_left: NamesLeft,
     permits: Arc<Semaphore>,
     idle: Mutex<HashMap<String, Vec<Warm>>>,
     /// The most memory an instance used, in bytes.
@@ -112,12 +117,13 @@ impl Generation {
         number: u64,
         now_ms: i64,
     ) -> Result<Self, LoadError> {
-        let missing: Vec<String> = compiled.rights_asked.iter().filter(|r| !shared.grants.holds(r)).cloned().collect();
+        let rights = shared.rights();
+        let missing: Vec<String> = compiled.rights_asked.iter().filter(|r| !rights.grants.holds(r)).cloned().collect();
         if !missing.is_empty() {
             return Err(LoadError::NeedsGrant { plugin: shared.plugin.to_string(), missing });
         }
         let contract = |e: wasmtime::Error| LoadError::Contract(first_line(&format!("{e:#}")));
-        let ready = wit::Ready::new(runtime.engine(), &compiled.component, &shared.grants).map_err(contract)?;
+        let ready = wit::Ready::new(runtime.engine(), &compiled.component, &rights.grants).map_err(contract)?;
         let limits = shared.limits.clone();
         let shared = Arc::new(shared);
         let config_text = config.to_string();
@@ -142,6 +148,7 @@ impl Generation {
             ready,
             shared,
             metrics: Vec::new(),
+            names_left: NamesLeft::default(),
             idle: Mutex::new(HashMap::new()),
             memory_high_water: AtomicU64::new(0),
             cpu_ticks: AtomicU64::new(0),
@@ -152,12 +159,17 @@ impl Generation {
             source: Mutex::default(),
         };
         let info = generation.describe().await.map_err(LoadError::Describe)?;
-        generation.metrics = described(catalogue, &info).map_err(LoadError::Description)?;
+        generation.metrics = described(catalogue, &generation.names_left, &info).map_err(LoadError::Description)?;
         fits_schema(&info.config_schema, config)?;
         generation.info = info;
         let first = generation.instance(limits.cpu, Duration::from_secs(5)).await.map_err(LoadError::Configure)?;
         generation.keep(String::new(), first);
         Ok(generation)
+    }
+
+    /// Takes over what an operator grants now.
+    pub(super) fn set_rights(&self, settings: &Settings) {
+        self.shared.set_rights(settings.grants.clone(), settings.credentials.clone());
     }
 
     /// Remembers what it was made of.
@@ -176,8 +188,7 @@ impl Generation {
         let limits = &self.shared.limits;
         // Wall time is generous beside the CPU budget: the machine may be busy, the guest may not.
         let (cpu, wall) = (limits.describe_cpu, Duration::from_secs(5));
-        let bare = Arc::new(self.shared.without_rights());
-        let mut store = call::store(self.runtime.engine(), &bare);
+        let mut store = call::store(self.runtime.engine(), &Arc::new(self.shared.without_rights()));
         call::arm(&mut store, cpu, wall);
         let instance = call::bounded(wall, limits.output_bytes, self.ready.instantiate(&mut store)).await?;
         call::bounded(wall, limits.output_bytes, instance.describe(&mut store)).await
@@ -208,10 +219,12 @@ impl Generation {
         let mut whole: Option<Batch> = None;
         let mut page: Option<Vec<u8>> = None;
         let mut cursor = None;
+        let mut room = check::Room::new(limits);
+        call::arm(&mut warm.store, limits.cpu, left(Instant::now()));
         let outcome = async {
             for _ in 0..MAX_PAGES {
                 let now = left(Instant::now());
-                call::arm(&mut warm.store, limits.cpu, now);
+                call::go_on(&mut warm.store);
                 let collect =
                     warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
                 let answered = call::bounded(now, limits.output_bytes, collect).await;
@@ -219,7 +232,8 @@ impl Generation {
                 let mut raw = answered??;
                 page = raw.next_page.take();
                 cursor = raw.cursor.take().or(cursor.take());
-                let checked = check::batch(catalogue, &self.metrics, limits, raw).map_err(Failure::Invalid)?;
+                room.take(&raw).map_err(Failure::Invalid)?;
+                let checked = check::batch(catalogue, &self.names_left, &self.metrics, limits, raw).map_err(Failure::Invalid)?;
                 self.points.fetch_add(checked.points.len() as u64, Ordering::Relaxed);
                 match &mut whole {
                     None => whole = Some(checked),
@@ -232,6 +246,9 @@ impl Generation {
             Err(Failure::Invalid(format!("more than {MAX_PAGES} pages")))
         }
         .await;
+        if !self.info.bound_to_target {
+            warm.store.data_mut().close_streams();
+        }
         let used = warm.store.data().limiter.high_water as u64;
         self.memory_high_water.fetch_max(used, Ordering::Relaxed);
         warm.cursor = cursor;
@@ -265,13 +282,16 @@ impl Generation {
         let mut warm = self.instance(limits.cpu, wall).await?;
         let mut all = Vec::new();
         let mut page: Option<Vec<u8>> = None;
+        let mut room = check::Room::new(limits);
+        call::arm(&mut warm.store, limits.cpu, deadline.saturating_duration_since(Instant::now()));
         for _ in 0..MAX_PAGES {
             let left = deadline.saturating_duration_since(Instant::now());
-            call::arm(&mut warm.store, limits.cpu, left);
+            call::go_on(&mut warm.store);
             let asked = warm.instance.range(&mut warm.store, target, query, left.as_millis() as u32, page.as_deref());
             let Some(answer) = call::bounded(left, limits.output_bytes, asked).await? else { return Ok(all) };
             let mut answer = answer?;
             page = answer.next_page.take();
+            room.take_past(&answer).map_err(Failure::Invalid)?;
             all.extend(check::past(query, limits, answer).map_err(Failure::Invalid)?);
             if page.is_none() {
                 return Ok(all);
@@ -317,12 +337,12 @@ impl Generation {
     }
 
     /// The plugin's log.
-    pub fn log(&self) -> &Arc<super::capabilities::log::Tail> {
+    pub fn log(&self) -> &Arc<log::Tail> {
         &self.shared.log
     }
 }
 
-fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String> {
+fn described(catalogue: &Catalogue, names_left: &NamesLeft, info: &Info) -> Result<Vec<Admitted>, String> {
     let name_ok = !info.name.is_empty()
         && info.name.len() <= 64
         && info.name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -333,11 +353,20 @@ fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String
             info.name.chars().take(80).collect::<String>()
         ));
     }
+    for (what, text) in [("vendor", &info.vendor), ("description", &info.description)] {
+        if text.len() > MAX_TEXT || log::clean(text) != *text {
+            return Err(format!("its {what} has more than {MAX_TEXT} bytes, or characters that are not shown as they are"));
+        }
+    }
+    if info.config_schema.len() > MAX_SCHEMA {
+        return Err(format!("its config schema has {} bytes; the limit is {MAX_SCHEMA}", info.config_schema.len()));
+    }
+    let known = info.version.len() <= 64 && info.version.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-".contains(&b));
     let parts: Vec<&str> = info.version.split(['-', '+']).next().unwrap_or("").split('.').collect();
-    if parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
+    if !known || parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
         return Err(format!("version {:?} is not a semantic version", info.version.chars().take(80).collect::<String>()));
     }
-    check::metrics(catalogue, &info.metrics)
+    check::metrics(catalogue, names_left, &info.metrics)
 }
 
 fn fits_schema(schema: &str, config: &serde_json::Value) -> Result<(), LoadError> {

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
 
 use super::call::Failure;
-use super::capabilities::http;
+use super::capabilities::Commons;
 use super::contract::Target;
 use super::engine::{MAX_COMPONENT, Runtime};
 use super::generation::Generation;
@@ -35,7 +35,7 @@ pub struct Registry {
     dir: PathBuf,
     state_dir: PathBuf,
     kept: Kept,
-    http: http::Client,
+    commons: Commons,
     policy: ArcSwap<Policy>,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
     queues: Mutex<HashMap<String, Queue>>,
@@ -70,7 +70,7 @@ impl Registry {
             dir,
             state_dir,
             kept: Kept::open(kept_dir)?,
-            http: http::client()?,
+            commons: Commons::new()?,
             policy: ArcSwap::from_pointee(policy),
             plugins: RwLock::default(),
             queues: Mutex::default(),
@@ -102,6 +102,11 @@ impl Registry {
         &self.runtime
     }
 
+    /// What all plugins share.
+    pub fn commons(&self) -> &Commons {
+        &self.commons
+    }
+
     pub fn catalogue(&self) -> &Arc<Catalogue> {
         &self.catalogue
     }
@@ -113,10 +118,6 @@ impl Registry {
 
     pub(super) fn compiling(&self) -> &Semaphore {
         &self.compiling
-    }
-
-    pub(super) fn http(&self) -> http::Client {
-        self.http.clone()
     }
 
     pub(super) fn state_dir(&self) -> &Path {

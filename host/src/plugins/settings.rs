@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::capabilities::{Credential, Grants};
+use super::capabilities::{Credential, Grants, RIGHTS};
 use super::contract::Target;
 use super::limits::Limits;
 use super::verify::ContentDigest;
@@ -70,10 +70,9 @@ impl Settings {
         }
     }
 
-    /// What needs a new generation when it changes. Targets do not; the origins that they grant do.
+    /// What needs a new version when it changes. What a linked right reaches does not: it is taken over by what runs.
     pub(super) fn fingerprint(&self) -> String {
-        let mut credentials: Vec<_> = self.credentials.iter().map(|(k, v)| (k, &v.origins)).collect();
-        credentials.sort();
-        format!("{:?} {:?} {} {credentials:?}", self.grants, self.limits, self.config)
+        let linked = RIGHTS.map(|right| self.grants.holds(right));
+        format!("{linked:?} {:?} {}", self.limits, self.config)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::call::{Blame, Failure};
-use super::capabilities::{Shared, state};
+use super::capabilities::Shared;
 use super::contract::Target;
 use super::generation::{Compiled, Generation, LoadError};
 use super::kept::Good;
@@ -130,6 +130,8 @@ pub(super) async fn bring(registry: &Arc<Registry>, plugin: &Arc<Plugin>, work: 
     if plugin.generation().is_some_and(|old| old.rights_asked.iter().any(|r| !settings.grants.holds(r))) {
         registry.stop(plugin);
     }
+    let others = [plugin.previous(), plugin.shadow().map(|s| s.generation.clone())];
+    plugin.generation().iter().chain(others.iter().flatten()).for_each(|g| g.set_rights(&settings));
     let Some(file) = file else { return missing(registry, plugin, &settings) };
     plugin.status().missing_scans = 0;
     let judged = match file {
@@ -299,15 +301,9 @@ async fn build(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settin
     let compiled = tokio::task::spawn_blocking(move || Compiled::new(&runtime, &verified));
     let compiled = compiled.await.map_err(|e| host(&e))?.map_err(|e| Refusal::new(e.to_string()))?;
     let asked: Vec<String> = compiled.rights_asked.iter().filter(|r| *r != "types").cloned().collect();
-    let shared = Shared {
-        plugin: plugin.name.as_str().into(),
-        limits: settings.limits.clone(),
-        grants: settings.grants.clone(),
-        credentials: settings.credentials.clone(),
-        http: registry.http(),
-        state: settings.grants.state.then(|| state::Store::new(registry.state_dir().join(&plugin.name), settings.limits.state_bytes)),
-        log: plugin.log.clone(),
-    };
+    let (limits, grants, credentials) = (settings.limits.clone(), settings.grants.clone(), settings.credentials.clone());
+    let state = Some(registry.state_dir().join(&plugin.name));
+    let shared = Shared::new(&plugin.name, limits, grants, credentials, registry.commons().clone(), state, plugin.log.clone());
     let (runtime, catalogue, config) = (registry.runtime().clone(), registry.catalogue().clone(), settings.config.clone());
     let number = registry.next_number();
     let building = async move { Generation::new(runtime, &catalogue, compiled, shared, &config, number, crate::now_ms()).await };

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use kcloud_e2e::{Running, component, until};
+use kcloud_e2e::{Running, component, fleet, until};
+use kcloud_fleet_sim::Faults;
+use kcloud_monitor::cli::demo_settings;
 use kcloud_monitor::plugins::Settings;
 use kcloud_monitor::plugins::capabilities::Grants;
+use kcloud_monitor::plugins::capabilities::http_policy::Policy;
 use kcloud_monitor::plugins::contract::Target;
 use serde_json::{Value, json};
 
@@ -218,4 +221,30 @@ async fn a_plugin_that_only_fails_is_left_alone_longer_and_longer_and_says_so() 
     .await;
     // At its interval it would have been called dozens of times.
     assert!(detail(&running).await["calls_total"].as_u64().unwrap() <= calls + 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_more_or_less_needs_no_new_version() {
+    let (fleet, address) = fleet(2, Faults::default()).await;
+    let both = demo_settings(&fleet, address).remove(0);
+    let of = |count: usize| {
+        let targets: Vec<_> = both.targets.iter().take(count).cloned().collect();
+        let http = Some(Policy::new(targets.iter().map(|(t, _)| t.address.as_str())));
+        Settings { targets, grants: Grants { http, ..Grants::default() }, interval: Duration::from_millis(300), ..both.clone() }
+    };
+    let running = Running::start(&["nvidia-dcgm"], vec![of(1)]).await;
+    let cards = async |count: usize| {
+        until("the cards", async || {
+            (running.get("/api/v1/accelerators/gpus?status=active").await.1["metadata"]["total_count"].as_u64()? > 8 * (count as u64 - 1))
+                .then_some(())
+        })
+        .await;
+    };
+    cards(1).await;
+    let generation = async || running.get("/api/v1/system/plugins/nvidia-dcgm").await.1["data"]["generation"].clone();
+    let first = generation().await;
+    *running.settings.lock().unwrap() = vec![of(2)];
+    running.host.look_again.notify_one();
+    cards(2).await;
+    assert_eq!(generation().await, first);
 }
