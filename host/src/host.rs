@@ -39,6 +39,8 @@ pub struct Options {
     pub cache_dir: Option<PathBuf>,
     /// This binary, where components are compiled by a process of their own.
     pub compiler: Option<PathBuf>,
+    /// A compilation there may take this long.
+    pub compile_timeout: Duration,
     pub auth: Auth,
     pub clusters: Vec<ClusterInfo>,
     pub forget_after: Duration,
@@ -75,7 +77,7 @@ impl Host {
     /// Loads the plugins once, then goes on in the background. `look` is asked again at each change of a watched directory.
     pub async fn start<L: Into<Look> + Send>(options: Options, look: impl Fn() -> L + Send + Sync + 'static) -> anyhow::Result<Self> {
         let runtime = match (&options.cache_dir, options.compiler) {
-            (Some(cache_dir), Some(program)) => Runtime::with_compiler(cache_dir, program)?,
+            (Some(cache_dir), Some(program)) => Runtime::with_compiler(cache_dir, program, options.compile_timeout)?,
             (cache_dir, _) => Runtime::new(cache_dir.as_deref())?,
         };
         let runtime = Arc::new(runtime);

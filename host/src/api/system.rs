@@ -166,6 +166,7 @@ fn view(app: &App, p: &Plugin, long: bool) -> Value {
         "digest_sha256": generation.as_ref().map(|g| g.digest.to_string()), "trust": generation.as_ref().map(|g| g.trust),
         "generation": generation.as_ref().map(|g| g.number), "loaded_at": generation.as_ref().map(|g| rfc3339(g.loaded_at_ms)),
         "rights_asked": p.rights_asked(), "rights_granted": granted,
+        "wasi": generation.as_ref().map(|g| g.wasi),
         "calls_total": p.calls.load(Ordering::Relaxed), "failures_by_blame": failures,
         "values_out_of_range_total": p.out_of_range.load(Ordering::Relaxed),
         "memory_high_water_bytes": generation.as_ref().map(|g| g.memory_high_water.load(Ordering::Relaxed)),

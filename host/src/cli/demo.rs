@@ -49,6 +49,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         history_keep: Keep { max_bytes: 1 << 30, ..Keep::default() },
         cache_dir: Some(std::path::absolute(data_dir.join("cache"))?),
         compiler: Some(std::env::current_exe()?),
+        compile_timeout: crate::config::Plugins::default().compile_timeout.0,
         auth: Auth::in_memory("admin", "changeme")?,
         clusters: vec![ClusterInfo { name: "cluster1".into(), region: None, description: Some("simulated".into()) }],
         forget_after: Duration::from_secs(7 * 86_400),

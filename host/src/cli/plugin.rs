@@ -128,6 +128,7 @@ fn inspect(file: &Path) -> anyhow::Result<()> {
     println!("trust   {:?}", compiled.trust);
     let rights: Vec<&str> = compiled.rights_asked.iter().map(String::as_str).filter(|r| *r != "types").collect();
     println!("asks    {}", rights.join(", "));
+    println!("wasi    {}", compiled.wasi);
     Ok(())
 }
 

@@ -40,6 +40,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         history_keep: config.history.keep(),
         cache_dir: Some(std::path::absolute(config.cache_dir())?),
         compiler: Some(std::env::current_exe()?),
+        compile_timeout: config.plugins.compile_timeout.0,
         auth,
         clusters: clusters(&config),
         forget_after: config.inventory.forget_after.0,

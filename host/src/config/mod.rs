@@ -88,6 +88,7 @@ pub struct Plugins {
     pub dir: PathBuf,
     pub config_dir: PathBuf,
     pub cache_dir: Option<PathBuf>,
+    pub compile_timeout: Period,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -158,7 +159,13 @@ impl Default for Server {
 
 impl Default for Plugins {
     fn default() -> Self {
-        Self { dir: "/var/lib/kcloud-monitor/plugins".into(), config_dir: "/etc/kcloud-monitor/plugins.d".into(), cache_dir: None }
+        Self {
+            dir: "/var/lib/kcloud-monitor/plugins".into(),
+            config_dir: "/etc/kcloud-monitor/plugins.d".into(),
+            cache_dir: None,
+            // A Python component is 10 s of CPU; a machine that is four times slower and half busy needs 80 s.
+            compile_timeout: Period(std::time::Duration::from_secs(120)),
+        }
     }
 }
 

@@ -35,16 +35,15 @@ pub struct Runtime {
 struct Compiler {
     program: PathBuf,
     cache_dir: PathBuf,
+    /// A compilation that takes longer is killed.
+    timeout: Duration,
 }
-
-/// A compilation that takes longer is killed.
-const COMPILE: Duration = Duration::from_secs(60);
 
 impl Runtime {
     /// The same, but components are compiled by `program compile --cache-dir DIR` (see [`Runtime::compile`]).
-    pub fn with_compiler(cache_dir: &Path, program: PathBuf) -> anyhow::Result<Self> {
+    pub fn with_compiler(cache_dir: &Path, program: PathBuf, timeout: Duration) -> anyhow::Result<Self> {
         let mut runtime = Self::new(Some(cache_dir))?;
-        runtime.compiler = Some(Compiler { program, cache_dir: cache_dir.to_owned() });
+        runtime.compiler = Some(Compiler { program, cache_dir: cache_dir.to_owned(), timeout });
         Ok(runtime)
     }
 
@@ -130,9 +129,9 @@ impl Compiler {
             let status = loop {
                 match child.try_wait().map_err(|e| e.to_string())? {
                     Some(status) => break status,
-                    None if began.elapsed() > COMPILE => {
+                    None if began.elapsed() > self.timeout => {
                         child.kill().and_then(|()| child.wait().map(drop)).map_err(|e| e.to_string())?;
-                        return Err(format!("compiling took longer than {COMPILE:?}"));
+                        return Err(format!("compiling took longer than {:?} ([plugins] compile_timeout)", self.timeout));
                     }
                     None => thread::sleep(TICK),
                 }

@@ -15,7 +15,7 @@ use super::check::{self, Admitted, PastSeries};
 use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
 use super::verify::{ContentDigest, Trust};
-use super::wit::v0_1;
+use super::wit::{v0_1, wasi};
 use crate::catalogue::Catalogue;
 use crate::inventory::batch::Batch;
 
@@ -48,6 +48,8 @@ pub struct Compiled {
     pub digest: ContentDigest,
     pub trust: Trust,
     pub rights_asked: Vec<String>,
+    /// Whether it imports WASI, which gives it nothing.
+    pub wasi: bool,
 }
 
 impl Compiled {
@@ -63,7 +65,8 @@ impl Compiled {
         }
         let component = runtime.compile(bytes).map_err(|e| LoadError::NotAComponent(format!("it does not compile: {e}")))?;
         let rights_asked = v0_1::asked(runtime.engine(), &component).map_err(LoadError::Contract)?;
-        Ok(Self { component, digest, trust: super::verify::trust(name, digest), rights_asked })
+        let wasi = wasi::is_used(runtime.engine(), &component);
+        Ok(Self { component, digest, wasi, trust: super::verify::trust(name, digest), rights_asked })
     }
 }
 
@@ -77,6 +80,7 @@ pub struct Generation {
     pub digest: ContentDigest,
     pub trust: Trust,
     pub rights_asked: Vec<String>,
+    pub wasi: bool,
     pub info: Info,
     pub config: String,
     pub loaded_at_ms: i64,
@@ -125,6 +129,7 @@ impl Generation {
             digest: compiled.digest,
             trust: compiled.trust,
             rights_asked: compiled.rights_asked,
+            wasi: compiled.wasi,
             info: Info {
                 name: String::new(),
                 version: String::new(),

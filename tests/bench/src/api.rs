@@ -63,6 +63,7 @@ pub fn serve() -> Result<()> {
             history_keep: Keep::default(),
             cache_dir: None,
             compiler: None,
+            compile_timeout: Duration::from_secs(120),
             auth: Auth::in_memory("admin", "changeme")?,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(7 * 86_400),

@@ -60,6 +60,11 @@ pub struct Running {
 impl Running {
     /// Starts with these components and settings.
     pub async fn start(components: &[&str], settings: Vec<Settings>) -> Self {
+        Self::start_with(components, settings, |_| ()).await
+    }
+
+    /// The same, with other options.
+    pub async fn start_with(components: &[&str], settings: Vec<Settings>, change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let plugins_dir = dir.path().join("plugins");
         std::fs::create_dir(&plugins_dir).expect("a new directory");
@@ -67,17 +72,19 @@ impl Running {
             std::fs::copy(component(name), plugins_dir.join(format!("{name}.wasm"))).expect("copied");
         }
         let settings = Arc::new(Mutex::new(settings));
-        let options = Options {
+        let mut options = Options {
             plugins_dir,
             state_dir: dir.path().join("state"),
             history_dir: dir.path().join("history"),
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
             cache_dir: None,
             compiler: None,
+            compile_timeout: Duration::from_secs(120),
             auth: Auth::in_memory("admin", "changeme").expect("a user"),
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(3_600),
         };
+        change(&mut options);
         let shared = settings.clone();
         let host = Host::start(options, move || shared.lock().expect("not poisoned").clone()).await.expect("it starts");
         let host = Arc::new(host);

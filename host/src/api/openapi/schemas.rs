@@ -319,6 +319,7 @@ const SHAPES: &[(&str, &[Fields])] = &[
         ("loaded_at", "t?", ""),
         ("rights_asked", "[s]", "What the component imports"),
         ("rights_granted", "[s]", ""),
+        ("wasi", "b?", "It imports WASI, which this host links with nothing behind it"),
         ("calls_total", "i", ""),
         ("failures_by_blame", "{i}", "plugin, target, operator, host"),
         ("values_out_of_range_total", "i", "Readings that were nonsense and became gaps"),

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use wasmtime::component::ResourceTable;
 
-use super::limits::{Limiter, Limits};
+use super::limits::{HANDLES, Limiter, Limits};
 
 /// Rights that a component can ask for, in contract order.
 pub const RIGHTS: [&str; 4] = ["http", "files", "state", "ipmi"];
@@ -68,23 +68,28 @@ pub struct Guest {
     pub ticks: u32,
     pub tick_budget: u32,
     pub deadline: Instant,
-    pub log_lines: u32,
-    pub log_bytes: usize,
+    /// What this call may still log.
+    pub voice: Arc<log::Voice>,
+    /// Of a component that imports it, from its first use on.
+    pub wasi: Option<Box<wasmtime_wasi::WasiCtx>>,
     pub started: Instant,
 }
 
 impl Guest {
     pub fn new(shared: Arc<Shared>) -> Self {
         let now = Instant::now();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let Limits { log_lines, log_bytes, .. } = shared.limits;
         Self {
+            voice: Arc::new(log::Voice::new(shared.plugin.clone(), shared.log.clone(), log_lines, log_bytes)),
+            wasi: None,
             limiter: Limiter::new(&shared.limits),
             shared,
-            table: ResourceTable::new(),
+            table,
             ticks: 0,
             tick_budget: 0,
             deadline: now,
-            log_lines: 0,
-            log_bytes: 0,
             started: now,
         }
     }
@@ -93,13 +98,7 @@ impl Guest {
 impl Guest {
     /// One log line, within the call's limits.
     pub fn emit_line(&mut self, level: log::Level, message: &str, fields: &[(String, String)]) {
-        self.log_lines += 1;
-        self.log_bytes += message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
-        let limits = &self.shared.limits;
-        match self.log_lines <= limits.log_lines && self.log_bytes <= limits.log_bytes {
-            true => self.shared.log.write(&self.shared.plugin, level, message, fields),
-            false => self.shared.log.drop_line(),
-        }
+        self.voice.say(level, message, fields);
     }
 
     /// Runs a blocking look at the plugin's store off the guest threads.

@@ -60,7 +60,10 @@ pub fn asked(engine: &Engine, component: &Component) -> Result<Vec<String>, Stri
         match path.strip_prefix("kcloud:collector/") {
             Some(interface) if version.starts_with("0.1.") => rights.push(interface.to_owned()),
             Some(_) => return Err(format!("it needs {name}; this host offers {PACKAGE}@{VERSION}")),
-            None => return Err(format!("it imports {name:?}, which is not part of {PACKAGE}@{VERSION}")),
+            None => match super::wasi::admits(name) {
+                Some(admitted) => admitted?,
+                None => return Err(format!("it imports {name:?}, which is not part of {PACKAGE}@{VERSION}")),
+            },
         }
     }
     Ok(rights)
@@ -69,6 +72,7 @@ pub fn asked(engine: &Engine, component: &Component) -> Result<Vec<String>, Stri
 /// Links exactly what is granted.
 pub fn link(engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
+    super::wasi::link(&mut linker)?;
     types::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |g| g)?;
     log::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |g| g)?;
     clock::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |g| g)?;
