@@ -1,5 +1,7 @@
 //! The build: `cargo xtask components | build | demo | bench | test`. Installs what it needs where it can, names it where not.
 
+mod guests;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +25,8 @@ struct Args {
 enum Task {
     /// Builds the plugins into target/dist/plugins.
     Components,
+    /// Builds the guests of the tests that are written in other languages, where their toolchains can be had.
+    Guests,
     /// Generates the SDK's bindings anew from the contract; wants `wit-bindgen` 0.63.0 in PATH.
     Bindings,
     /// Builds everything that a user installs into target/dist.
@@ -48,6 +52,7 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?.to_owned();
     match Args::parse().task {
         Task::Components => components(&root).map(drop),
+        Task::Guests => guests::build(&root),
         Task::Bindings => bindings(&root),
         Task::Build => build(&root),
         Task::Demo { args } => {
@@ -89,16 +94,21 @@ fn components(root: &Path) -> Result<String> {
             let core = target_dir.join(format!("{TARGET}/release/{}.wasm", name.replace('-', "_")));
             let component = componentize(&core)?;
             digests.push(format!("{name}={}", hex(&Sha256::digest(&component))));
-            // Beside, then renamed: a host that watches the directory never sees half a file.
-            let (file, part) = (out.join(format!("{name}.wasm")), out.join(format!(".{name}.part")));
-            if fs::read(&file).ok().as_deref() != Some(&component) {
-                fs::write(&part, &component)?;
-                fs::rename(&part, &file)?;
-            }
+            place(&component, &out.join(format!("{name}.wasm")))?;
         }
     }
     digests.truncate(BUNDLED.len());
     Ok(digests.join(","))
+}
+
+/// Beside, then renamed: a host that watches the directory never sees half a file.
+fn place(component: &[u8], file: &Path) -> Result<()> {
+    if fs::read(file).ok().as_deref() != Some(component) {
+        let part = file.with_extension("part");
+        fs::write(&part, component)?;
+        fs::rename(&part, file)?;
+    }
+    Ok(())
 }
 
 fn componentize(core: &PathBuf) -> Result<Vec<u8>> {
@@ -175,11 +185,12 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
         run(cargo(root).args(["install", "--locked", "cargo-nextest"])).context("cargo-nextest: `cargo install --locked cargo-nextest`")?;
     }
     real_parts();
+    guests::build(root)?;
     run(cargo(root).args(["nextest", "run", "--locked", "--workspace"]).args(args).env("KCLOUD_BUNDLED_DIGESTS", digests))
 }
 
 /// Debian packages with the programs that tests of real parts start. A test without its program says so, loudly.
-const PARTS: &[(&str, &str)] = &[("prometheus", "prometheus"), ("chromium", "chromium"), ("python3", "python3-venv")];
+const PARTS: &[(&str, &str)] = &[("prometheus", "prometheus"), ("chromium", "chromium"), ("python3", "python3-venv"), ("npm", "npm")];
 
 fn real_parts() {
     let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
