@@ -44,7 +44,10 @@ pub(super) fn build(root: &Path) -> Result<()> {
     let install = || {
         fs::create_dir_all(&modules)?;
         let package = format!("componentize-qjs@{COMPONENTIZE_QJS}");
-        run(Command::new("npm").args(["install", "--silent", "--no-fund", "--no-audit", "--prefix"]).arg(&modules).arg(package))
+        run(Command::new("npm")
+            .args(["install", "--silent", "--no-fund", "--no-audit", "--fetch-retries=1", "--prefix"])
+            .arg(&modules)
+            .arg(package))
     };
     let tool = modules.join("node_modules/componentize-qjs/cli.mjs");
     let make = |out: &Path| {
