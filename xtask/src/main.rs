@@ -1,5 +1,6 @@
 //! The build: `cargo xtask components | build | demo | bench | test`. Installs what it needs where it can, names it where not.
 
+mod guests;
 mod licences;
 
 use std::fs;
@@ -27,6 +28,8 @@ struct Args {
 enum Task {
     /// Builds the plugins into target/dist/plugins.
     Components,
+    /// Builds the guests of the tests that are written in other languages, where their toolchains can be had.
+    Guests,
     /// Generates the SDK's bindings anew from the contract; wants `wit-bindgen` 0.63.0 in PATH.
     Bindings,
     /// Builds everything that a user installs into target/dist.
@@ -57,6 +60,7 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?.to_owned();
     match Args::parse().task {
         Task::Components => components(&root).map(drop),
+        Task::Guests => guests::build(&root),
         Task::Bindings => bindings(&root),
         Task::Build => build(&root),
         Task::Demo { args } => {
@@ -104,12 +108,7 @@ fn components(root: &Path) -> Result<String> {
         let core = target_dir.join(format!("{TARGET}/release/{}.wasm", name.replace('-', "_")));
         let component = componentize(&core)?;
         fs::create_dir_all(out)?;
-        // Beside, then renamed: a host that watches the directory never sees half a file.
-        let (file, part) = (out.join(format!("{name}{suffix}.wasm")), out.join(format!(".{name}{suffix}.part")));
-        if fs::read(&file).ok().as_deref() != Some(&component) {
-            fs::write(&part, &component)?;
-            fs::rename(&part, &file)?;
-        }
+        place(&component, &out.join(format!("{name}{suffix}.wasm")))?;
         Ok(hex(&Sha256::digest(&component)))
     };
     let (bundled, guests) = (root.join("target/dist/plugins"), root.join("target/guests"));
@@ -121,6 +120,16 @@ fn components(root: &Path) -> Result<String> {
         make(name, &guests, "-0-2")?;
     }
     Ok(digests.join(","))
+}
+
+/// Beside, then renamed: a host that watches the directory never sees half a file.
+fn place(component: &[u8], file: &Path) -> Result<()> {
+    if fs::read(file).ok().as_deref() != Some(component) {
+        let part = file.with_extension("part");
+        fs::write(&part, component)?;
+        fs::rename(&part, file)?;
+    }
+    Ok(())
 }
 
 fn componentize(core: &PathBuf) -> Result<Vec<u8>> {
@@ -203,12 +212,13 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
         run(cargo(root).args(["install", "--locked", "cargo-nextest"])).context("cargo-nextest: `cargo install --locked cargo-nextest`")?;
     }
     real_parts();
+    guests::build(root)?;
     run(cargo(root).args(["nextest", "run", "--locked", "--workspace"]).args(args).env("KCLOUD_BUNDLED_DIGESTS", digests))
 }
 
 /// Debian packages with the programs that tests of real parts start. A test without its program says so, loudly.
 const PARTS: &[(&str, &str)] =
-    &[("prometheus", "prometheus"), ("chromium", "chromium"), ("python3", "python3-venv"), ("minisign", "minisign")];
+    &[("prometheus", "prometheus"), ("chromium", "chromium"), ("python3", "python3-venv"), ("minisign", "minisign"), ("npm", "npm")];
 
 fn real_parts() {
     let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();

@@ -35,7 +35,7 @@ fn view(app: &App, p: &Plugin, is_long: bool) -> Value {
         "digest_sha256": running.map(|g| g.digest.to_string()), "trust": admission.as_ref().map(|a| a.trust.name()),
         "trust_key": admission.as_ref().and_then(|a| a.trust.key()).map(|k| k.to_string()), "trust_rule": admission.as_ref().map(|a| &a.rule),
         "generation": running.map(|g| g.number), "loaded_at": running.map(|g| rfc3339(g.loaded_at_ms)),
-        "rights_asked": asked, "rights_granted": granted,
+        "rights_asked": asked, "rights_granted": granted, "wasi": running.map(|g| g.wasi),
         "pending": pending.map(|p| json!({
             "digest_sha256": p.digest_sha256, "version": p.version, "reason": p.reason, "rights_asked": p.rights_asked,
             "rights_missing": p.rights_missing, "rights_added": p.rights_added,

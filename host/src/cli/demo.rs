@@ -55,6 +55,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
             program: std::env::current_exe()?,
             cache_dir: std::path::absolute(data_dir.join("cache"))?,
             memory: 1 << 30,
+            timeout: crate::config::Plugins::default().compile_timeout.0,
         }),
         policy: Policy { is_loopback: true, ..Policy::default() },
         auth: Auth::in_memory("admin", "changeme")?,

@@ -60,6 +60,9 @@ enum Command {
         /// Bytes that it may take.
         #[arg(long)]
         memory: u64,
+        /// Seconds that it may take.
+        #[arg(long)]
+        seconds: u64,
     },
     /// Says which version this is.
     Version,
@@ -102,7 +105,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
                 Command::Completions { shell } => {
                     clap_complete::generate(shell, &mut Args::command(), "kcloud-monitor", &mut std::io::stdout());
                 }
-                Command::Compile { cache_dir, memory } => return plugin::compile(&cache_dir, memory),
+                Command::Compile { cache_dir, memory, seconds } => return plugin::compile(&cache_dir, memory, seconds),
                 _ => println!("kcloud-monitor {} (plugin contracts {})", env!("CARGO_PKG_VERSION"), crate::plugins::contracts().join(", ")),
             }
         }

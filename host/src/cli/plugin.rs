@@ -13,7 +13,7 @@ use crate::config::approve::{self, Approval, Http};
 use crate::config::{Config, Loader};
 use crate::plugins::approval;
 use crate::plugins::capabilities::{Commons, RIGHTS, Shared};
-use crate::plugins::engine::{COMPILE, MAX_COMPONENT};
+use crate::plugins::engine::MAX_COMPONENT;
 use crate::plugins::generation::{Compiled, Generation};
 use crate::plugins::verify::{Candidate, ContentDigest, Policy, Refusal, Verified};
 use crate::plugins::{Runtime, Settings, watch};
@@ -245,13 +245,15 @@ fn inspect(file: &Path, config: Option<PathBuf>) -> anyhow::Result<()> {
     }
     let rights: Vec<&str> = compiled.rights_asked.iter().map(String::as_str).filter(|r| *r != "types").collect();
     println!("asks    {}", rights.join(", "));
+    println!("wasi    {}", compiled.wasi);
     Ok(())
 }
 
 /// Fills the code cache, within its limits and after everything else; what is wrong goes to standard error in one line.
-pub(super) fn compile(cache_dir: &Path, memory: u64) -> anyhow::Result<ExitCode> {
+pub(super) fn compile(cache_dir: &Path, memory: u64, seconds: u64) -> anyhow::Result<ExitCode> {
     use rustix::process::{Resource, Rlimit, nice, setrlimit};
-    let (most, seconds) = (Some(memory), Some(2 * COMPILE.as_secs()));
+    // CPU of all its threads: twice its wall time.
+    let (most, seconds) = (Some(memory), Some(2 * seconds));
     setrlimit(Resource::Data, Rlimit { current: most, maximum: most })?;
     setrlimit(Resource::Cpu, Rlimit { current: seconds, maximum: seconds })?;
     nice(10)?;

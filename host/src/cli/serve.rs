@@ -45,6 +45,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
             program: std::env::current_exe()?,
             cache_dir: std::path::absolute(config.cache_dir())?,
             memory: config.plugins.compile_memory.0 as u64,
+            timeout: config.plugins.compile_timeout.0,
         }),
         policy: config.policy(config.server.listen.ip().is_loopback()),
         auth,

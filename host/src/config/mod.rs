@@ -110,6 +110,7 @@ pub struct Plugins {
     trusted: Vec<Key>,
     /// Of all plugins together.
     pub memory: Bytes,
+    pub compile_timeout: Period,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -191,6 +192,8 @@ impl Default for Plugins {
             dev_dir: None,
             trusted: Vec::new(),
             memory: Bytes(MemoryPool::DEFAULT),
+            // A Python component is 10 s of CPU; a machine that is four times slower and half busy needs 80 s.
+            compile_timeout: Period(std::time::Duration::from_secs(120)),
         }
     }
 }

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::I32Exit;
 
 use super::capabilities::{Guest, Shared, Used, log};
 use super::contract::CollectError;
-use super::limits::{Exceeded, TICK};
+use super::limits::{Exceeded, HANDLES, TICK};
 
 /// Whose fault a failure is; only the plugin's own count against the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -105,6 +107,7 @@ pub fn arm(store: &mut Store<Guest>, cpu: Duration, wall: Duration) {
     guest.tick_budget = cpu.as_millis().div_ceil(TICK.as_millis()).max(1) as u32;
     guest.deadline = Instant::now() + wall;
     guest.used = Used::default();
+    guest.voice.renew();
     store.set_epoch_deadline(1);
 }
 
@@ -125,6 +128,12 @@ pub async fn bounded<T>(wall: Duration, output: usize, call: impl Future<Output 
 fn explain(error: &wasmtime::Error, output: usize) -> Failure {
     if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
         return Failure::Budget(exceeded.clone());
+    }
+    if error.is::<I32Exit>() {
+        return Failure::Trap("it called exit: a plugin answers its calls, it does not end itself".into());
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return Failure::Budget(Exceeded::Handles(HANDLES));
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::UnreachableCodeReached) => Failure::Trap("it panicked (its log says why)".into()),
@@ -155,5 +164,13 @@ mod tests {
         let failure = Failure::from(CollectError::Internal(format!("a\n\u{1b}[31m\u{202e}{}", "x".repeat(1 << 20))));
         let text = failure.to_string();
         assert!(text.starts_with("the plugin's own fault: a\\n\\u{1b}[31m\\u{202e}x") && text.len() < 2_200, "{}", text.len());
+    }
+
+    #[test]
+    fn what_ends_a_call_inside_of_wasi_is_named() {
+        let exit = explain(&I32Exit(0).into(), 0);
+        assert!(exit.to_string().contains("exit") && exit.blame() == Blame::Plugin, "{exit}");
+        let full = explain(&ResourceTableError::Full.into(), 0);
+        assert!(full.to_string().contains("1000 handles") && full.blame() == Blame::Plugin, "{full}");
     }
 }

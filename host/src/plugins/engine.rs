@@ -40,10 +40,9 @@ pub struct Compiler {
     pub cache_dir: PathBuf,
     /// In bytes; one that wants more ends.
     pub memory: u64,
+    /// A compilation that takes longer is killed.
+    pub timeout: Duration,
 }
-
-/// A compilation that takes longer is killed.
-pub const COMPILE: Duration = Duration::from_secs(60);
 
 impl Runtime {
     /// The same, but components are compiled by `program compile --cache-dir DIR` (see [`Runtime::compile`]).
@@ -142,6 +141,8 @@ impl Compiler {
             .arg(&self.cache_dir)
             .arg("--memory")
             .arg(self.memory.to_string())
+            .arg("--seconds")
+            .arg(self.timeout.as_secs().max(1).to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -160,9 +161,9 @@ impl Compiler {
             let status = loop {
                 match child.try_wait().map_err(|e| e.to_string())? {
                     Some(status) => break status,
-                    None if began.elapsed() > COMPILE => {
+                    None if began.elapsed() > self.timeout => {
                         child.kill().and_then(|()| child.wait().map(drop)).map_err(|e| e.to_string())?;
-                        return Err(format!("compiling took longer than {COMPILE:?}"));
+                        return Err(format!("compiling took longer than {:?} ([plugins] compile_timeout)", self.timeout));
                     }
                     None => thread::sleep(TICK),
                 }

@@ -52,6 +52,8 @@ pub struct Compiled {
     component: Component,
     pub admission: Admission,
     pub rights_asked: Vec<String>,
+    /// Whether it imports WASI, which gives it nothing.
+    pub wasi: bool,
 }
 
 impl Compiled {
@@ -60,7 +62,8 @@ impl Compiled {
         let compiled = runtime.compile(verified.admission().digest(), verified.bytes());
         let component = compiled.map_err(|e| LoadError::NotAComponent(format!("it does not compile: {e}")))?;
         let rights_asked = wit::asked(runtime.engine(), &component).map_err(LoadError::Contract)?;
-        Ok(Self { component, admission: verified.admission().clone(), rights_asked })
+        let wasi = wit::wasi::is_used(runtime.engine(), &component);
+        Ok(Self { component, admission: verified.admission().clone(), wasi, rights_asked })
     }
 }
 
@@ -75,6 +78,7 @@ pub struct Generation {
     /// Judged anew when the policy, the pins or the signature change.
     pub admission: ArcSwap<Admission>,
     pub rights_asked: Vec<String>,
+    pub wasi: bool,
     pub info: Info,
     pub config: String,
     pub loaded_at_ms: i64,
@@ -132,6 +136,7 @@ impl Generation {
             digest: compiled.admission.digest(),
             admission: ArcSwap::from_pointee(compiled.admission),
             rights_asked: compiled.rights_asked,
+            wasi: compiled.wasi,
             info: Info {
                 name: String::new(),
                 version: String::new(),

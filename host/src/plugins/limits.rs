@@ -10,6 +10,9 @@ use wasmtime::ResourceLimiter;
 /// One tick of the engine's epoch, and so the grain of the CPU budget.
 pub const TICK: Duration = Duration::from_millis(10);
 
+/// Streams, timers and other handles that one instance may have open: each is memory of the host.
+pub const HANDLES: usize = 1_000;
+
 /// What one plugin may use. Defaults and meaning: spec/PLUGIN_CONTRACT.md.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
@@ -88,6 +91,7 @@ pub enum Exceeded {
     HostMemory(usize),
     Tables(usize),
     Output(usize),
+    Handles(usize),
 }
 
 impl std::error::Error for Exceeded {}
@@ -101,6 +105,7 @@ impl fmt::Display for Exceeded {
             Self::HostMemory(limit) => write!(f, "all plugins together use the {limit} bytes that [plugins] memory allows"),
             Self::Tables(limit) => write!(f, "wanted more table elements than its limit of {limit}"),
             Self::Output(limit) => write!(f, "gave out more than its limit of {limit} bytes in one call"),
+            Self::Handles(limit) => write!(f, "kept more than its limit of {limit} handles open"),
         }
     }
 }

@@ -62,13 +62,18 @@ pub struct Running {
 impl Running {
     /// Starts with these components and settings.
     pub async fn start(components: &[&str], settings: Vec<Settings>) -> Self {
+        Self::start_with(components, settings, |_| ()).await
+    }
+
+    /// The same, with other options.
+    pub async fn start_with(components: &[&str], settings: Vec<Settings>, change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let plugins_dir = dir.path().join("plugins");
         std::fs::create_dir(&plugins_dir).expect("a new directory");
         for name in components {
             std::fs::copy(component(name), plugins_dir.join(format!("{name}.wasm"))).expect("copied");
         }
-        Self::over(dir, settings).await
+        Self::over(dir, settings, change).await
     }
 
     /// Ends it and starts another over the same directories.
@@ -82,12 +87,12 @@ impl Running {
         let held = Arc::downgrade(&host.app.history);
         drop(host);
         until("the history is closed", async || held.strong_count().eq(&0).then_some(())).await;
-        Self::over(dir, settings).await
+        Self::over(dir, settings, |_| ()).await
     }
 
-    async fn over(dir: tempfile::TempDir, settings: Vec<Settings>) -> Self {
+    async fn over(dir: tempfile::TempDir, settings: Vec<Settings>, change: impl FnOnce(&mut Options)) -> Self {
         let settings = Arc::new(Mutex::new(settings));
-        let options = Options {
+        let mut options = Options {
             plugins_dir: dir.path().join("plugins"),
             state_dir: dir.path().join("state"),
             kept_dir: dir.path().join("kept"),
@@ -101,6 +106,7 @@ impl Running {
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(3_600),
         };
+        change(&mut options);
         let shared = settings.clone();
         let host = Host::start(options, move || shared.lock().expect("not poisoned").clone()).await.expect("it starts");
         let host = Arc::new(host);

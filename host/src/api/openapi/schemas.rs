@@ -328,6 +328,7 @@ const SHAPES: &[(&str, &[Fields])] = &[
         ("loaded_at", "t?", ""),
         ("rights_asked", "[s]", "What the component imports"),
         ("rights_granted", "[s]", ""),
+        ("wasi", "b?", "It imports WASI, which this host links with nothing behind it"),
         ("pending", "@PluginPending?", "What is in the directory and does not run"),
         ("calls_total", "i", ""),
         ("failures_by_blame", "{i}", "plugin, target, operator, host"),

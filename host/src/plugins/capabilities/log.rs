@@ -1,8 +1,8 @@
 //! The plugin's own log: bounded a call and a minute, kept as a tail, passed on to the host's log.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::plugins::limits::Bucket;
@@ -96,6 +96,41 @@ impl Tail {
 
     pub fn drop_line(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One store's way to the log, within the limits of one call. Shared with what a WASI guest prints to.
+pub struct Voice {
+    plugin: Arc<str>,
+    tail: Arc<Tail>,
+    max_lines: u32,
+    max_bytes: usize,
+    /// Lines and bytes of this call.
+    spent: Mutex<(u32, usize)>,
+}
+
+impl Voice {
+    pub fn new(plugin: Arc<str>, tail: Arc<Tail>, max_lines: u32, max_bytes: usize) -> Self {
+        Self { plugin, tail, max_lines, max_bytes, spent: Mutex::default() }
+    }
+
+    /// A new call: its limits begin anew.
+    pub fn renew(&self) {
+        *self.spent.lock().unwrap_or_else(|e| e.into_inner()) = (0, 0);
+    }
+
+    /// One line of a level that is kept; what is over the limits is counted and dropped.
+    pub fn say(&self, level: Level, message: &str, fields: &[(String, String)]) {
+        if !level.is_kept() {
+            return;
+        }
+        let mut spent = self.spent.lock().unwrap_or_else(|e| e.into_inner());
+        spent.0 = spent.0.saturating_add(1);
+        spent.1 += message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        match spent.0 <= self.max_lines && spent.1 <= self.max_bytes {
+            true => self.tail.write(&self.plugin, level, message, fields),
+            false => self.tail.drop_line(),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 
-use super::limits::{Limiter, Limits, MemoryPool};
+use super::limits::{HANDLES, Limiter, Limits, MemoryPool};
 
 /// Rights that a component can ask for, in contract order.
 pub const RIGHTS: [&str; 4] = ["http", "files", "state", "ipmi"];
@@ -134,8 +134,6 @@ impl Shared {
 /// What one call has used of what it may.
 #[derive(Debug, Default)]
 pub struct Used {
-    log_lines: u32,
-    log_bytes: usize,
     http_requests: AtomicUsize,
     http_bytes: AtomicUsize,
     file_bytes: usize,
@@ -152,16 +150,25 @@ pub struct Guest {
     pub tick_budget: u32,
     pub deadline: Instant,
     pub used: Used,
+    /// What this call may still log.
+    pub voice: Arc<log::Voice>,
+    /// Of a component that imports it, from its first use on.
+    pub wasi: Option<Box<wasmtime_wasi::WasiCtx>>,
     started: Instant,
 }
 
 impl Guest {
     pub fn new(shared: Arc<Shared>) -> Self {
         let now = Instant::now();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let Limits { log_lines, log_bytes, .. } = shared.limits;
         Self {
+            voice: Arc::new(log::Voice::new(shared.plugin.clone(), shared.log.clone(), log_lines, log_bytes)),
+            wasi: None,
             limiter: Limiter::new(&shared.limits, shared.commons.memory.clone()),
             shared,
-            table: ResourceTable::new(),
+            table,
             streams: 0,
             ticks: 0,
             tick_budget: 0,
@@ -175,16 +182,7 @@ impl Guest {
 impl Guest {
     /// One log line of a level that is kept, within the call's limits and the plugin's rate.
     pub fn emit_line(&mut self, level: log::Level, message: &str, fields: &[(String, String)]) {
-        if !level.is_kept() {
-            return;
-        }
-        let (limits, used) = (&self.shared.limits, &mut self.used);
-        used.log_lines = used.log_lines.saturating_add(1);
-        used.log_bytes += message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
-        match used.log_lines <= limits.log_lines && used.log_bytes <= limits.log_bytes {
-            true => self.shared.log.write(&self.shared.plugin, level, message, fields),
-            false => self.shared.log.drop_line(),
-        }
+        self.voice.say(level, message, fields);
     }
 
     /// Runs what blocks off the guest threads; `None` when the host failed. What hangs goes on counting after its call ended.

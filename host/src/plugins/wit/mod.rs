@@ -5,6 +5,7 @@
 mod shape;
 mod v0_1;
 mod v0_2;
+pub(super) mod wasi;
 
 use semver::Version;
 use wasmtime::component::types::ComponentItem;
@@ -95,7 +96,13 @@ pub fn asked(engine: &Engine, component: &Component) -> Result<Vec<String>, Stri
     contract.link(&mut all, |_| true).map_err(|e| format!("{e:#}"))?;
     let mut rights = Vec::new();
     for (name, import) in component.component_type().imports(engine) {
-        let Some(part) = part(name) else { return Err(format!("it imports {name:?}, which is not part of {PACKAGE}")) };
+        let Some(part) = part(name) else {
+            match wasi::admits(name) {
+                Some(admitted) => admitted?,
+                None => return Err(format!("it imports {name:?}, which is not part of {PACKAGE}")),
+            }
+            continue;
+        };
         let (interface, version) = part?;
         let ComponentItem::ComponentInstance(instance) = import.ty else { continue };
         let offered = format!("{PACKAGE}/{interface}@{}", contract.version());
@@ -139,6 +146,9 @@ impl Ready {
         let contract = Contract::of(engine, component).map_err(wasmtime::Error::msg)?;
         let mut linker = Linker::new(engine);
         contract.link(&mut linker, |right| grants.holds(right))?;
+        if wasi::is_used(engine, component) {
+            wasi::link(&mut linker)?;
+        }
         let pre = linker.instantiate_pre(component)?;
         Ok(match contract {
             Contract::V0_1 => Self::V0_1(v0_1::Ready::new(pre)?),
