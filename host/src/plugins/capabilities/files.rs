@@ -115,8 +115,10 @@ fn read(globs: &Globs, path: &str, left: &mut usize) -> Result<Vec<u8>, FileErro
     let most = MAX_FILE.min(*left);
     let mut bytes = Vec::new();
     find_file(globs, path)?.open(OFlags::empty())?.take(most as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() > most {
-        return Err(FileError::TooLarge(most as u64));
+    match bytes.len() {
+        n if n > MAX_FILE => return Err(FileError::TooLarge(MAX_FILE as u64)),
+        n if n > *left => return Err(FileError::Denied("what one call may read is used up; [limits] files_call says how much".into())),
+        _ => {}
     }
     *left -= bytes.len();
     Ok(bytes)

@@ -274,7 +274,7 @@ impl Policy {
             None if self.ranges.iter().any(|r| r.holds(&origin)) => None,
             None => return Err(Denied::Origin(origin.to_string())),
         };
-        let trust = trust.or(self.trust.as_ref()).cloned();
+        let trust = trust.or(self.trust.as_ref()).filter(|_| origin.is_https()).cloned();
         if url.query_pairs().any(|(key, _)| key.eq_ignore_ascii_case("_method")) {
             return Err(Denied::Override);
         }
