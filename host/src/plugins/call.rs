@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
-use super::capabilities::{Guest, Shared};
+use super::capabilities::{Guest, Shared, log};
 use super::contract::CollectError;
 use super::limits::{Exceeded, TICK};
 
@@ -24,7 +24,7 @@ pub enum Blame {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     #[error("{0}")]
-    Guest(#[from] CollectError),
+    Guest(CollectError),
     #[error("{0}")]
     Budget(Exceeded),
     #[error("trapped: {0}")]
@@ -52,6 +52,23 @@ impl Failure {
     /// Whether the instance can be called again.
     pub fn instance_lives(&self) -> bool {
         matches!(self, Self::Guest(_) | Self::Invalid(_))
+    }
+}
+
+/// What it says is shown to people and logged.
+impl From<CollectError> for Failure {
+    fn from(error: CollectError) -> Self {
+        let clean = |s: String| log::clean(&s);
+        Self::Guest(match error {
+            CollectError::Config(s) => CollectError::Config(clean(s)),
+            CollectError::Auth(s) => CollectError::Auth(clean(s)),
+            CollectError::Denied(s) => CollectError::Denied(clean(s)),
+            CollectError::Unreachable(s) => CollectError::Unreachable(clean(s)),
+            CollectError::Throttled(ms) => CollectError::Throttled(ms),
+            CollectError::Protocol(s) => CollectError::Protocol(clean(s)),
+            CollectError::Unsupported(s) => CollectError::Unsupported(clean(s)),
+            CollectError::Internal(s) => CollectError::Internal(clean(s)),
+        })
     }
 }
 

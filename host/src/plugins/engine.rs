@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
+use super::capabilities::log::clean;
 use super::limits::TICK;
 
 /// Largest component that is compiled, in bytes.
@@ -53,7 +54,7 @@ impl Runtime {
         if let Some(compiler) = &self.compiler {
             compiler.run(bytes)?;
         }
-        Component::from_binary(&self.engine, bytes).map_err(|e| format!("{e:#}").lines().next().unwrap_or_default().to_owned())
+        Component::from_binary(&self.engine, bytes).map_err(|e| clean(format!("{e:#}").lines().next().unwrap_or_default()))
     }
 
     /// `cache_dir` keeps compiled code between starts; `None` or an unusable one means that each start compiles anew.

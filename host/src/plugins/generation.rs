@@ -10,10 +10,12 @@ use wasmtime::Store;
 use wasmtime::component::Component;
 
 use super::call::{self, Failure};
+use super::capabilities::log::clean;
 use super::capabilities::{Guest, Shared};
 use super::check::{self, Admitted, PastSeries};
 use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
+use super::schema;
 use super::verify::{ContentDigest, Trust};
 use super::wit::v0_1;
 use crate::catalogue::Catalogue;
@@ -67,8 +69,9 @@ impl Compiled {
     }
 }
 
+/// Names in it are the component's.
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+    clean(text.lines().next().unwrap_or_default())
 }
 
 /// A version of a plugin that can be called.
@@ -146,7 +149,7 @@ impl Generation {
         };
         let info = generation.describe().await.map_err(LoadError::Describe)?;
         generation.metrics = described(catalogue, &info).map_err(LoadError::Description)?;
-        fits_schema(&info.config_schema, config)?;
+        schema::check(&info.config_schema, config)?;
         generation.info = info;
         let first = generation.instance(limits.cpu, Duration::from_secs(5)).await.map_err(LoadError::Configure)?;
         generation.keep(String::new(), first);
@@ -299,7 +302,8 @@ impl Generation {
     }
 }
 
-fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String> {
+/// Checks what a component says of itself, and admits its metrics.
+pub fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String> {
     let name_ok = !info.name.is_empty()
         && info.name.len() <= 64
         && info.name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -315,16 +319,4 @@ fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String
         return Err(format!("version {:?} is not a semantic version", info.version.chars().take(80).collect::<String>()));
     }
     check::metrics(catalogue, &info.metrics)
-}
-
-fn fits_schema(schema: &str, config: &serde_json::Value) -> Result<(), LoadError> {
-    let schema: serde_json::Value =
-        serde_json::from_str(schema).map_err(|e| LoadError::Description(format!("its config schema is not JSON: {e}")))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|e| LoadError::Description(format!("its config schema: {e}")))?;
-    let errors: Vec<String> =
-        validator.iter_errors(config).take(10).map(|e| format!("{} (at {:?})", e, e.instance_path().to_string())).collect();
-    match errors.is_empty() {
-        true => Ok(()),
-        false => Err(LoadError::Config(errors.join("; "))),
-    }
 }

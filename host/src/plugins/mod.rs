@@ -12,6 +12,7 @@ pub mod engine;
 pub mod generation;
 pub mod limits;
 pub mod registry;
+pub mod schema;
 pub mod verify;
 pub mod watch;
 mod wit;

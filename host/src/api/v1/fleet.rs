@@ -22,7 +22,7 @@ pub(in crate::api) async fn metrics(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.data).into_response()
 }
 
-fn write(snapshot: &Snapshot) -> String {
+pub(in crate::api) fn write(snapshot: &Snapshot) -> String {
     let mut by_metric: BTreeMap<MetricId, Vec<(&Subject, f64)>> = BTreeMap::new();
     for subject in &snapshot.subjects {
         for reading in &subject.readings {
