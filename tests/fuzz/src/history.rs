@@ -91,7 +91,11 @@ fn file(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 fn column(u: &mut Unstructured<'_>, out: &mut Vec<u8>) -> Result<()> {
     out.push(u.int_in_range(0..=3)?);
     match u.arbitrary()? {
-        true => (0..u.int_in_range(0..=4)?).try_for_each(|_| Ok(varint(out, number(u)?)))?,
+        true => {
+            for _ in 0..u.int_in_range(0..=4)? {
+                varint(out, number(u)?);
+            }
+        }
         false => out.extend_from_slice(u.arbitrary::<&[u8]>()?),
     }
     Ok(())

@@ -56,6 +56,8 @@ fn labels(subject: &Subject) -> String {
     let mut all: BTreeMap<String, &str> = BTreeMap::new();
     all.insert("cluster".into(), &subject.cluster);
     all.insert("kind".into(), subject.kind.name());
+    // An identity may be told from another by its parent alone (a sensor's name): without the id two rows would be one series.
+    all.insert("id".into(), &subject.id);
     for (k, v) in &subject.identity {
         let name = k.replace(|c: char| !(c.is_ascii_alphanumeric() || c == '_'), "_");
         all.entry(name).or_insert(v);
