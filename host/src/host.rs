@@ -55,6 +55,8 @@ pub struct Look {
     /// `None` leaves them as they are.
     pub clusters: Option<Vec<ClusterInfo>>,
     pub forget_after: Option<Duration>,
+    /// Of all plugins together.
+    pub plugins_memory: Option<usize>,
 }
 
 impl From<Vec<Settings>> for Look {
@@ -108,6 +110,9 @@ impl Host {
                 seen.take(&now);
                 if let Some(forget_after) = now.forget_after {
                     forget.store(forget_after.as_millis() as i64, Ordering::Relaxed);
+                }
+                if let Some(bytes) = now.plugins_memory {
+                    registry.commons().memory.set_limit(bytes);
                 }
                 registry.reconcile(now.settings).await;
                 loop {

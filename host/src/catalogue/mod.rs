@@ -6,6 +6,7 @@
 mod table;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
 pub use table::{METRICS, Metric};
@@ -35,6 +36,7 @@ pub enum Combine {
 
 /// Raw metrics that plugins brought along, at most: a guard against a plugin that invents names.
 const MAX_RAW: usize = 8_192;
+const MAX_BROUGHT: usize = 2_048;
 
 /// Why a plugin's metric definition is not accepted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -47,6 +49,17 @@ pub enum Refused {
     Unknown(String),
     #[error("no room for metric {0:?}: {MAX_RAW} names of plugins' own are known already")]
     Full(String),
+    #[error("no room for metric {0:?}: one plugin brings at most {MAX_BROUGHT} names of its own")]
+    Brought(String),
+}
+
+/// Raw names that one plugin may still bring, so that none uses up the room of all.
+pub struct NamesLeft(AtomicUsize);
+
+impl Default for NamesLeft {
+    fn default() -> Self {
+        Self(AtomicUsize::new(MAX_BROUGHT))
+    }
 }
 
 /// The known metrics and the raw ones seen so far. Grows, never shrinks, so that an id stays valid.
@@ -72,8 +85,8 @@ impl Catalogue {
         METRICS.get(id.0 as usize)
     }
 
-    /// Checks a plugin's definition and gives its id.
-    pub fn admit(&self, name: &str, unit: &str, kind: Kind) -> Result<MetricId, Refused> {
+    /// Checks a plugin's definition and gives its id; `left` are the names that the plugin may still bring.
+    pub fn admit(&self, name: &str, unit: &str, kind: Kind, left: &NamesLeft) -> Result<MetricId, Refused> {
         if let Some(id) = Self::known(name) {
             let m = &METRICS[id.0 as usize];
             if m.kind != kind {
@@ -100,6 +113,8 @@ impl Catalogue {
         if raw.metrics.len() >= MAX_RAW {
             return Err(Refused::Full(name.into()));
         }
+        let taken = left.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.map_err(|_| Refused::Brought(name.into()))?;
         let index = raw.metrics.len() as u16;
         let name: Arc<str> = name.into();
         raw.by_name.insert(name.clone(), index);
@@ -129,19 +144,28 @@ mod tests {
     }
 
     #[test]
+    fn one_plugin_does_not_use_up_the_room_of_all() {
+        let (c, greedy, modest) = (Catalogue::default(), NamesLeft::default(), NamesLeft::default());
+        let brought = (0..MAX_RAW).filter(|i| c.admit(&format!("x_{i}"), "count", Kind::Gauge, &greedy).is_ok()).count();
+        assert_eq!(brought, MAX_BROUGHT);
+        assert!(matches!(c.admit("x_more", "count", Kind::Gauge, &greedy), Err(Refused::Brought(_))));
+        assert!(c.admit("x_0", "count", Kind::Gauge, &greedy).is_ok() && c.admit("x_more", "count", Kind::Gauge, &modest).is_ok());
+    }
+
+    #[test]
     fn a_known_metric_keeps_its_unit_and_kind() {
-        let c = Catalogue::default();
-        assert!(c.admit("power_watts", "watts", Kind::Gauge).is_ok());
-        assert!(matches!(c.admit("power_watts", "milliwatts", Kind::Gauge), Err(Refused::Unit { .. })));
-        assert!(matches!(c.admit("power_watts", "watts", Kind::Counter), Err(Refused::Kind { .. })));
+        let (c, left) = (Catalogue::default(), NamesLeft::default());
+        assert!(c.admit("power_watts", "watts", Kind::Gauge, &left).is_ok());
+        assert!(matches!(c.admit("power_watts", "milliwatts", Kind::Gauge, &left), Err(Refused::Unit { .. })));
+        assert!(matches!(c.admit("power_watts", "watts", Kind::Counter, &left), Err(Refused::Kind { .. })));
     }
 
     #[test]
     fn a_raw_metric_needs_its_prefix_and_keeps_its_id() {
-        let c = Catalogue::default();
-        assert!(matches!(c.admit("fps", "count", Kind::Gauge), Err(Refused::Unknown(_))));
-        let a = c.admit("x_acme_frames_count", "count", Kind::Gauge);
-        assert_eq!(a, c.admit("x_acme_frames_count", "count", Kind::Gauge));
+        let (c, left) = (Catalogue::default(), NamesLeft::default());
+        assert!(matches!(c.admit("fps", "count", Kind::Gauge, &left), Err(Refused::Unknown(_))));
+        let a = c.admit("x_acme_frames_count", "count", Kind::Gauge, &left);
+        assert_eq!(a, c.admit("x_acme_frames_count", "count", Kind::Gauge, &left));
         assert_eq!(&*c.name(a.unwrap()), "x_acme_frames_count");
     }
 }

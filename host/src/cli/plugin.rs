@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::catalogue::Catalogue;
 use crate::config::{Config, Loader};
-use crate::plugins::capabilities::{RIGHTS, Shared, http, log};
+use crate::plugins::capabilities::{Commons, RIGHTS, Shared};
 use crate::plugins::engine::MAX_COMPONENT;
 use crate::plugins::generation::{Compiled, Generation};
 use crate::plugins::{Runtime, Settings, watch};
@@ -104,16 +104,9 @@ async fn load(runtime: &Arc<Runtime>, config: &Config, settings: &Settings) -> a
     let file = config.plugins.dir.join(format!("{}.wasm", settings.component));
     let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
     let compiled = Compiled::new(runtime, &settings.component, &bytes)?;
-    let shared = Shared {
-        plugin: settings.name.as_str().into(),
-        limits: settings.limits.clone(),
-        grants: settings.grants.clone(),
-        credentials: settings.credentials.clone(),
-        http: http::client()?,
-        // A check writes nothing.
-        state: None,
-        log: Arc::<log::Tail>::default(),
-    };
+    let (limits, grants, credentials) = (settings.limits.clone(), settings.grants.clone(), settings.credentials.clone());
+    // A check writes nothing: there is no store.
+    let shared = Shared::new(&settings.name, limits, grants, credentials, Commons::new()?, None, Arc::default());
     let (runtime, config) = (runtime.clone(), settings.config.clone());
     let handle = runtime.handle();
     let building = async move { Generation::new(runtime, &Catalogue::default(), compiled, shared, &config, 1, 0).await };

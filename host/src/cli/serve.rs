@@ -120,6 +120,7 @@ impl Files {
             problems,
             directories,
             clusters: Some(clusters(&self.config)),
+            plugins_memory: Some(self.config.plugins.memory.0),
             forget_after: Some(self.config.inventory.forget_after.0),
         }
     }

@@ -1,7 +1,9 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
+mod limits;
 mod origin;
 mod plugin;
+mod reach;
 mod targets;
 mod unit;
 
@@ -13,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::history::Keep;
+use crate::plugins::capabilities::tls;
+use crate::plugins::limits::MemoryPool;
 
 pub use plugin::{Loader, Look, PluginFile};
 pub use unit::{Bytes, Period};
@@ -34,6 +38,7 @@ pub struct Config {
     pub inventory: InventoryConfig,
     pub history: HistoryConfig,
     pub credentials: BTreeMap<String, Credential>,
+    pub tls: BTreeMap<String, tls::Spec>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,6 +93,8 @@ pub struct Plugins {
     pub dir: PathBuf,
     pub config_dir: PathBuf,
     pub cache_dir: Option<PathBuf>,
+    /// Of all plugins together.
+    pub memory: Bytes,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -146,6 +153,7 @@ impl Default for Config {
             inventory: InventoryConfig::default(),
             history: HistoryConfig::default(),
             credentials: BTreeMap::new(),
+            tls: BTreeMap::new(),
         }
     }
 }
@@ -158,7 +166,12 @@ impl Default for Server {
 
 impl Default for Plugins {
     fn default() -> Self {
-        Self { dir: "/var/lib/kcloud-monitor/plugins".into(), config_dir: "/etc/kcloud-monitor/plugins.d".into(), cache_dir: None }
+        Self {
+            dir: "/var/lib/kcloud-monitor/plugins".into(),
+            config_dir: "/etc/kcloud-monitor/plugins.d".into(),
+            cache_dir: None,
+            memory: Bytes(MemoryPool::DEFAULT),
+        }
     }
 }
 
@@ -191,6 +204,9 @@ impl Config {
                 "{}: [history] what is finer is kept no longer than what is coarser: retention, retention_minutes, retention_hours",
                 path.display()
             )));
+        }
+        if let Some((name, problem)) = config.tls.iter().find_map(|(name, spec)| Some((name, spec.problem()?))) {
+            return Err(fail(format!("{}: [tls.{name}] {problem}", path.display())));
         }
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));
@@ -307,6 +323,23 @@ mod tests {
     }
 
     #[test]
+    fn trust_that_contradicts_itself_is_refused() {
+        for (text, expected) in [
+            ("ca_file = \"/a\"\ninsecure = true\n", "exclude each other"),
+            ("pin_sha256 = [\"ab\"]\n", "64 hexadecimal digits"),
+            ("certificate_file = \"/a\"\n", "go together"),
+            ("server_name = \"a b\"\n", "neither a name nor an address"),
+        ] {
+            let error = load(&format!("[tls.bmc]\n{text}"), &[]).unwrap_err();
+            assert!(error.contains("[tls.bmc]") && error.contains(expected), "{error}");
+        }
+        let pin = "AB:".repeat(31) + "CD";
+        let given = [("KCLOUD_TLS__BMC__CA_FILE", "/b")];
+        assert_eq!(load("[tls.bmc]\nca_file = \"/a\"\n", &given).unwrap().tls["bmc"].ca_file.as_deref(), Some(Path::new("/b")));
+        load(&format!("[tls.bmc]\npin_sha256 = [\"{pin}\"]\n"), &[]).unwrap();
+    }
+
+    #[test]
     fn every_value_says_where_it_came_from() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kcloud-monitor.toml");
@@ -334,7 +367,7 @@ mod tests {
             (config.plugins.config_dir, config.inventory.forget_after),
             (default.plugins.config_dir, default.inventory.forget_after)
         );
-        assert_eq!((config.history, config.log), (default.history, default.log));
+        assert_eq!((config.history, config.log, config.plugins.memory), (default.history, default.log, default.plugins.memory));
         load(sample, &[]).unwrap();
     }
 }

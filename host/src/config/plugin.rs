@@ -1,15 +1,17 @@
 //! `plugins.d/NAME.toml`: one plugin's rights, limits, configuration and targets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine;
 use serde::Deserialize;
 
+use super::limits::LimitsFile;
+use super::reach::{GrantsFile, Reach};
 use super::targets::{self, LastGood, TargetFiles};
-use super::{Bytes, Config, ConfigError, Credential, Period, parse};
-use crate::plugins::capabilities::http_policy::Policy;
+use super::{Config, ConfigError, Credential, Period, parse};
+use crate::plugins::capabilities::globs::Globs;
 use crate::plugins::capabilities::{Credential as Attached, Grants};
 use crate::plugins::contract::Target;
 use crate::plugins::{OnMissing, Settings};
@@ -31,38 +33,6 @@ pub struct PluginFile {
     on_missing: OnMissing,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct GrantsFile {
-    /// `"targets"`, or a list of origins beside them.
-    http: Option<HttpGrant>,
-    files: Option<Vec<String>>,
-    state: bool,
-    ipmi: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum HttpGrant {
-    Word(String),
-    Origins(Vec<String>),
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct LimitsFile {
-    cpu: Option<Period>,
-    memory: Option<Bytes>,
-    output: Option<Bytes>,
-    http_body: Option<Bytes>,
-    table_elements: Option<usize>,
-    points: Option<usize>,
-    subjects: Option<usize>,
-    labels_per_subject: Option<usize>,
-    log_lines: Option<u32>,
-    instances: Option<usize>,
-}
-
 /// One target as it is written, here or in a file of targets.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +43,8 @@ pub struct TargetFile {
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
     pub(super) credential: Option<String>,
+    /// A `[tls.NAME]`.
+    pub(super) tls: Option<String>,
     pub(super) interval: Option<Period>,
     #[serde(default)]
     pub(super) config: toml::Table,
@@ -142,6 +114,7 @@ fn settings(
     look.directories.extend(targets::directories(&file.target_files));
     let default_cluster = config.clusters.keys().next().map_or("default", String::as_str);
     let mut targets: Vec<(Target, Option<std::time::Duration>)> = Vec::new();
+    let mut reach = Reach::new(config);
     for t in file.targets.into_iter().chain(from_files) {
         if t.id.is_empty() || t.id.len() > 256 || t.id.chars().any(char::is_control) {
             wrong(format!("target {:?}: an id has 1 to 256 bytes and no control characters", t.id));
@@ -149,47 +122,22 @@ fn settings(
         if targets.iter().any(|(other, _)| other.id == t.id) {
             wrong(format!("target {:?} stands twice", t.id));
         }
+        reach.target(&t).unwrap_or_else(|error| wrong(format!("target {:?}: {error}", t.id)));
         let cluster = t.cluster.unwrap_or_else(|| default_cluster.to_owned());
         if !config.clusters.contains_key(&cluster) {
             let known: Vec<&str> = config.clusters.keys().map(String::as_str).collect();
             wrong(format!("target {:?}: no [clusters.{cluster}] is configured; there are {}", t.id, known.join(", ")));
-        }
-        if let Some(c) = t.credential.as_ref().filter(|c| !config.credentials.contains_key(*c)) {
-            wrong(format!("target {:?}: no [credentials.{c}] is configured", t.id));
         }
         let json = serde_json::to_string(&t.config).unwrap_or_else(|_| "{}".to_owned());
         let labels = t.labels.into_iter().collect();
         let target = Target { id: t.id, address: t.address, cluster, labels, credential: t.credential, config: json };
         targets.push((target, t.interval.map(|p| p.0)));
     }
-    let addresses = targets.iter().map(|(t, _)| t.address.as_str());
-    let http = match &file.grants.http {
-        None => None,
-        Some(HttpGrant::Word(word)) if word == "targets" => Some(Policy::new(addresses)),
-        Some(HttpGrant::Word(word)) => {
-            wrong(format!("[grants] http = {word:?}; allowed: \"targets\", or a list of origins such as [\"http://10.0.0.11:9400\"]"));
-            None
-        }
-        Some(HttpGrant::Origins(origins)) => {
-            for bad in origins.iter().filter_map(|o| Policy::entry(o).err()) {
-                wrong(format!("[grants] http: {bad}"));
-            }
-            Some(Policy::new(addresses.chain(origins.iter().map(String::as_str))))
-        }
-    };
+    let (http, credentials) = reach.policy(&file.grants, &targets, &mut wrong, &mut look.problems);
+    let files = file.grants.files.as_deref().map(Globs::new).transpose();
+    let files = files.map_err(|e| wrong(format!("[grants] files: {e}"))).ok().flatten();
     let mut limits = bare.limits.clone();
-    let l = file.limits;
-    let set = |to: &mut usize, from: Option<usize>| *to = from.unwrap_or(*to);
-    limits.cpu = l.cpu.map_or(limits.cpu, |p| p.0);
-    set(&mut limits.memory, l.memory.map(|b| b.0));
-    set(&mut limits.output_bytes, l.output.map(|b| b.0));
-    set(&mut limits.http_body_bytes, l.http_body.map(|b| b.0));
-    set(&mut limits.table_elements, l.table_elements);
-    set(&mut limits.points, l.points);
-    set(&mut limits.subjects, l.subjects);
-    set(&mut limits.labels_per_subject, l.labels_per_subject);
-    set(&mut limits.instances, l.instances);
-    limits.log_lines = l.log_lines.unwrap_or(limits.log_lines);
+    file.limits.apply(&mut limits, &mut wrong);
     let plugin_config = serde_json::to_value(&file.config).map_err(|e| ConfigError(vec![format!("{}: [config]: {e}", path.display())]))?;
     if !errors.is_empty() {
         return Err(ConfigError(errors));
@@ -200,18 +148,18 @@ fn settings(
         interval: file.interval.map_or(bare.interval, |p| p.0),
         timeout: file.timeout.map_or(bare.timeout, |p| p.0),
         priority: file.priority,
-        grants: Grants { http, files: file.grants.files, state: file.grants.state, ipmi: file.grants.ipmi },
+        grants: Grants { http, files, state: file.grants.state, ipmi: file.grants.ipmi },
         limits,
         on_missing: file.on_missing,
         clusters: config.clusters.keys().cloned().collect(),
         config: plugin_config,
         targets,
-        credentials: config.credentials.iter().map(|(k, c)| (k.clone(), attach(c))).collect::<HashMap<_, _>>(),
+        credentials,
         ..bare
     })
 }
 
-fn attach(credential: &Credential) -> Attached {
+pub(super) fn attach(credential: &Credential) -> Attached {
     let c = credential.clone();
     let read = |path: &Path| {
         std::fs::read_to_string(path)
@@ -234,11 +182,50 @@ fn attach(credential: &Credential) -> Attached {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn read(text: &str) -> Result<Settings, String> {
+        look_at(text).0
+    }
+
+    fn look_at(text: &str) -> (Result<Settings, String>, Vec<String>) {
         let mut look = Look { settings: vec![], problems: vec![], directories: vec![] };
-        settings("p", Path::new("p.toml"), text, &Config::default(), &mut LastGood::default(), &mut look).map_err(|e| e.to_string())
+        let whole = "[clusters.default]\n[tls.bmc]\nserver_name = \"bmc\"\n[tls.gone]\nca_file = \"/no/such\"\n[tls.lax]\ninsecure = true\n\
+            [credentials.bmc]\norigins = [\"https://bmc1\"]\n[credentials.other]\norigins = [\"https://bmc1\"]\n";
+        let config: Config = toml::from_str(whole).unwrap();
+        let settings = settings("p", Path::new("p.toml"), text, &config, &mut LastGood::default(), &mut look);
+        (settings.map_err(|e| e.to_string()), look.problems)
+    }
+
+    #[test]
+    fn files_of_tls_that_cannot_be_used_are_said_and_spoil_nothing() {
+        let (settings, problems) = look_at("[grants]\nhttp = \"targets\"\ntls = \"gone\"\n");
+        assert!(settings.is_ok());
+        assert!(problems.len() == 1 && problems[0].contains("[tls.gone] ca_file /no/such"), "{problems:?}");
+    }
+
+    const BMC: &str = "[[targets]]\nid = \"bmc1\"\naddress = \"https://bmc1\"\n";
+
+    #[test]
+    fn a_plugin_has_the_credentials_that_its_targets_or_its_grants_name_and_no_others() {
+        let names = |text: &str| read(text).unwrap().credentials.into_keys().collect::<BTreeSet<_>>();
+        assert!(names("").is_empty());
+        assert_eq!(names(&format!("{BMC}credential = \"bmc\"\n")), BTreeSet::from(["bmc".to_owned()]));
+        assert_eq!(names("[grants]\ncredentials = [\"other\"]\n"), BTreeSet::from(["other".to_owned()]));
+    }
+
+    #[test]
+    fn methods_and_trust_reach_the_targets_that_they_are_for() {
+        let text = format!(
+            "[grants]\nhttp = [\"https://lone\"]\nhttp_methods = [\"POST targets/login\", \"DELETE https://lone/x/*\"]\ntls = \"lax\"\n{BMC}tls = \"bmc\"\n"
+        );
+        let policy = read(&text).unwrap().grants.http.unwrap();
+        let trust = |url: &str| policy.check("GET", url, &[]).unwrap().trust.unwrap().is_verified();
+        assert!(policy.check("POST", "https://bmc1/login", &[]).is_ok() && policy.check("DELETE", "https://lone/x/1", &[]).is_ok());
+        assert!(policy.check("POST", "https://lone/login", &[]).is_err() && policy.check("DELETE", "https://bmc1/x/1", &[]).is_err());
+        assert!(trust("https://bmc1/") && !trust("https://lone/"));
     }
 
     #[test]
@@ -259,6 +246,21 @@ mod tests {
             ("component = \"../x.wasm\"\n", "file name"),
             ("[limits]\nmemory = \"64\"\n", "p.toml:2:10"),
             ("intervall = \"1s\"\n", "did you mean `interval`"),
+            (
+                "[[targets]]\nid = \"a\"\naddress = \"http://169.254.169.254/x\"\n",
+                "target \"a\": http://169.254.169.254:80 is never reached",
+            ),
+            ("[grants]\nhttp = [\"http://[::ffff:a9fe:a9fe]\"]\n", "is never reached"),
+            ("[[targets]]\nid = \"a\"\naddress = \"https://x\"\ntls = \"no\"\n", "no [tls.no]"),
+            ("[[targets]]\nid = \"a\"\naddress = \"http://x\"\ntls = \"bmc\"\n", "with https"),
+            ("[[targets]]\nid = \"a\"\naddress = \"https://x\"\ntls = \"lax\"\ncredential = \"bmc\"\n", "which is insecure"),
+            ("[grants]\nhttp = \"targets\"\ntls = \"no\"\n", "[grants] tls: no [tls.no]"),
+            ("[grants]\nhttp_methods = [\"POST https://x/y\"]\n", "without http"),
+            ("[grants]\nhttp = [\"https://x\"]\nhttp_methods = [\"GET https://x/y\"]\n", "[grants] http_methods: \"GET https://x/y\""),
+            ("[grants]\nhttp = [\"https://x\"]\nhttp_methods = [\"POST https://z/y\"]\n", "neither a target"),
+            ("[grants]\nfiles = [\"etc/*\"]\n", "[grants] files: \"etc/*\""),
+            ("[grants]\ncredentials = [\"none\"]\n", "no [credentials.none]"),
+            ("[limits]\ninstances = 100\n", "allowed is 1 to 64"),
         ] {
             let error = read(text).map(|_| ()).unwrap_err();
             assert!(error.contains(expected), "{error}");

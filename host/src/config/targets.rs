@@ -111,6 +111,7 @@ fn group(group: Group) -> Vec<TargetFile> {
         cluster: label("__cluster__").map(str::to_owned),
         labels: labels.clone(),
         credential: None,
+        tls: None,
         interval: None,
         config: toml::Table::new(),
     };

@@ -1,5 +1,6 @@
 //! Values that carry their unit in the file.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
@@ -9,30 +10,42 @@ use serde::ser::{Serialize, Serializer};
 const LONGEST_MS: u64 = 36_500 * 86_400_000;
 
 /// `250ms`, `15s`, `5m`, `1h`, `7d`. A bare number is refused: nobody knows its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub struct Period(pub Duration);
 
 /// `64MiB`, `32KiB`, `10MB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub struct Bytes(pub usize);
 
-impl Serialize for Period {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis();
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
         let (each, unit) = units.into_iter().find(|(each, _)| ms.is_multiple_of(*each)).unwrap_or((1, "ms"));
-        s.serialize_str(&format!("{}{unit}", ms / each))
+        write!(f, "{}{unit}", ms / each)
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.into_iter().find(|(each, _)| self.0 >= *each && self.0.is_multiple_of(*each)) {
+            Some((each, unit)) => write!(f, "{}{unit}", self.0 / each),
+            // There is no smaller unit; thousands are exact for what a file can say.
+            None => write!(f, "{}kB", self.0 / 1_000),
+        }
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
     }
 }
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.into_iter().find(|(each, _)| self.0 >= *each && self.0.is_multiple_of(*each)) {
-            Some((each, unit)) => s.serialize_str(&format!("{}{unit}", self.0 / each)),
-            // There is no smaller unit; thousands are exact for what a file can say.
-            None => s.serialize_str(&format!("{}kB", self.0 / 1_000)),
-        }
+        s.collect_str(self)
     }
 }
 

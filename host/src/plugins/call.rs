@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
-use super::capabilities::{Guest, Shared, log};
+use super::capabilities::{Guest, Shared, Used, log};
 use super::contract::CollectError;
 use super::limits::{Exceeded, TICK};
 
@@ -44,6 +44,7 @@ impl Failure {
             Self::Guest(_) => Blame::Target,
             // A plugin that waits for a slow target is not to blame for it; one that spins meets the CPU budget first.
             Self::Budget(Exceeded::Wall(_)) => Blame::Target,
+            Self::Budget(Exceeded::HostMemory(_)) => Blame::Host,
             Self::Budget(_) | Self::Trap(_) | Self::Invalid(_) => Blame::Plugin,
             Self::Host(_) => Blame::Host,
         }
@@ -88,14 +89,18 @@ pub fn store(engine: &Engine, shared: &Arc<Shared>) -> Store<Guest> {
     store
 }
 
-/// Arms the budgets of the next call.
+/// Arms the budgets of the next call, all pages of it.
 pub fn arm(store: &mut Store<Guest>, cpu: Duration, wall: Duration) {
     let guest = store.data_mut();
     guest.ticks = 0;
     guest.tick_budget = cpu.as_millis().div_ceil(TICK.as_millis()).max(1) as u32;
     guest.deadline = Instant::now() + wall;
-    guest.log_lines = 0;
-    guest.log_bytes = 0;
+    guest.used = Used::default();
+    store.set_epoch_deadline(1);
+}
+
+/// Goes on with the next page of the call that is armed.
+pub fn go_on(store: &mut Store<Guest>) {
     store.set_epoch_deadline(1);
 }
 
@@ -123,5 +128,23 @@ fn explain(error: &wasmtime::Error, output: usize) -> Failure {
                 false => Failure::Trap(text.lines().next().unwrap_or_default().to_owned()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_met_only_the_limit_of_all_is_not_to_blame() {
+        assert_eq!(Failure::Budget(Exceeded::HostMemory(1)).blame(), Blame::Host);
+        assert_eq!(Failure::Budget(Exceeded::Memory(1)).blame(), Blame::Plugin);
+    }
+
+    #[test]
+    fn what_a_guest_says_of_its_failure_is_cleaned() {
+        let failure = Failure::from(CollectError::Internal(format!("a\n\u{1b}[31m\u{202e}{}", "x".repeat(1 << 20))));
+        let text = failure.to_string();
+        assert!(text.starts_with("the plugin's own fault: a\\n\\u{1b}[31m\\u{202e}x") && text.len() < 2_200, "{}", text.len());
     }
 }

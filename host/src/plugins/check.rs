@@ -1,13 +1,23 @@
 //! Checks what a guest said before anything of it is believed: indexes, numbers, names, lengths, ranges.
 
+use super::capabilities::log::{clean, clean_to};
 use super::contract::{Batch, Coverage, HistoryPage, MetricDef, Pairs, RangeQuery, Subject};
 use super::limits::Limits;
-use crate::catalogue::{Catalogue, Kind as MetricKind, MetricId};
+use crate::catalogue::{Catalogue, Kind as MetricKind, MetricId, NamesLeft};
 use crate::inventory::{Kind, Quality, Reason, batch as b};
 
 const MAX_KEY: usize = 128;
 const MAX_EVENTS: usize = 1_000;
 const MAX_PROBLEMS: usize = 1_000;
+/// Metrics of a description or a page, and states of one metric.
+const MAX_METRICS: usize = 4_096;
+const MAX_STATES: usize = 256;
+/// Bytes of an event's code and key.
+const MAX_CODE: usize = 256;
+/// What an answer may hold over all its pages: so many times what one page may.
+const PAGES_WORTH: usize = 16;
+/// Series of one subject on a page of the past: one a quality.
+const MAX_SERIES: usize = 3;
 /// No source reports readings from before this (2001-09-09): a stamp below it is in another unit.
 const OLDEST_MS: i64 = 1_000_000_000_000;
 
@@ -20,19 +30,60 @@ pub struct Admitted {
     states: u32,
 }
 
+/// What an answer may still bring, over all its pages: a page's own limits hold too.
+pub struct Room {
+    points: usize,
+    subjects: usize,
+    bytes: usize,
+    limits: [usize; 3],
+}
+
+impl Room {
+    pub fn new(limits: &Limits) -> Self {
+        let all = [limits.points, limits.subjects, limits.output_bytes].map(|limit| limit.saturating_mul(PAGES_WORTH));
+        Self { points: all[0], subjects: all[1], bytes: all[2], limits: all }
+    }
+
+    /// Counts a page of a batch.
+    pub fn take(&mut self, page: &Batch) -> Result<(), String> {
+        let points = page.points.len() + page.timed_points.len() + page.states.len() + page.histograms + page.gaps.len();
+        let texts = page.events.iter().map(|e| e.code.len() + e.message.len() + e.key.len()).sum::<usize>();
+        self.count(points, &page.subjects, texts + size_of_val(&*page.points) + size_of_val(&*page.timed_points))
+    }
+
+    /// Counts a page of the past.
+    pub fn take_past(&mut self, page: &HistoryPage) -> Result<(), String> {
+        self.count(0, &page.subjects, page.series.iter().map(|s| size_of_val(&*s.observations)).sum())
+    }
+
+    fn count(&mut self, points: usize, subjects: &[Subject], other: usize) -> Result<(), String> {
+        let labels = |all: &Pairs| all.iter().map(|(k, v)| k.len() + v.len() + size_of::<(String, String)>()).sum::<usize>();
+        let bytes = other + subjects.iter().map(|s| labels(&s.identity) + labels(&s.labels)).sum::<usize>();
+        let left = |what: &str, left: &mut usize, given: usize, limit: usize| {
+            *left = left.checked_sub(given).ok_or_else(|| format!("more than {limit} {what} over all pages"))?;
+            Ok::<(), String>(())
+        };
+        left("points", &mut self.points, points, self.limits[0])?;
+        left("subjects", &mut self.subjects, subjects.len(), self.limits[1])?;
+        left("bytes", &mut self.bytes, bytes, self.limits[2])
+    }
+}
+
 /// Admits a plugin's metrics. The first that is not acceptable refuses them all: its author must know.
-pub fn metrics(catalogue: &Catalogue, defs: &[MetricDef]) -> Result<Vec<Admitted>, String> {
+pub fn metrics(catalogue: &Catalogue, left: &NamesLeft, defs: &[MetricDef]) -> Result<Vec<Admitted>, String> {
+    within("metrics", defs.len(), MAX_METRICS)?;
     defs.iter()
         .map(|d| {
-            let id = catalogue.admit(&d.name, &d.unit, d.kind).map_err(|e| e.to_string())?;
+            within("states of a metric", d.states.len(), MAX_STATES)?;
+            let id = catalogue.admit(&d.name, &d.unit, d.kind, left).map_err(|e| e.to_string())?;
             Ok(Admitted { id, kind: d.kind, quality: d.quality, states: d.states.len() as u32 })
         })
         .collect()
 }
 
-/// Checks a batch and brings it into the model's shape. `known` are the metrics of `describe`.
-pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: Batch) -> Result<b::Batch, String> {
-    let own = metrics(catalogue, &batch.metrics)?;
+/// Checks a batch and brings it into the model's shape. `known` are the metrics of `describe`, `left` the names that it may bring.
+pub fn batch(catalogue: &Catalogue, left: &NamesLeft, known: &[Admitted], limits: &Limits, batch: Batch) -> Result<b::Batch, String> {
+    let own = metrics(catalogue, left, &batch.metrics)?;
     let metric = |index: u32| -> Result<&Admitted, String> {
         let i = index as usize;
         let found = known.get(i).or_else(|| own.get(i.wrapping_sub(known.len())));
@@ -48,6 +99,7 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
     within("points", numbers, limits.points)?;
     within("gaps", batch.gaps.len(), limits.points)?;
     within("events", batch.events.len(), MAX_EVENTS)?;
+    within("tombstones", batch.tombstones.len(), limits.subjects)?;
     within("problems", batch.problems.len(), MAX_PROBLEMS)?;
     if batch.coverage != Coverage::Delta && !batch.tombstones.is_empty() {
         return Err("it has tombstones; only a delta may".into());
@@ -91,15 +143,14 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
     for e in batch.events {
         // A clock that was never set (SEL entries of a new BMC) must not cost the batch.
         let at_ms = e.at_ns.and_then(|ns| millis(ns).ok());
-        let text = |s: &str| super::capabilities::log::clean(s);
         let subject = subject(e.subject)?;
         out.events.push(b::BatchEvent {
             subject,
             at_ms,
             severity: e.severity,
-            code: text(&e.code),
-            message: text(&e.message),
-            key: text(&e.key),
+            code: clean_to(&e.code, MAX_CODE),
+            message: clean(&e.message),
+            key: clean_to(&e.key, MAX_CODE),
         });
     }
     for p in &batch.problems {
@@ -108,7 +159,7 @@ pub fn batch(catalogue: &Catalogue, known: &[Admitted], limits: &Limits, batch: 
             (Some(s), None) => format!("subject {}: ", subject(s)?),
             (None, None) => String::new(),
         };
-        out.problems.push(super::capabilities::log::clean(&format!("{place}{}", p.error)));
+        out.problems.push(clean(&format!("{place}{}", p.error)));
     }
     for t in batch.tombstones {
         out.tombstones.push(subject(t)?);
@@ -149,12 +200,16 @@ pub struct PastSeries {
 /// Checks a page of the past and brings it into the model's shape. A reading outside the metric's range is left out.
 pub fn past(query: &RangeQuery, limits: &Limits, page: HistoryPage) -> Result<Vec<PastSeries>, String> {
     within("subjects", page.subjects.len(), limits.subjects)?;
+    within("series", page.series.len(), limits.subjects.saturating_mul(MAX_SERIES))?;
+    let mut series_of = vec![0; page.subjects.len()];
     let (low, high) = Catalogue::known(&query.metric).and_then(Catalogue::metric).map_or((f64::MIN, f64::MAX), |m| m.range);
     let known = subjects(page.subjects, limits)?;
     let mut out = Vec::with_capacity(page.series.len());
     for series in page.series {
         let count = known.len();
         let subject = known.get(series.subject as usize).ok_or_else(|| format!("subject index {}, of {count}", series.subject))?;
+        series_of[series.subject as usize] += 1;
+        within("series of one subject", series_of[series.subject as usize], MAX_SERIES)?;
         let mut observations: Vec<(i64, f64)> = Vec::with_capacity(series.observations.len());
         let mut before = None;
         for (at, value) in series.observations {
@@ -232,7 +287,7 @@ fn pairs(pairs: &Pairs, limits: &Limits) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugins::contract::{HistorySeries, Point};
+    use crate::plugins::contract::{Event, HistorySeries, Point};
 
     fn def(name: &str, unit: &str) -> MetricDef {
         MetricDef { name: name.into(), unit: unit.into(), kind: MetricKind::Gauge, quality: Quality::Measured, states: vec![] }
@@ -240,7 +295,8 @@ mod tests {
 
     fn checked(change: impl FnOnce(&mut Batch)) -> Result<b::Batch, String> {
         let catalogue = Catalogue::default();
-        let known = metrics(&catalogue, &[def("power_watts", "watts")]).unwrap();
+        let left = NamesLeft::default();
+        let known = metrics(&catalogue, &left, &[def("power_watts", "watts")]).unwrap();
         let subject = Subject {
             kind: "accelerator".into(),
             identity: vec![("uuid".into(), "GPU-1".into())],
@@ -251,7 +307,7 @@ mod tests {
         let points = vec![Point { metric: 0, subject: 0, value: 300.0 }];
         let mut raw = Batch { subjects: vec![subject], points, ..Batch::default() };
         change(&mut raw);
-        batch(&catalogue, &known, &Limits::default(), raw)
+        batch(&catalogue, &left, &known, &Limits::default(), raw)
     }
 
     #[test]
@@ -307,6 +363,12 @@ mod tests {
             let series = vec![HistorySeries { subject, quality: Quality::Measured, observations }];
             past(&query, &Limits::default(), HistoryPage { subjects: vec![one], series, next_page: None })
         };
+        let many = |count: usize| {
+            let series = vec![HistorySeries { subject: 0, quality: Quality::Measured, observations: vec![] }; count];
+            let identity = vec![("uuid".into(), "GPU-1".into())];
+            let one = Subject { kind: "accelerator".into(), identity, labels: vec![], parent: None, observed_at_ns: None };
+            past(&query, &Limits::default(), HistoryPage { subjects: vec![one], series, next_page: None })
+        };
         let good = ask(0, &[(0, 300.0), (2, 9e18), (3, 301.0)]).unwrap();
         assert_eq!(good[0].observations, [(1_700_000_000_000, 300.0), (1_700_000_003_000, 301.0)]);
         for (bad, expected) in [
@@ -314,13 +376,47 @@ mod tests {
             (ask(0, &[(60, 1.0)]), "outside the window"),
             (ask(0, &[(3, 1.0), (3, 1.0)]), "out of order"),
             (ask(0, &[(3, f64::NAN)]), "no reading"),
+            (many(4), "4 series of one subject; the limit is 3"),
         ] {
             assert!(bad.as_ref().is_err_and(|e| e.contains(expected)), "{bad:?}");
         }
     }
 
     #[test]
+    fn what_an_event_says_is_cut_and_cleaned() {
+        let event = |text: String| Event {
+            subject: 0,
+            at_ns: None,
+            severity: crate::inventory::Severity::Info,
+            code: text.clone(),
+            message: text.clone(),
+            key: text,
+        };
+        let b = checked(|b| b.events = vec![event("a\u{202e}b\n".to_owned() + &"x".repeat(1 << 20))]).unwrap();
+        let e = &b.events[0];
+        assert!(e.message.starts_with("a\\u{202e}b\\nxxx") && e.message.len() < 2_100, "{}", e.message.len());
+        assert!(e.code.len() < 300 && e.key.len() < 300);
+    }
+
+    #[test]
+    fn an_answer_has_room_for_so_many_pages() {
+        let limits = Limits { points: 10, subjects: 2, output_bytes: 4_096, ..Limits::default() };
+        let page = |points: usize, label: usize| {
+            let labels = vec![("a".to_owned(), "x".repeat(label))];
+            let subject = Subject { kind: "node".into(), identity: labels, labels: vec![], parent: None, observed_at_ns: None };
+            Batch { subjects: vec![subject], points: vec![Point { metric: 0, subject: 0, value: 1.0 }; points], ..Batch::default() }
+        };
+        for (page, pages, expected) in [(page(10, 1), 16, "points"), (page(1, 1), 32, "subjects"), (page(1, 8_000), 8, "bytes")] {
+            let mut room = Room::new(&limits);
+            let error = (0..).find_map(|i| room.take(&page).err().map(|e| (i, e))).unwrap();
+            assert!(error.0 == pages && error.1.contains(expected), "{error:?}");
+        }
+    }
+
+    #[test]
     fn too_much_is_refused() {
+        let error = checked(|b| b.metrics = vec![def("power_watts", "watts"); 4_097]).unwrap_err();
+        assert!(error.contains("limit is 4096"), "{error}");
         let error = checked(|b| b.points = vec![b.points[0]; 50_001]).unwrap_err();
         assert!(error.contains("limit is 50000"), "{error}");
     }

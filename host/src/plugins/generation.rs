@@ -10,17 +10,18 @@ use wasmtime::Store;
 use wasmtime::component::Component;
 
 use super::call::{self, Failure};
-use super::capabilities::log::clean;
-use super::capabilities::{Guest, Shared};
+use super::capabilities::{Guest, Shared, log};
 use super::check::{self, Admitted, PastSeries};
 use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
 use super::schema;
 use super::verify::{ContentDigest, Trust};
 use super::wit::v0_1;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, NamesLeft};
 use crate::inventory::batch::Batch;
 
+/// Of a vendor's name and a description.
+const MAX_TEXT: usize = 1_024;
 /// Pages of one answer, at most.
 const MAX_PAGES: usize = 1_000;
 
@@ -71,7 +72,7 @@ impl Compiled {
 
 /// Names in it are the component's.
 fn first_line(text: &str) -> String {
-    clean(text.lines().next().unwrap_or_default())
+    log::clean(text.lines().next().unwrap_or_default())
 }
 
 /// A version of a plugin that can be called.
@@ -87,6 +88,7 @@ pub struct Generation {
     ready: v0_1::Ready,
     shared: Arc<Shared>,
     metrics: Vec<Admitted>,
+    names_left: NamesLeft,
     permits: Arc<Semaphore>,
     idle: Mutex<HashMap<String, Vec<Warm>>>,
     /// The most memory an instance used, in bytes.
@@ -144,11 +146,12 @@ impl Generation {
             ready,
             shared,
             metrics: Vec::new(),
+            names_left: NamesLeft::default(),
             idle: Mutex::new(HashMap::new()),
             memory_high_water: AtomicU64::new(0),
         };
         let info = generation.describe().await.map_err(LoadError::Describe)?;
-        generation.metrics = described(catalogue, &info).map_err(LoadError::Description)?;
+        generation.metrics = described(catalogue, &generation.names_left, &info).map_err(LoadError::Description)?;
         schema::check(&info.config_schema, config)?;
         generation.info = info;
         let first = generation.instance(limits.cpu, Duration::from_secs(5)).await.map_err(LoadError::Configure)?;
@@ -160,7 +163,7 @@ impl Generation {
         let limits = &self.shared.limits;
         // Wall time is generous beside the CPU budget: the machine may be busy, the guest may not.
         let (cpu, wall) = (limits.describe_cpu, Duration::from_secs(5));
-        let mut store = call::store(self.runtime.engine(), &self.shared);
+        let mut store = call::store(self.runtime.engine(), &Arc::new(self.shared.without_rights()));
         call::arm(&mut store, cpu, wall);
         let instance = call::bounded(wall, limits.output_bytes, self.ready.instantiate(&mut store)).await?;
         call::bounded(wall, limits.output_bytes, instance.describe(&mut store)).await
@@ -191,16 +194,19 @@ impl Generation {
         let mut whole: Option<Batch> = None;
         let mut page: Option<Vec<u8>> = None;
         let mut cursor = None;
+        let mut room = check::Room::new(limits);
+        call::arm(&mut warm.store, limits.cpu, left(Instant::now()));
         let outcome = async {
             for _ in 0..MAX_PAGES {
                 let now = left(Instant::now());
-                call::arm(&mut warm.store, limits.cpu, now);
+                call::go_on(&mut warm.store);
                 let collect =
                     warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
                 let mut raw = call::bounded(now, limits.output_bytes, collect).await??;
                 page = raw.next_page.take();
                 cursor = raw.cursor.take().or(cursor.take());
-                let checked = check::batch(catalogue, &self.metrics, limits, raw).map_err(Failure::Invalid)?;
+                room.take(&raw).map_err(Failure::Invalid)?;
+                let checked = check::batch(catalogue, &self.names_left, &self.metrics, limits, raw).map_err(Failure::Invalid)?;
                 match &mut whole {
                     None => whole = Some(checked),
                     Some(first) => check::join(first, checked),
@@ -212,6 +218,9 @@ impl Generation {
             Err(Failure::Invalid(format!("more than {MAX_PAGES} pages")))
         }
         .await;
+        if !self.info.bound_to_target {
+            warm.store.data_mut().close_streams();
+        }
         let used = warm.store.data().limiter.high_water as u64;
         self.memory_high_water.fetch_max(used, Ordering::Relaxed);
         warm.cursor = cursor;
@@ -245,13 +254,16 @@ impl Generation {
         let mut warm = self.instance(limits.cpu, wall).await?;
         let mut all = Vec::new();
         let mut page: Option<Vec<u8>> = None;
+        let mut room = check::Room::new(limits);
+        call::arm(&mut warm.store, limits.cpu, deadline.saturating_duration_since(Instant::now()));
         for _ in 0..MAX_PAGES {
             let left = deadline.saturating_duration_since(Instant::now());
-            call::arm(&mut warm.store, limits.cpu, left);
+            call::go_on(&mut warm.store);
             let asked = warm.instance.range(&mut warm.store, target, query, left.as_millis() as u32, page.as_deref());
             let Some(answer) = call::bounded(left, limits.output_bytes, asked).await? else { return Ok(all) };
             let mut answer = answer?;
             page = answer.next_page.take();
+            room.take_past(&answer).map_err(Failure::Invalid)?;
             all.extend(check::past(query, limits, answer).map_err(Failure::Invalid)?);
             if page.is_none() {
                 return Ok(all);
@@ -297,13 +309,13 @@ impl Generation {
     }
 
     /// The plugin's log.
-    pub fn log(&self) -> &Arc<super::capabilities::log::Tail> {
+    pub fn log(&self) -> &Arc<log::Tail> {
         &self.shared.log
     }
 }
 
 /// Checks what a component says of itself, and admits its metrics.
-pub fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, String> {
+pub fn described(catalogue: &Catalogue, names_left: &NamesLeft, info: &Info) -> Result<Vec<Admitted>, String> {
     let name_ok = !info.name.is_empty()
         && info.name.len() <= 64
         && info.name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -314,9 +326,15 @@ pub fn described(catalogue: &Catalogue, info: &Info) -> Result<Vec<Admitted>, St
             info.name.chars().take(80).collect::<String>()
         ));
     }
+    for (what, text) in [("vendor", &info.vendor), ("description", &info.description)] {
+        if text.len() > MAX_TEXT || log::clean(text) != *text {
+            return Err(format!("its {what} has more than {MAX_TEXT} bytes, or characters that are not shown as they are"));
+        }
+    }
+    let known = info.version.len() <= 64 && info.version.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-".contains(&b));
     let parts: Vec<&str> = info.version.split(['-', '+']).next().unwrap_or("").split('.').collect();
-    if parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
+    if !known || parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
         return Err(format!("version {:?} is not a semantic version", info.version.chars().take(80).collect::<String>()));
     }
-    check::metrics(catalogue, &info.metrics)
+    check::metrics(catalogue, names_left, &info.metrics)
 }

@@ -1,7 +1,9 @@
-//! Budgets of one store: what a plugin may use, enforced and said by name when exceeded.
+//! Budgets of one store and of all stores: what a plugin may use, enforced and said by name when exceeded.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
 
@@ -25,10 +27,20 @@ pub struct Limits {
     pub subjects: usize,
     pub labels_per_subject: usize,
     pub label_value_bytes: usize,
+    /// Lines and bytes of one call.
     pub log_lines: u32,
     pub log_bytes: usize,
+    pub log_lines_per_minute: u32,
+    /// One response, or one stream over its life.
     pub http_body_bytes: usize,
+    /// What all responses and streams bring in one call.
+    pub http_call_bytes: usize,
+    /// Requests of one `send-all` at once.
     pub http_parallel: usize,
+    /// Requests and open streams at once, over all instances.
+    pub http_outstanding: usize,
+    /// What all reads of files bring in one call.
+    pub files_call_bytes: usize,
     pub state_bytes: usize,
     /// Instances at once.
     pub instances: usize,
@@ -52,8 +64,12 @@ impl Default for Limits {
             label_value_bytes: 1_024,
             log_lines: 64,
             log_bytes: 16 << 10,
+            log_lines_per_minute: 1_000,
             http_body_bytes: 32 << 20,
+            http_call_bytes: 64 << 20,
             http_parallel: 16,
+            http_outstanding: 64,
+            files_call_bytes: 16 << 20,
             state_bytes: 1 << 20,
             instances: 4,
             max_calls: 10_000,
@@ -68,6 +84,8 @@ pub enum Exceeded {
     Cpu(Duration),
     Wall(Duration),
     Memory(usize),
+    /// What all plugins together may use; no fault of the one that met it.
+    HostMemory(usize),
     Tables(usize),
     Output(usize),
 }
@@ -80,9 +98,51 @@ impl fmt::Display for Exceeded {
             Self::Cpu(limit) => write!(f, "used more than its CPU budget of {limit:?}"),
             Self::Wall(limit) => write!(f, "took longer than its time-out of {limit:?}"),
             Self::Memory(limit) => write!(f, "wanted more memory than its limit of {limit} bytes"),
+            Self::HostMemory(limit) => write!(f, "all plugins together use the {limit} bytes that [plugins] memory allows"),
             Self::Tables(limit) => write!(f, "wanted more table elements than its limit of {limit}"),
             Self::Output(limit) => write!(f, "gave out more than its limit of {limit} bytes in one call"),
         }
+    }
+}
+
+/// Core instances, memories and tables that one store may hold; components of interpreters need a few dozen.
+const MAX_PARTS: usize = 256;
+
+/// Memory of all plugins together.
+#[derive(Debug)]
+pub struct MemoryPool {
+    limit: AtomicUsize,
+    used: AtomicUsize,
+}
+
+impl Default for MemoryPool {
+    fn default() -> Self {
+        Self { limit: AtomicUsize::new(Self::DEFAULT), used: AtomicUsize::new(0) }
+    }
+}
+
+impl MemoryPool {
+    /// 1 GiB.
+    pub const DEFAULT: usize = 1 << 30;
+
+    /// Counts from the next growth on; what is in use stays.
+    pub fn set_limit(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What is in use, in bytes.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), Exceeded> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let within = |used: usize| used.checked_add(bytes).filter(|total| *total <= limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map(drop).map_err(|_| Exceeded::HostMemory(limit))
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -93,34 +153,111 @@ pub struct Limiter {
     memory: usize,
     table_limit: usize,
     tables: usize,
+    /// The last growth that was allowed, in bytes and elements: it may still fail.
+    last: (usize, usize),
+    pool: Arc<MemoryPool>,
     /// The most memory that was in use.
     pub high_water: usize,
 }
 
 impl Limiter {
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, pool: Arc<MemoryPool>) -> Self {
         let (memory_limit, table_limit) = (limits.memory, limits.table_elements);
-        Self { memory_limit, memory: 0, table_limit, tables: 0, high_water: 0 }
+        Self { memory_limit, memory: 0, table_limit, tables: 0, last: (0, 0), pool, high_water: 0 }
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.pool.give_back(self.memory);
     }
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory.saturating_add(desired.saturating_sub(current));
+        let more = desired.saturating_sub(current);
+        let total = self.memory.saturating_add(more);
         if total > self.memory_limit {
             return Err(Exceeded::Memory(self.memory_limit).into());
         }
-        self.memory = total;
+        self.pool.take(more)?;
+        (self.memory, self.last.0) = (total, more);
         self.high_water = self.high_water.max(total);
         Ok(true)
     }
 
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        let more = std::mem::take(&mut self.last.0);
+        self.memory -= more;
+        self.pool.give_back(more);
+        Ok(())
+    }
+
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.tables.saturating_add(desired.saturating_sub(current));
+        let more = desired.saturating_sub(current);
+        let total = self.tables.saturating_add(more);
         if total > self.table_limit {
             return Err(Exceeded::Tables(self.table_limit).into());
         }
-        self.tables = total;
+        (self.tables, self.last.1) = (total, more);
         Ok(true)
     }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.tables -= std::mem::take(&mut self.last.1);
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        MAX_PARTS
+    }
+
+    fn tables(&self) -> usize {
+        MAX_PARTS
+    }
+
+    fn memories(&self) -> usize {
+        MAX_PARTS
+    }
 }
+
+/// So many at once, and as many again over a period.
+#[derive(Debug)]
+pub struct Bucket {
+    most: f64,
+    per: Duration,
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    pub fn new(most: u32, per: Duration) -> Self {
+        Self { most: most.into(), per, left: most.into(), at: Instant::now() }
+    }
+
+    /// Takes one, if there is one.
+    pub fn take(&mut self) -> bool {
+        self.take_at(Instant::now())
+    }
+
+    fn take_at(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = (self.left + self.most * since / self.per.as_secs_f64()).min(self.most);
+        self.at = now;
+        let is_left = self.left >= 1.0;
+        self.left -= f64::from(u8::from(is_left));
+        is_left
+    }
+
+    /// Another number; what is left is at most it.
+    pub fn resize(&mut self, most: u32) {
+        // A raised limit counts at once: a bucket that was full is full.
+        let was_full = self.left >= self.most;
+        self.most = most.into();
+        self.left = if was_full { self.most } else { self.left.min(self.most) };
+    }
+}
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::call::{Blame, Failure};
-use super::capabilities::{Credential, Grants, Shared, http, log, state};
+use super::capabilities::{Commons, Credential, Grants, Shared, log};
 use super::contract::Target;
 use super::engine::{MAX_COMPONENT, Runtime};
 use super::generation::{Compiled, Generation, LoadError};
@@ -251,7 +251,7 @@ pub struct Registry {
     catalogue: Arc<Catalogue>,
     dir: PathBuf,
     state_dir: PathBuf,
-    http: http::Client,
+    commons: Commons,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
     generations: AtomicU64,
     /// Told when a plugin found other targets than before.
@@ -261,9 +261,9 @@ pub struct Registry {
 impl Registry {
     /// `dir` holds components, `state_dir` the plugins' own small stores.
     pub fn new(runtime: Arc<Runtime>, catalogue: Arc<Catalogue>, dir: PathBuf, state_dir: PathBuf) -> anyhow::Result<Self> {
-        let http = http::client()?;
+        let commons = Commons::new()?;
         let (plugins, generations) = (RwLock::default(), AtomicU64::new(0));
-        Ok(Self { runtime, catalogue, dir, state_dir, http, plugins, generations, discovered: tokio::sync::Notify::new() })
+        Ok(Self { runtime, catalogue, dir, state_dir, commons, plugins, generations, discovered: tokio::sync::Notify::new() })
     }
 
     pub fn list(&self) -> Vec<Arc<Plugin>> {
@@ -276,6 +276,11 @@ impl Registry {
 
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
+    }
+
+    /// What all plugins share.
+    pub fn commons(&self) -> &Commons {
+        &self.commons
     }
 
     pub fn catalogue(&self) -> &Arc<Catalogue> {
@@ -405,15 +410,9 @@ impl Registry {
         .await
         .map_err(host)??;
         plugin.status().rights_asked = compiled.rights_asked.iter().filter(|r| *r != "types").cloned().collect();
-        let shared = Shared {
-            plugin: plugin.name.as_str().into(),
-            limits: settings.limits.clone(),
-            grants: settings.grants.clone(),
-            credentials: settings.credentials.clone(),
-            http: self.http.clone(),
-            state: settings.grants.state.then(|| state::Store::new(self.state_dir.join(&plugin.name), settings.limits.state_bytes)),
-            log: plugin.log.clone(),
-        };
+        let (limits, grants, credentials) = (settings.limits.clone(), settings.grants.clone(), settings.credentials.clone());
+        let state = Some(self.state_dir.join(&plugin.name));
+        let shared = Shared::new(&plugin.name, limits, grants, credentials, self.commons.clone(), state, plugin.log.clone());
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let (runtime, catalogue, config) = (self.runtime.clone(), self.catalogue.clone(), settings.config.clone());
         let now_ms = crate::now_ms();

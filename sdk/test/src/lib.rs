@@ -12,8 +12,9 @@ use anyhow::{Context, Result};
 pub use kcloud_monitor::catalogue::Catalogue;
 pub use kcloud_monitor::inventory::batch::{Batch, BatchSubject};
 pub use kcloud_monitor::inventory::{Kind, Reason};
+use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
-use kcloud_monitor::plugins::capabilities::{Grants, Shared, http, log};
+use kcloud_monitor::plugins::capabilities::{Commons, Grants, Shared, log};
 pub use kcloud_monitor::plugins::check::PastSeries;
 pub use kcloud_monitor::plugins::contract::{RangeQuery, Target};
 use kcloud_monitor::plugins::generation::{Compiled, Generation};
@@ -56,19 +57,13 @@ impl Plugin {
         let name = file.file_stem().and_then(|n| n.to_str()).unwrap_or("plugin").to_owned();
         let (compiling, named) = (runtime.clone(), name.clone());
         let compiled = tokio::task::spawn_blocking(move || Compiled::new(&compiling, &named, &bytes)).await??;
-        let shared = Shared {
-            plugin: name.as_str().into(),
-            limits: setup.limits,
-            grants: Grants {
-                http: (!setup.http.is_empty()).then(|| Policy::new(setup.http.iter().map(String::as_str))),
-                files: (!setup.files.is_empty()).then_some(setup.files),
-                ..Grants::default()
-            },
-            credentials: HashMap::new(),
-            http: http::client()?,
-            state: None,
-            log: log.clone(),
+        let files = match setup.files.is_empty() {
+            true => None,
+            false => Some(Globs::new(&setup.files).map_err(anyhow::Error::msg)?),
         };
+        let http = (!setup.http.is_empty()).then(|| Policy::new(setup.http.iter().map(String::as_str)));
+        let grants = Grants { http, files, ..Grants::default() };
+        let shared = Shared::new(&name, setup.limits, grants, HashMap::new(), Commons::new()?, None, log.clone());
         let (building, known, config) = (runtime.clone(), catalogue.clone(), setup.config);
         let handle = runtime.handle();
         let generation = handle.spawn(async move { Generation::new(building, &known, compiled, shared, &config, 1, 0).await }).await??;

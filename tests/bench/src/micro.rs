@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kcloud_collector_sdk::exposition::{Event, Format, Parser};
 use kcloud_monitor::catalogue::Catalogue;
-use kcloud_monitor::plugins::capabilities::{Grants, Shared, http, log};
+use kcloud_monitor::plugins::capabilities::{Commons, Grants, Shared};
 use kcloud_monitor::plugins::contract::Target;
 use kcloud_monitor::plugins::generation::{Compiled, Generation};
 use kcloud_monitor::plugins::limits::Limits;
@@ -21,15 +21,7 @@ async fn generation(runtime: &Arc<Runtime>, catalogue: &Catalogue, config: serde
     let compiled = Compiled::new(runtime, "bench-guest", &bytes)?;
     let settings = Settings::bare("bench-guest");
     let limits = Limits { cpu: Duration::from_secs(60), output_bytes: 256 << 20, points: 2_000_000, ..settings.limits };
-    let shared = Shared {
-        plugin: "bench-guest".into(),
-        limits,
-        grants: Grants::default(),
-        credentials: Default::default(),
-        http: http::Client::new(),
-        state: None,
-        log: Arc::<log::Tail>::default(),
-    };
+    let shared = Shared::new("bench-guest", limits, Grants::default(), Default::default(), Commons::new()?, None, Arc::default());
     Ok(Generation::new(runtime.clone(), catalogue, compiled, shared, &config, 1, 0).await?)
 }
 

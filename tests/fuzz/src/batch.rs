@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use arbitrary::{Result, Unstructured};
 use kcloud_collector_sdk::exposition::{Event, Format, Parser};
 use kcloud_monitor::api::metrics_text;
-use kcloud_monitor::catalogue::{Catalogue, Kind as MetricKind, METRICS};
+use kcloud_monitor::catalogue::{Catalogue, Kind as MetricKind, METRICS, NamesLeft};
 use kcloud_monitor::inventory::batch::{Batch as Checked, BatchSubject};
 use kcloud_monitor::inventory::{Inventory, Life, Quality, Reason, Severity, Snapshot, SourceInfo, Value};
 use kcloud_monitor::plugins::check::{self, Admitted};
@@ -23,9 +23,9 @@ pub fn run(input: &[u8]) {
 
 fn story(u: &mut Unstructured<'_>) -> Result<()> {
     let limits = Limits { points: 40, subjects: 12, labels_per_subject: 6, label_value_bytes: 40, ..Limits::default() };
-    let (catalogue, inventory) = (Catalogue::default(), Inventory::new(0));
+    let (catalogue, left, inventory) = (Catalogue::default(), NamesLeft::default(), Inventory::new(0));
     let described = list(u, 4, metric)?;
-    let known = check::metrics(&catalogue, &described).unwrap_or_default();
+    let known = check::metrics(&catalogue, &left, &described).unwrap_or_default();
     let (mut now, mut sequence) = (START_MS, 0);
     for _ in 0..u.int_in_range(1..=6)? {
         let source = u.int_in_range(0..=2)?;
@@ -41,7 +41,7 @@ fn story(u: &mut Unstructured<'_>) -> Result<()> {
             0 => inventory.failed(&info, "unreachable"),
             1 => inventory.remove_source(&info.plugin, Some(&info.target), now),
             2 => past(u, &limits)?,
-            _ => match whole(u, &catalogue, &known, &limits)? {
+            _ => match whole(u, (&catalogue, &left, &known), &limits)? {
                 Ok(batch) => {
                     inventory.apply(&info, batch, now).iter().for_each(|problem| crate::assert_tellable(problem));
                 }
@@ -62,14 +62,13 @@ fn story(u: &mut Unstructured<'_>) -> Result<()> {
 /// One answer of one or two pages.
 fn whole(
     u: &mut Unstructured<'_>,
-    catalogue: &Catalogue,
-    known: &[Admitted],
+    (catalogue, left, known): (&Catalogue, &NamesLeft, &[Admitted]),
     limits: &Limits,
 ) -> Result<std::result::Result<Checked, String>> {
     let mut answer: Option<Checked> = None;
     for _ in 0..u.int_in_range(1..=2)? {
         let raw = batch(u, known.len())?;
-        match check::batch(catalogue, known, limits, raw) {
+        match check::batch(catalogue, left, known, limits, raw) {
             Err(why) => return Ok(Err(why)),
             Ok(page) => {
                 checked(&page, catalogue, limits);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use kcloud_monitor::catalogue::Catalogue;
+use kcloud_monitor::catalogue::{Catalogue, NamesLeft};
 use kcloud_monitor::plugins::contract::Info;
 use kcloud_monitor::plugins::{generation, schema};
 
@@ -21,7 +21,7 @@ pub fn run(input: &[u8]) {
         config_schema: schema.into_owned(),
         bound_to_target: false,
     };
-    match generation::described(&Catalogue::default(), &info) {
+    match generation::described(&Catalogue::default(), &NamesLeft::default(), &info) {
         Ok(_) => assert!(info.name.len() <= 64 && info.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')),
         Err(why) => crate::assert_tellable(&why),
     }

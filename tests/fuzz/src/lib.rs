@@ -12,6 +12,7 @@ mod loader;
 mod manifest;
 mod mapping;
 pub mod mutate;
+mod policy;
 
 use std::alloc::System;
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ pub struct Target {
 }
 
 /// All targets, by name.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "batch", harness: batch::run, memory: 64 << 20 },
     Target { name: "config", harness: config::run, memory: 64 << 20 },
     Target { name: "describe", harness: describe::run, memory: 256 << 20 },
@@ -40,6 +41,7 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "loader", harness: loader::run, memory: 1 << 30 },
     Target { name: "manifest", harness: manifest::run, memory: 64 << 20 },
     Target { name: "mapping", harness: mapping::run, memory: 64 << 20 },
+    Target { name: "policy", harness: policy::run, memory: 64 << 20 },
 ];
 
 impl Target {

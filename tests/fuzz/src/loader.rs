@@ -1,13 +1,14 @@
 //! A stranger's component: compiled, linked with no rights, described, configured and called once, under tiny budgets. The
 //! first byte chooses how the input becomes one, or that it is what a good one answers, byte for byte.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arbitrary::Unstructured;
 use kcloud_monitor::catalogue::Catalogue;
 use kcloud_monitor::plugins::Runtime;
-use kcloud_monitor::plugins::capabilities::{Grants, Shared, http, log};
+use kcloud_monitor::plugins::capabilities::{Commons, Grants, Shared, log};
 use kcloud_monitor::plugins::contract::Target;
 use kcloud_monitor::plugins::generation::{Compiled, Generation};
 use kcloud_monitor::plugins::limits::Limits;
@@ -21,6 +22,7 @@ const WALL: Duration = Duration::from_millis(500);
 
 struct World {
     runtime: Arc<Runtime>,
+    commons: Commons,
     tokio: tokio::runtime::Runtime,
     resolve: Resolve,
     /// A world that asks for no right, and a core module of its shape.
@@ -81,14 +83,15 @@ fn world() -> &'static World {
         let shape = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
         let whole = component(&resolve, world, shape.clone()).expect("a component that traps");
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
+        let commons = Commons::new().expect("a client");
         let (runtime, catalogue) = (Arc::new(Runtime::new(None).expect("wasmtime")), Catalogue::default());
         let core = wat::parse_str(ANSWERING.replace("INTERFACE", &collector)).expect("a core module");
         let answering = component(&resolve, world, core).expect("a component that answers");
         let compiled = Compiled::new(&runtime, "fuzz", &answering).expect("it compiles");
         let config = serde_json::json!({});
-        let load = Generation::new(runtime.clone(), &catalogue, compiled, shared(), &config, 1, 0);
+        let load = Generation::new(runtime.clone(), &catalogue, compiled, shared(&commons), &config, 1, 0);
         let answering = tokio.block_on(load).expect("it loads");
-        World { runtime, tokio, resolve, world, shape, whole, catalogue, answering }
+        World { runtime, commons, tokio, resolve, world, shape, whole, catalogue, answering }
     })
 }
 
@@ -144,7 +147,7 @@ fn edited(whole: &[u8], edits: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Tiny budgets, and no rights.
-fn shared() -> Shared {
+fn shared(commons: &Commons) -> Shared {
     let ms = Duration::from_millis;
     let limits = Limits {
         cpu: ms(20),
@@ -155,15 +158,7 @@ fn shared() -> Shared {
         log_lines: 4,
         ..Limits::default()
     };
-    Shared {
-        plugin: "fuzz".into(),
-        limits,
-        grants: Grants::default(),
-        credentials: Default::default(),
-        http: http::Client::new(),
-        state: None,
-        log: Arc::<log::Tail>::default(),
-    }
+    Shared::new("fuzz", limits, Grants::default(), HashMap::new(), commons.clone(), None, Arc::<log::Tail>::default())
 }
 
 fn target(config: &str) -> Target {
@@ -197,7 +192,7 @@ fn load(w: &World, bytes: &[u8]) {
     let catalogue = Catalogue::default();
     let config = serde_json::json!({});
     w.tokio.block_on(async {
-        let generation = match Generation::new(w.runtime.clone(), &catalogue, compiled, shared(), &config, 1, 0).await {
+        let generation = match Generation::new(w.runtime.clone(), &catalogue, compiled, shared(&w.commons), &config, 1, 0).await {
             Ok(generation) => generation,
             Err(error) => return crate::assert_tellable(&error.to_string()),
         };

@@ -9,7 +9,7 @@ use kcloud_collector_sdk::exposition::{Event, Format, Parser};
 use kcloud_collector_sdk::mapping::Mapping;
 use kcloud_collector_sdk::promql::Series;
 use kcloud_collector_sdk::{Batch, CollectError, Target};
-use kcloud_monitor::catalogue::{Catalogue, Kind};
+use kcloud_monitor::catalogue::{Catalogue, Kind, NamesLeft};
 use kcloud_monitor::inventory::{Quality, Reason, Severity};
 use kcloud_monitor::plugins::check;
 use kcloud_monitor::plugins::contract as c;
@@ -45,10 +45,10 @@ pub fn run(input: &[u8]) {
         rows.iter().for_each(|row| series(&mut reader, row, &scraped));
     }
     drop(reader.finish());
-    let catalogue = Catalogue::default();
-    let known = check::metrics(&catalogue, &known).expect("the mapping's own metrics");
+    let (catalogue, left) = (Catalogue::default(), NamesLeft::default());
+    let known = check::metrics(&catalogue, &left, &known).expect("the mapping's own metrics");
     let limits = Limits { points: usize::MAX, subjects: usize::MAX, ..Limits::default() };
-    let checked = check::batch(&catalogue, &known, &limits, taken(batch.finish()));
+    let checked = check::batch(&catalogue, &left, &known, &limits, taken(batch.finish()));
     assert!(checked.is_ok(), "an exporter made the plugin answer what is invalid: {}", checked.unwrap_err());
 }
 

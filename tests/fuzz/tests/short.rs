@@ -62,4 +62,5 @@ targets! {
     whatever_a_component_is_loading_it_ends: "loader",
     whatever_a_manifest_holds_it_is_taken_whole_or_refused: "manifest",
     whatever_an_exporter_writes_the_bundled_mapping_answers_what_the_host_takes: "mapping",
+    whatever_a_plugin_asks_for_only_what_is_listed_is_reached: "policy",
 }

@@ -59,10 +59,58 @@ fn labels(subject: &Subject) -> String {
     // An identity may be told from another by its parent alone (a sensor's name): without the id two rows would be one series.
     all.insert("id".into(), &subject.id);
     for (k, v) in &subject.identity {
-        let name = k.replace(|c: char| !(c.is_ascii_alphanumeric() || c == '_'), "_");
-        all.entry(name).or_insert(v);
+        let mut name = label_name(k);
+        // Two keys may become one name; dropping either could make two subjects look the same.
+        while all.get(&name).is_some_and(|known| **known != **v) {
+            name.push('_');
+        }
+        all.insert(name, v);
     }
     let escape = |v: &str| v.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let pairs: Vec<String> = all.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
     pairs.join(",")
+}
+
+/// A plugin's label key as Prometheus takes it. What begins with two underscores is Prometheus' own: `__name__` would rename
+/// the metric.
+fn label_name(key: &str) -> String {
+    let name = key.replace(|c: char| !(c.is_ascii_alphanumeric() || c == '_'), "_");
+    if name.starts_with("__") { format!("x{name}") } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{Kind, Life};
+
+    #[test]
+    fn no_label_of_a_plugin_breaks_the_exposition() {
+        let identity = [
+            ("__name__", "up"),
+            ("a-b", "1"),
+            ("a.b", "2"),
+            ("a/b", "2"),
+            ("a:b", "3"),
+            ("a_b", "4"),
+            ("cluster", "forged"),
+            ("kind", "accelerator"),
+            ("uuid", "x\"} 1\n# EOF\\"),
+        ];
+        let subject = Subject {
+            id: "s".into(),
+            kind: Kind::Accelerator,
+            cluster: "c1".into(),
+            node: None,
+            parent: None,
+            identity: identity.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            labels: Default::default(),
+            readings: vec![],
+            others: vec![],
+            first_seen_ms: 0,
+            last_seen_ms: 0,
+            life: Life::Live,
+        };
+        let expected = r#"a_b="1",a_b_="2",a_b__="3",a_b___="4",cluster="c1",cluster_="forged",id="s",kind="accelerator",uuid="x\"} 1\n# EOF\\",x__name__="up""#;
+        assert_eq!(labels(&subject), expected);
+    }
 }

@@ -1,6 +1,14 @@
-//! Read-only files below granted globs. A link is followed and what it leads to is checked again.
+//! Read-only files below granted globs. What is checked is what was opened: a link that changes in between leads nowhere.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::Guest;
+use super::globs::Globs;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -15,40 +23,15 @@ pub enum FileError {
 }
 
 /// One file, at most.
-const MAX_FILE: u64 = 1 << 20;
-
-/// Whether a granted glob matches; `*` stays inside one path element, `**` does not.
-pub fn allowed(globs: &[String], path: &str) -> bool {
-    let clean = path.starts_with('/') && !path.split('/').any(|part| part == ".." || part == ".");
-    clean && globs.iter().any(|g| matches(g.as_bytes(), path.as_bytes()))
-}
-
-fn matches(glob: &[u8], path: &[u8]) -> bool {
-    match (glob, path) {
-        ([], []) => true,
-        ([b'*', b'*', rest @ ..], _) => (0..=path.len()).any(|i| matches(rest, &path[i..])),
-        ([b'*', rest @ ..], _) => {
-            let end = path.iter().position(|b| *b == b'/').unwrap_or(path.len());
-            (0..=end).any(|i| matches(rest, &path[i..]))
-        }
-        ([b'?', rest @ ..], [c, tail @ ..]) => *c != b'/' && matches(rest, tail),
-        ([g, rest @ ..], [c, tail @ ..]) => g == c && matches(rest, tail),
-        _ => false,
-    }
-}
-
-/// The path with its links resolved, when both it and what it leads to are granted.
-fn resolve(globs: &[String], path: &str) -> Result<std::path::PathBuf, FileError> {
-    let denied = |p: &str| FileError::Denied(format!("{p:?} matches no granted glob; [grants] files must list it"));
-    if !allowed(globs, path) {
-        return Err(denied(path));
-    }
-    let real = Path::new(path).canonicalize().map_err(io)?;
-    match real.to_str() {
-        Some(real_path) if allowed(globs, real_path) => Ok(real),
-        _ => Err(denied(path)),
-    }
-}
+const MAX_FILE: usize = 1 << 20;
+const MAX_PATHS: usize = 4_096;
+/// Names in a directory.
+const MAX_NAMES: usize = 10_000;
+/// All that is read of a process: nothing that holds its environment, memory, descriptors or another root.
+const OF_A_PROCESS: [&str; 11] = ["cgroup", "cmdline", "comm", "io", "limits", "mounts", "sched", "schedstat", "stat", "statm", "status"];
+/// The kernel's memory, keys, addresses and messages.
+const OF_THE_KERNEL: [&str; 9] =
+    ["kallsyms", "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "sysrq-trigger"];
 
 fn io(e: std::io::Error) -> FileError {
     match e.kind() {
@@ -57,37 +40,109 @@ fn io(e: std::io::Error) -> FileError {
     }
 }
 
-pub fn read(globs: &[String], path: &str) -> Result<Vec<u8>, FileError> {
-    use std::io::Read;
-    let real = resolve(globs, path)?;
-    if !real.metadata().map_err(io)?.is_file() {
-        return Err(FileError::Denied(format!("{path:?} is not a regular file")));
+/// Something that was found, without having been opened for reading: a device or a pipe notices nothing.
+struct Found {
+    fd: OwnedFd,
+    /// Where it lies, all links resolved.
+    real: String,
+}
+
+impl Found {
+    /// Finds `path` when both it and what it leads to are `allowed`.
+    fn find(path: &str, allowed: impl Fn(&str) -> bool, denied: &str) -> Result<Self, FileError> {
+        let refused = || FileError::Denied(format!("{path:?} {denied}"));
+        let hidden = || FileError::Denied(format!("{path:?} is of a process or of the kernel itself and never read"));
+        if !allowed(path) {
+            return Err(refused());
+        }
+        // Before anything is followed: below it may lie another root, in which paths mean something else.
+        if path.split_once("/proc/").is_some_and(|(_, rest)| holds_secrets(rest)) {
+            return Err(hidden());
+        }
+        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|e| io(e.into()))?;
+        let real = std::fs::read_link(by_descriptor(&fd)).map_err(io)?;
+        let real = real.into_os_string().into_string().map_err(|_| refused())?;
+        if !allowed(&real) {
+            return Err(refused());
+        }
+        let of_proc = rustix::fs::fstatfs(&fd).map_err(|e| io(e.into()))?.f_type == rustix::fs::PROC_SUPER_MAGIC;
+        if of_proc && holds_secrets(&real) {
+            return Err(hidden());
+        }
+        Ok(Self { fd, real })
     }
-    let mut bytes = Vec::new();
-    std::fs::File::open(real).map_err(io)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(io)?;
-    match bytes.len() as u64 > MAX_FILE {
-        true => Err(FileError::TooLarge(MAX_FILE)),
-        false => Ok(bytes),
+
+    /// Opens the very same file for reading.
+    fn open(&self, flags: OFlags) -> Result<File, FileError> {
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        rustix::fs::open(by_descriptor(&self.fd), flags, Mode::empty()).map(File::from).map_err(|e| io(e.into()))
     }
 }
 
-/// When a file was last written, in nanoseconds since the Unix epoch.
-pub fn modified(globs: &[String], path: &str) -> Result<u64, FileError> {
-    let written = resolve(globs, path)?.metadata().and_then(|m| m.modified()).map_err(io)?;
-    Ok(written.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64))
+fn by_descriptor(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// Whether a path of a process file system leads to more than figures, wherever it is mounted.
+fn holds_secrets(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    let is_process = |p: &&str| matches!(*p, "self" | "thread-self") || (!p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+    let last = parts.last().copied().unwrap_or_default();
+    match parts.iter().position(is_process) {
+        Some(at) => {
+            // A process, or one of its threads.
+            let rest = &parts[at + 1..];
+            let rest = if let ["task", _, rest @ ..] = rest { rest } else { rest };
+            !matches!(rest, [] | ["task"] | ["net", ..]) && !matches!(rest, [one] if OF_A_PROCESS.contains(one))
+        }
+        None => OF_THE_KERNEL.contains(&last),
+    }
+}
+
+const MATCHES_NONE: &str = "matches no granted glob; [grants] files must list it and what it links to";
+
+fn find_file(globs: &Globs, path: &str) -> Result<Found, FileError> {
+    let found = Found::find(path, |p| globs.allow(p), MATCHES_NONE)?;
+    let kind = rustix::fs::fstat(&found.fd).map_err(|e| io(e.into()))?.st_mode;
+    match rustix::fs::FileType::from_raw_mode(kind).is_file() {
+        true => Ok(found),
+        false => Err(FileError::Denied(format!("{path:?} is not a regular file"))),
+    }
+}
+
+/// Reads a file; `left` is what the call may still read.
+fn read(globs: &Globs, path: &str, left: &mut usize) -> Result<Vec<u8>, FileError> {
+    let most = MAX_FILE.min(*left);
+    let mut bytes = Vec::new();
+    find_file(globs, path)?.open(OFlags::empty())?.take(most as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
+    match bytes.len() {
+        n if n > MAX_FILE => return Err(FileError::TooLarge(MAX_FILE as u64)),
+        n if n > *left => return Err(FileError::Denied("what one call may read is used up; [limits] files_call says how much".into())),
+        _ => {}
+    }
+    *left -= bytes.len();
+    Ok(bytes)
+}
+
+fn modified(globs: &Globs, path: &str) -> Result<u64, FileError> {
+    let written = File::from(find_file(globs, path)?.fd).metadata().and_then(|m| m.modified()).map_err(io)?;
+    Ok(written.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64))
 }
 
 /// Names in a directory that a glob matches, or that lie on the way to what one matches.
-pub fn list(globs: &[String], path: &str) -> Result<Vec<String>, FileError> {
-    let path = path.trim_end_matches('/');
-    let on_the_way = |p: &str| allowed(globs, p) || globs.iter().any(|g| leads(g, p));
-    if !path.starts_with('/') || path.contains("/../") || path.ends_with("/..") || !on_the_way(path) {
-        return Err(FileError::Denied(format!("{path:?} is not on the way to any granted glob")));
-    }
+fn list(globs: &Globs, path: &str, most: usize) -> Result<Vec<String>, FileError> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let found = Found::find(path, |p| globs.lead(p), "is not on the way to any granted glob")?;
+    let dir = found.open(OFlags::DIRECTORY)?;
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(io)? {
+    let entries = std::fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd())).map_err(io)?;
+    for (i, entry) in entries.enumerate() {
+        if i >= most {
+            return Err(FileError::Io(format!("more than {most} names in the directory")));
+        }
         if let Ok(name) = entry.map_err(io)?.file_name().into_string()
-            && on_the_way(&format!("{path}/{name}"))
+            && globs.lead(&format!("{path}/{name}"))
+            && globs.lead(&format!("{}/{name}", found.real))
         {
             names.push(name);
         }
@@ -96,38 +151,53 @@ pub fn list(globs: &[String], path: &str) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
-/// Whether a glob's beginning, as deep as `path`, matches `path`.
-fn leads(glob: &str, path: &str) -> bool {
-    let depth = path.split('/').count();
-    let head: Vec<&str> = glob.split('/').take(depth).collect();
-    head.len() == depth && matches(head.join("/").as_bytes(), path.as_bytes())
+impl Guest {
+    async fn with_files<T: Send + 'static>(
+        &mut self,
+        look: impl FnOnce(&Globs) -> Result<T, FileError> + Send + 'static,
+    ) -> Result<T, FileError> {
+        let Some(globs) = self.shared.grants.files.clone() else { return Err(FileError::Denied("files is not granted".into())) };
+        let looked = self.off_thread(move || look(&globs)).await;
+        looked.unwrap_or_else(|| Err(FileError::Io("the host could not look".into())))
+    }
+
+    pub async fn list_dir(&mut self, path: String) -> Result<Vec<String>, FileError> {
+        self.with_files(move |globs| list(globs, &path, MAX_NAMES)).await
+    }
+
+    pub async fn file_modified(&mut self, path: String) -> Result<u64, FileError> {
+        self.with_files(move |globs| modified(globs, &path)).await
+    }
+
+    pub async fn read_file(&mut self, path: String) -> Result<Vec<u8>, FileError> {
+        let mut one = self.read_files(vec![path]).await;
+        one.pop().unwrap_or_else(|| Err(FileError::Io("the host could not look".into())))
+    }
+
+    /// Reads many; answers in their order.
+    pub async fn read_files(&mut self, paths: Vec<String>) -> Vec<Result<Vec<u8>, FileError>> {
+        let count = paths.len();
+        if count > MAX_PATHS {
+            return (0..count).map(|_| Err(FileError::Denied(format!("at most {MAX_PATHS} paths at once")))).collect();
+        }
+        let mut left = self.shared.limits.files_call_bytes.saturating_sub(self.used.file_bytes);
+        let before = left;
+        let read = self
+            .with_files(move |globs| {
+                let all: Vec<_> = paths.iter().map(|path| read(globs, path, &mut left)).collect();
+                Ok((all, left))
+            })
+            .await;
+        match read {
+            Ok((all, left)) => {
+                self.used.file_bytes += before - left;
+                all
+            }
+            Err(error) => (0..count).map(|_| Err(FileError::Io(error.to_string()))).collect(),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_a_glob_matches_is_readable() {
-        let globs = vec!["/sys/class/hwmon/*/temp?_input".to_owned()];
-        assert!(allowed(&globs, "/sys/class/hwmon/hwmon0/temp1_input"));
-        for outside in ["/sys/class/hwmon/hwmon0/../x/temp1_input", "/sys/class/hwmon/a/b/temp1_input", "/etc/shadow", "sys/class"] {
-            assert!(!allowed(&globs, outside), "{outside}");
-        }
-    }
-
-    #[test]
-    fn a_link_out_of_the_granted_tree_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        std::fs::write(root.join("secret"), "s").unwrap();
-        std::fs::create_dir(root.join("open")).unwrap();
-        std::os::unix::fs::symlink(root.join("secret"), root.join("open/link")).unwrap();
-        std::fs::write(root.join("open/file"), "f").unwrap();
-        let globs = vec![format!("{}/open/*", root.display())];
-        assert_eq!(read(&globs, &format!("{}/open/file", root.display())).unwrap(), b"f");
-        assert!(matches!(read(&globs, &format!("{}/open/link", root.display())), Err(FileError::Denied(_))));
-        assert_eq!(list(&globs, &format!("{}/open", root.display())).unwrap(), ["file", "link"]);
-        assert!(list(&globs, "/etc").is_err());
-    }
-}
+#[path = "files_tests.rs"]
+mod tests;

@@ -1,49 +1,113 @@
-//! HTTP for guests: the policy decides, then one shared client sends, within byte and time caps.
+//! HTTP for guests: the policy decides, then a client sends, within caps on bytes, time and requests under way.
 
+use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{HeaderName, HeaderValue};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
 
-use super::http_policy::address_allowed;
-use super::{Guest, Shared};
+use super::address::name_leads_to;
+use super::http_policy::{Denied, Origin};
+use super::{Guest, Shared, Used};
+
+pub use super::stream::BodyStream;
 
 /// A connection that does not come about within this is not one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Sum of a response's header names and values.
+/// Headers of a response, and the sum of their names and values.
+const MAX_HEADERS: usize = 128;
 const MAX_HEADER_BYTES: usize = 64 << 10;
-const MAX_URL: usize = 8 << 10;
+/// A request's own body.
+const MAX_BODY: usize = 1 << 20;
+/// Requests of one call.
 const MAX_REQUESTS: usize = 4_096;
+/// Bytes that a server may send before anybody reads them, of one answer and of one connection.
+const WINDOWS: [u32; 2] = [256 << 10, 1 << 20];
+const IDLE_CONNECTIONS: usize = 16;
 
-pub type Client = reqwest::Client;
+/// Looks a name up.
+type LookUp = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-/// One client for all plugins: no redirect, no proxy from the environment, every resolved address checked.
-pub fn client() -> Result<Client, reqwest::Error> {
+/// What every client of a guest has: no redirect, no proxy from the environment, every resolved address checked.
+pub(super) fn builder() -> reqwest::ClientBuilder {
+    let look_up = |name: String| async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed();
+    with_look_up(Arc::new(look_up))
+}
+
+fn with_look_up(look_up: LookUp) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
-        .dns_resolver(Arc::new(CheckedResolver))
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .http1_max_headers(MAX_HEADERS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES as u32)
+        .http2_initial_stream_window_size(WINDOWS[0])
+        .http2_initial_connection_window_size(WINDOWS[1])
+        .dns_resolver(Arc::new(CheckedResolver { look_up, under_way: Arc::default() }))
         .user_agent(concat!("kcloud-monitor/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
-struct CheckedResolver;
+type Answer = futures::future::Shared<BoxFuture<'static, Result<Vec<SocketAddr>, String>>>;
+
+/// Asked for each new connection, so that a name whose answer changes is checked again; a connection that is kept goes on to the
+/// address that was checked.
+struct CheckedResolver {
+    look_up: LookUp,
+    /// A name is looked up once at a time: a name server that hangs holds one thread a name, however often a guest asks.
+    under_way: Arc<Mutex<HashMap<String, Answer>>>,
+}
+
+impl CheckedResolver {
+    fn answer(&self, host: &str) -> Answer {
+        let forget = |all: &Mutex<HashMap<String, Answer>>, host: &str| drop(lock(all).remove(host));
+        let begin = || {
+            let (work, all, name) = ((self.look_up)(host.to_owned()), self.under_way.clone(), host.to_owned());
+            let task = tokio::spawn(async move {
+                let found = work.await.map_err(|e| e.to_string());
+                forget(&all, &name);
+                found
+            });
+            let (all, name) = (self.under_way.clone(), host.to_owned());
+            let joined = async move {
+                task.await.unwrap_or_else(|e| {
+                    forget(&all, &name);
+                    Err(e.to_string())
+                })
+            };
+            joined.boxed().shared()
+        };
+        lock(&self.under_way).entry(host.to_owned()).or_insert_with(begin).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// A name that leads only to where a name may not lead.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} leads only to addresses that a name may not lead to (loopback, link-local, metadata, multicast)")]
+struct LeadsAstray(String);
 
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_owned();
+        let found = self.answer(&host);
         Box::pin(async move {
-            let host = name.as_str().to_ascii_lowercase();
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|a| address_allowed(&host, a.ip())).collect();
-            if allowed.is_empty() {
-                let error =
-                    format!("{host:?} leads only to addresses that a name may not lead to (loopback, link-local, metadata, multicast)");
-                return Err(error.into());
+            let allowed: Vec<SocketAddr> = found.await?.into_iter().filter(|a| name_leads_to(&host, a.ip())).collect();
+            match allowed.is_empty() {
+                true => Err(LeadsAstray(host).into()),
+                false => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }
@@ -83,144 +147,200 @@ pub enum HttpError {
     Protocol(String),
 }
 
-/// An open body; dropped with its store at the latest.
-pub struct BodyStream {
-    pub head: (u16, Vec<(String, String)>),
-    chunks: futures::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
-    rest: bytes::Bytes,
-    budget: usize,
-    limit: usize,
+impl From<Denied> for HttpError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied.to_string())
+    }
 }
 
-impl BodyStream {
-    /// Up to `max` bytes, an empty list when none came within `wait`, none at the end.
-    pub async fn read(&mut self, max: usize, wait: Duration) -> Result<Option<Vec<u8>>, HttpError> {
-        if self.rest.is_empty() {
-            match tokio::time::timeout(wait, self.chunks.next()).await {
-                Err(_) => return Ok(Some(Vec::new())),
-                Ok(None) => return Ok(None),
-                Ok(Some(chunk)) => self.rest = chunk.map_err(explain)?,
-            }
-        }
-        let piece = self.rest.split_to(max.clamp(1, self.rest.len().max(1)).min(self.rest.len()));
-        self.budget = self.budget.checked_sub(piece.len()).ok_or(HttpError::TooLarge(self.limit as u64))?;
-        Ok(Some(piece.to_vec()))
-    }
+/// A place among the requests that are under way: the plugin's and everybody's.
+pub(super) struct Place {
+    _plugin: OwnedSemaphorePermit,
+    _host: OwnedSemaphorePermit,
 }
 
 impl Guest {
     /// What is left of the call's wall time.
     pub fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(std::time::Instant::now())
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// HTTP within this call.
+    pub fn http(&self) -> Caller<'_> {
+        Caller { shared: &self.shared, used: &self.used, deadline: self.deadline }
     }
 }
 
-/// Sends one request and reads the whole body.
-pub async fn send(shared: &Shared, request: Request, remaining: Duration) -> Result<Response, HttpError> {
-    let limit = request.timeout.unwrap_or(remaining).min(remaining);
-    let work = async {
-        let response = begin(shared, request).await?;
-        let (status, headers) = head(&response)?;
-        let cap = shared.limits.http_body_bytes;
-        let too_large = HttpError::TooLarge(cap as u64);
-        let mut body = Vec::with_capacity(response.content_length().unwrap_or(0).min(cap as u64) as usize);
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(explain)?;
-            if body.len() + chunk.len() > cap {
-                return Err(too_large);
+/// HTTP within one call: its budgets are summed over everything that is sent through it.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    shared: &'a Shared,
+    used: &'a Used,
+    deadline: Instant,
+}
+
+impl Caller<'_> {
+    /// Sends one request and reads the whole body.
+    pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
+        let until = self.until(&request);
+        let (client, request) = self.approve(request)?;
+        let _place = self.place(until).await?;
+        let work = async {
+            let response = client.execute(request).await.map_err(explain)?;
+            let (status, headers) = self.head(&response)?;
+            let cap = self.shared.limits.http_body_bytes;
+            let mut body = Vec::new();
+            let mut chunks = response.bytes_stream();
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk.map_err(explain)?;
+                if body.len() + chunk.len() > cap {
+                    return Err(HttpError::TooLarge(cap as u64));
+                }
+                self.take(chunk.len())?;
+                body.extend_from_slice(&chunk);
             }
-            body.extend_from_slice(&chunk);
+            Ok(Response { status, headers, body })
+        };
+        timeout_at(until.into(), work).await.unwrap_or(Err(HttpError::Timeout))
+    }
+
+    /// Sends many, `parallel` at a time; answers in their order.
+    pub async fn send_all(&self, requests: Vec<Request>, parallel: u32) -> Vec<Result<Response, HttpError>> {
+        let parallel = (parallel as usize).clamp(1, self.shared.limits.http_parallel.max(1));
+        futures::stream::iter(requests).map(|r| self.send(r)).buffered(parallel).collect().await
+    }
+
+    /// Sends a request and returns once its headers are there.
+    pub(super) async fn open(&self, request: Request) -> Result<BodyStream, HttpError> {
+        let until = self.until(&request);
+        let (client, request) = self.approve(request)?;
+        let place = self.place(until).await?;
+        let response = timeout_at(until.into(), client.execute(request)).await.map_err(|_| HttpError::Timeout)?.map_err(explain)?;
+        let head = self.head(&response)?;
+        Ok(BodyStream::new(head, response.bytes_stream().boxed(), self.shared.limits.http_body_bytes, place))
+    }
+
+    fn until(&self, request: &Request) -> Instant {
+        request.timeout.map_or(self.deadline, |t| self.deadline.min(Instant::now() + t))
+    }
+
+    /// Counts bytes that came from outside against the call's budget.
+    pub(super) fn take(&self, bytes: usize) -> Result<(), HttpError> {
+        let limit = self.shared.limits.http_call_bytes;
+        let before = self.used.http_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > limit { Err(HttpError::TooLarge(limit as u64)) } else { Ok(()) }
+    }
+
+    async fn place(&self, until: Instant) -> Result<Place, HttpError> {
+        let wait = |all: &Arc<Semaphore>| timeout_at(until.into(), all.clone().acquire_owned());
+        let limit = self.shared.limits.http_outstanding;
+        let full =
+            format!("{limit} requests of this plugin are under way or its streams open; [limits] http_outstanding says how many may be");
+        // A semaphore is closed by nobody.
+        let plugin = wait(&self.shared.requests).await.ok().and_then(Result::ok).ok_or(HttpError::Denied(full))?;
+        let host = wait(&self.shared.commons.requests).await.ok().and_then(Result::ok).ok_or(HttpError::Timeout)?;
+        Ok(Place { _plugin: plugin, _host: host })
+    }
+
+    /// Checks a request and makes what is sent of it, with the client that its origin needs.
+    fn approve(&self, request: Request) -> Result<(reqwest::Client, reqwest::Request), HttpError> {
+        let denied = |e: String| HttpError::Denied(e);
+        let (grants, limits) = (&self.shared.grants, &self.shared.limits);
+        let policy = grants.http.as_ref().ok_or_else(|| denied("http is not granted".into()))?;
+        let approved = policy.check(&request.method, &request.url, &request.headers)?;
+        if self.used.http_requests.fetch_add(1, Ordering::Relaxed) >= MAX_REQUESTS {
+            return Err(denied(format!("at most {MAX_REQUESTS} requests in one call")));
         }
-        Ok(Response { status, headers, body })
-    };
-    tokio::time::timeout(limit, work).await.unwrap_or(Err(HttpError::Timeout))
-}
-
-/// Sends many, `parallel` at a time; answers in their order.
-pub async fn send_all(shared: &Shared, requests: Vec<Request>, parallel: u32, remaining: Duration) -> Vec<Result<Response, HttpError>> {
-    let over = requests.len().saturating_sub(MAX_REQUESTS);
-    let parallel = (parallel as usize).clamp(1, shared.limits.http_parallel);
-    let sent = requests.into_iter().take(MAX_REQUESTS).map(|r| send(shared, r, remaining));
-    let mut answers: Vec<_> = futures::stream::iter(sent).buffered(parallel).collect().await;
-    answers.extend((0..over).map(|_| Err(HttpError::Denied(format!("at most {MAX_REQUESTS} requests in one call")))));
-    answers
-}
-
-/// Sends a request and returns once its headers are there.
-pub async fn open(shared: &Shared, request: Request, remaining: Duration) -> Result<BodyStream, HttpError> {
-    let limit = request.timeout.unwrap_or(remaining).min(remaining);
-    let response = tokio::time::timeout(limit, begin(shared, request)).await.unwrap_or(Err(HttpError::Timeout))?;
-    let head = head(&response)?;
-    let limit = shared.limits.http_body_bytes;
-    Ok(BodyStream { head, chunks: response.bytes_stream().boxed(), rest: bytes::Bytes::new(), budget: limit, limit })
-}
-
-async fn begin(shared: &Shared, request: Request) -> Result<reqwest::Response, HttpError> {
-    let denied = |e: String| HttpError::Denied(e);
-    let policy = shared.grants.http.as_ref().ok_or_else(|| denied("http is not granted".into()))?;
-    if request.url.len() > MAX_URL {
-        return Err(denied(format!("a URL has at most {MAX_URL} bytes")));
+        if self.used.http_bytes.load(Ordering::Relaxed) > limits.http_call_bytes {
+            return Err(HttpError::TooLarge(limits.http_call_bytes as u64));
+        }
+        let is_verified = approved.trust.as_ref().is_none_or(|t| t.is_verified());
+        let mut out = reqwest::Request::new(approved.method, approved.url);
+        *out.headers_mut() = approved.headers;
+        if let Some(name) = &request.credential {
+            let (key, value) = self.credential(name, &approved.origin, is_verified)?;
+            out.headers_mut().insert(key, value);
+        }
+        match request.body {
+            Some(_) if matches!(out.method().as_str(), "GET" | "HEAD") => return Err(denied("GET and HEAD have no body".into())),
+            Some(body) if body.len() > MAX_BODY => return Err(denied(format!("a request's body has at most {MAX_BODY} bytes"))),
+            body => *out.body_mut() = body.map(Into::into),
+        }
+        let client = match &approved.trust {
+            Some(trust) => trust.client().map_err(HttpError::Tls)?,
+            None => self.shared.commons.http.clone(),
+        };
+        Ok((client, out))
     }
-    let origin = policy.check(&request.method, &request.url, &request.headers).map_err(|e| denied(e.to_string()))?;
-    let method = match request.method.as_str() {
-        "HEAD" => reqwest::Method::HEAD,
-        _ => reqwest::Method::GET,
-    };
-    let mut builder = shared.http.request(method, &request.url);
-    for (k, v) in &request.headers {
-        builder = builder.header(k, v);
-    }
-    if let Some(name) = &request.credential {
-        let credential = shared.credentials.get(name).ok_or_else(|| denied(format!("no credential is named {name:?}")))?;
-        let bound = credential.origins.iter().any(|o| super::http_policy::Origin::of(o).is_ok_and(|o| o == origin));
-        if !bound {
+
+    /// The header that a credential is, for an origin that it is bound to.
+    fn credential(&self, name: &str, origin: &Origin, is_verified: bool) -> Result<(HeaderName, HeaderValue), HttpError> {
+        let denied = |e: String| HttpError::Denied(e);
+        let credential = self.shared.credentials.get(name);
+        let credential = credential.ok_or_else(|| denied(format!("no credential of this plugin is named {name:?}")))?;
+        if !credential.origins.iter().any(|o| Origin::of(o).is_ok_and(|o| o == *origin)) {
             return Err(denied(format!("credential {name:?} is not bound to {origin}")));
         }
-        let (k, v) = (credential.header)().map_err(denied)?;
-        builder = builder.header(k, v);
+        if !is_verified {
+            return Err(denied(format!("credential {name:?} is not sent to {origin}, whose TLS is insecure; pin_sha256 makes it sure")));
+        }
+        let (key, value) = (credential.header)().map_err(denied)?;
+        let bad = |_| denied(format!("credential {name:?} holds what a header cannot"));
+        let mut value = HeaderValue::from_str(&value).map_err(|e| bad(e.to_string()))?;
+        value.set_sensitive(true);
+        Ok((HeaderName::from_bytes(key.as_bytes()).map_err(|e| bad(e.to_string()))?, value))
     }
-    if let Some(body) = request.body {
-        builder = builder.body(body);
-    }
-    builder.send().await.map_err(explain)
-}
 
-fn head(response: &reqwest::Response) -> Result<(u16, Vec<(String, String)>), HttpError> {
-    let mut size = 0;
-    let mut headers = Vec::with_capacity(response.headers().len());
-    for (name, value) in response.headers() {
-        // The host's own affair, and none of the guest's.
-        if matches!(name.as_str(), "set-cookie" | "www-authenticate" | "proxy-authenticate") {
-            continue;
+    fn head(&self, response: &reqwest::Response) -> Result<(u16, Vec<(String, String)>), HttpError> {
+        let mut size = 0;
+        let mut headers = Vec::with_capacity(response.headers().len());
+        for (name, value) in response.headers() {
+            // The host's own affair, and none of the guest's.
+            if matches!(name.as_str(), "set-cookie" | "www-authenticate" | "proxy-authenticate") {
+                continue;
+            }
+            size += name.as_str().len() + value.len();
+            if size > MAX_HEADER_BYTES {
+                return Err(HttpError::TooLarge(MAX_HEADER_BYTES as u64));
+            }
+            if let Ok(value) = value.to_str() {
+                headers.push((name.to_string(), value.to_owned()));
+            }
         }
-        size += name.as_str().len() + value.len();
-        if size > MAX_HEADER_BYTES {
-            return Err(HttpError::TooLarge(MAX_HEADER_BYTES as u64));
-        }
-        if let Ok(value) = value.to_str() {
-            headers.push((name.to_string(), value.to_owned()));
-        }
+        self.take(size)?;
+        Ok((response.status().as_u16(), headers))
     }
-    Ok((response.status().as_u16(), headers))
 }
 
 /// Names what went wrong, without the URL: it stands in the target already and may hold a secret.
-fn explain(error: reqwest::Error) -> HttpError {
+pub(super) fn explain(error: reqwest::Error) -> HttpError {
     let error = error.without_url();
-    let mut causes = Vec::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(&error);
+    let mut text = error.to_string();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);
     while let Some(e) = cause {
-        causes.push(e.to_string());
+        text = e.to_string();
+        if is_tls(e) {
+            return HttpError::Tls(text);
+        }
+        if e.is::<LeadsAstray>() {
+            return HttpError::Denied(text);
+        }
         cause = e.source();
     }
-    let text = causes.last().cloned().unwrap_or_else(|| error.to_string());
-    let all = causes.join(": ");
     match () {
         _ if error.is_timeout() => HttpError::Timeout,
-        _ if all.contains("dns error") => HttpError::Dns(text),
-        _ if all.contains("certificate") || all.contains("TLS") || all.contains("tls") => HttpError::Tls(text),
+        _ if error.is_dns() => HttpError::Dns(text),
         _ if error.is_connect() => HttpError::Connect(text),
         _ => HttpError::Protocol(text),
     }
 }
+
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error gives what is in it as its text, not as its source.
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|e| is_tls(e))
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

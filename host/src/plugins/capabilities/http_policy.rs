@@ -1,12 +1,29 @@
-//! What a plugin may reach over HTTP. Pure: no name is looked up here and nothing is sent.
+//! What a plugin may reach over HTTP, with which methods and headers. Pure: no name is looked up here and nothing is sent.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+
+use super::address::{Reach, reach};
+use super::tls::Trust;
+
+const MAX_URL: usize = 8 << 10;
+const MAX_HEADERS: usize = 64;
+/// Sum of a request's header names and values.
+const MAX_HEADER_BYTES: usize = 16 << 10;
 
 /// Origins (`scheme://host:port`) that a plugin may reach, and how.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Policy {
-    origins: Vec<Origin>,
+    /// Each with the trust that its TLS needs.
+    origins: BTreeMap<Origin, Option<Arc<Trust>>>,
     ranges: Vec<Range>,
+    methods: BTreeSet<(String, Origin, String)>,
+    /// Of origins without one of their own.
+    trust: Option<Arc<Trust>>,
 }
 
 /// Addresses with one port, as `10.0.0.0/16:9400` or `[fd00::]/8:9400`: for targets that a plugin finds itself.
@@ -27,22 +44,20 @@ impl Range {
         (bits <= most).then_some(Self { network, bits, port })
     }
 
-    /// Only of literal addresses: a name may lead elsewhere tomorrow.
+    /// Only of literal addresses: a name may lead elsewhere tomorrow. A wide range does not open the host itself.
     fn holds(&self, origin: &Origin) -> bool {
-        let host = origin.host.trim_start_matches('[').trim_end_matches(']');
-        let Ok(address) = host.parse::<IpAddr>() else { return false };
+        let Some(address) = origin.address() else { return false };
         let same = match (self.network, address) {
             (IpAddr::V4(n), IpAddr::V4(a)) => (u32::from(n) ^ u32::from(a)).checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0,
             (IpAddr::V6(n), IpAddr::V6(a)) => (u128::from(n) ^ u128::from(a)).checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0,
             _ => false,
         };
-        // A wide range does not open the host itself or a metadata service.
-        same && origin.port == self.port && address_allowed(host, address)
+        same && origin.port == self.port && reach(address) == Reach::Open
     }
 }
 
 /// Scheme, host and port of a URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     scheme: String,
     host: String,
@@ -52,37 +67,53 @@ pub struct Origin {
 /// Why a request is not sent.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Denied {
-    #[error("{0:?} is not a URL with http or https and a host")]
+    #[error("{0:?} is not a URL with http or https and a host, of at most {MAX_URL} bytes")]
     NotAUrl(String),
     #[error("a URL must not carry user information; name a credential instead")]
     UserInformation,
     #[error("{0} is neither a target of this plugin nor an origin in its [grants] http")]
     Origin(String),
-    #[error("method {0:?} is not granted; GET and HEAD are")]
+    #[error("{0} is never reached: {1}")]
+    Address(String, &'static str),
+    #[error("{0} is not granted; GET and HEAD are, and what [grants] http_methods lists")]
     Method(String),
+    #[error(
+        "{0:?} is not a method with a URL, such as \"POST https://bmc1/redfish/v1/SessionService/Sessions\": POST, PUT, PATCH or DELETE; a path of plain segments, the last of which may be *; no query"
+    )]
+    Grant(String),
     #[error("header {0:?} is set by the host alone")]
     Header(String),
+    #[error("header {0:?} has a name or a value that no header can have")]
+    BadHeader(String),
+    #[error("more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")]
+    Headers,
+    #[error("a query must not change the method")]
+    Override,
+}
+
+/// A request that may be sent, in the only spelling that is sent.
+#[derive(Debug)]
+pub struct Approved {
+    pub method: Method,
+    pub url: Url,
+    pub origin: Origin,
+    pub headers: HeaderMap,
+    pub trust: Option<Arc<Trust>>,
 }
 
 impl Origin {
     /// The origin of an absolute URL.
     pub fn of(url: &str) -> Result<Self, Denied> {
-        let bad = || Denied::NotAUrl(url.chars().take(200).collect());
-        let parsed = reqwest::Url::parse(url).map_err(|_| bad())?;
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(Denied::UserInformation);
-        }
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(bad());
-        }
-        let host = parsed.host_str().ok_or_else(bad)?.to_ascii_lowercase();
-        let port = parsed.port_or_known_default().ok_or_else(bad)?;
-        Ok(Self { scheme: parsed.scheme().to_owned(), host, port })
+        parse(url).map(|(_, origin)| origin)
     }
 
-    /// The host as the operator wrote it.
-    pub fn host(&self) -> &str {
-        &self.host
+    /// The address of a host that is none by name. The URL's parser has brought every spelling into one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+
+    pub fn is_https(&self) -> bool {
+        self.scheme == "https"
     }
 }
 
@@ -90,6 +121,94 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
     }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+fn parse(text: &str) -> Result<(Url, Origin), Denied> {
+    let bad = || Denied::NotAUrl(short(text));
+    if text.len() > MAX_URL {
+        return Err(bad());
+    }
+    let url = Url::parse(text).map_err(|_| bad())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Denied::UserInformation);
+    }
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad());
+    }
+    let host = url.host_str().ok_or_else(bad)?.to_ascii_lowercase();
+    let port = url.port_or_known_default().ok_or_else(bad)?;
+    let origin = Origin { scheme: url.scheme().to_owned(), host, port };
+    match origin.address().map(reach) {
+        Some(Reach::Never(what)) => Err(Denied::Address(origin.to_string(), what)),
+        _ => Ok((url, origin)),
+    }
+}
+
+/// Whether a path has one spelling only: nothing encoded, no empty or dot segment, nothing that a server reads in its own way.
+fn is_plain(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1).peekable();
+    let mut plain = path.starts_with('/');
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        let known = segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~:@=+,()-".contains(&b));
+        plain &= known && !matches!(segment, "." | "..") && (last || !segment.is_empty());
+    }
+    plain
+}
+
+/// Headers that are the host's, that only one hop reads, or that make a server see another method, path, caller or host.
+fn is_hosts(name: &str) -> bool {
+    // Servers that hand headers on as variables take `_` for `-`.
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let exact = matches!(
+        name.as_str(),
+        "host"
+            | "authorization"
+            | "cookie"
+            | "cookie2"
+            | "connection"
+            | "content-length"
+            | "transfer-encoding"
+            | "upgrade"
+            | "te"
+            | "trailer"
+            | "expect"
+            | "keep-alive"
+            | "http2-settings"
+            | "forwarded"
+            | "via"
+            | "x-real-ip"
+            | "x-host"
+            | "x-original-url"
+            | "x-original-host"
+            | "x-original-method"
+            | "x-rewrite-url"
+            | "x-method"
+            | "x-method-override"
+            | "x-http-method"
+            | "x-http-method-override"
+    );
+    exact || ["proxy-", "x-forwarded", "x-remote-", "impersonate-", "sec-"].iter().any(|p| name.starts_with(p))
+}
+
+fn header_map(given: &[(String, String)]) -> Result<HeaderMap, Denied> {
+    if given.len() > MAX_HEADERS || given.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > MAX_HEADER_BYTES {
+        return Err(Denied::Headers);
+    }
+    let mut headers = HeaderMap::with_capacity(given.len());
+    for (name, value) in given {
+        if is_hosts(name) {
+            return Err(Denied::Header(short(name)));
+        }
+        let bad = || Denied::BadHeader(short(name));
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
+        headers.append(key, HeaderValue::from_str(value).map_err(|_| bad())?);
+    }
+    Ok(headers)
 }
 
 impl Policy {
@@ -100,7 +219,7 @@ impl Policy {
         for entry in entries {
             match (Range::parse(entry), Origin::of(entry)) {
                 (Some(range), _) => policy.ranges.push(range),
-                (None, Ok(origin)) => policy.origins.push(origin),
+                (None, Ok(origin)) => drop(policy.origins.insert(origin, None)),
                 (None, Err(_)) => {}
             }
         }
@@ -115,125 +234,68 @@ impl Policy {
         }
     }
 
-    /// Checks a request before anything is looked up or sent.
-    pub fn check(&self, method: &str, url: &str, headers: &[(String, String)]) -> Result<Origin, Denied> {
-        if !matches!(method, "GET" | "HEAD") {
-            return Err(Denied::Method(method.chars().take(40).collect()));
-        }
-        for (name, _) in headers {
-            let lower = name.to_ascii_lowercase();
-            if matches!(
-                lower.as_str(),
-                "host" | "authorization" | "cookie" | "proxy-authorization" | "connection" | "content-length" | "transfer-encoding"
-            ) {
-                return Err(Denied::Header(name.clone()));
-            }
-        }
-        let origin = Origin::of(url)?;
-        match self.origins.contains(&origin) || self.ranges.iter().any(|r| r.holds(&origin)) {
-            true => Ok(origin),
-            false => Err(Denied::Origin(origin.to_string())),
-        }
+    /// Trust for one origin that is allowed already, or for all that have none of their own. `false` when the origin has another.
+    pub fn trust(&mut self, origin: Option<&Origin>, trust: Arc<Trust>) -> bool {
+        let place = match origin {
+            Some(origin) => self.origins.entry(origin.clone()).or_default(),
+            None => &mut self.trust,
+        };
+        let agrees = place.as_ref().is_none_or(|known| *known == trust);
+        *place = Some(trust);
+        agrees
     }
-}
 
-/// Whether a name may lead to this address. Loopback only where the operator wrote it as such (a literal, `localhost`).
-pub fn address_allowed(name: &str, address: IpAddr) -> bool {
-    let address = match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
-        v4 => v4,
-    };
-    if address.is_loopback() {
-        return name == "localhost" || name.ends_with(".localhost");
-    }
-    match address {
-        IpAddr::V4(a) => !(a.is_link_local() || a.is_multicast() || a.is_unspecified() || a.is_broadcast()),
-        // fec0::/10 and fd00:ec2::254 (a metadata address in a private range) are not reached by name either.
-        IpAddr::V6(a) => {
-            let link_local = a.segments()[0] & 0xffc0 == 0xfe80;
-            let metadata = a.segments()[..2] == [0xfd00, 0x0ec2];
-            !(link_local || metadata || a.is_multicast() || a.is_unspecified())
+    /// Allows a method on one path of an origin that is allowed already, or on what lies right below a path (`/*`).
+    pub fn allow_method(&mut self, text: &str) -> Result<(), Denied> {
+        let bad = || Denied::Grant(short(text));
+        let (method, url) = text.split_once(' ').ok_or_else(bad)?;
+        let (url, origin) = parse(url)?;
+        let path = url.path();
+        let is_known = matches!(method, "POST" | "PUT" | "PATCH" | "DELETE");
+        if !is_known || !is_plain(path.strip_suffix('*').unwrap_or(path)) || url.query().is_some() || url.fragment().is_some() {
+            return Err(bad());
         }
+        if path.ends_with('*') && !path.ends_with("/*") {
+            return Err(bad());
+        }
+        if !self.origins.contains_key(&origin) {
+            return Err(Denied::Origin(origin.to_string()));
+        }
+        self.methods.insert((method.to_owned(), origin, path.to_owned()));
+        Ok(())
+    }
+
+    /// Checks a request before anything is looked up or sent.
+    pub fn check(&self, method: &str, url: &str, headers: &[(String, String)]) -> Result<Approved, Denied> {
+        let headers = header_map(headers)?;
+        let (url, origin) = parse(url)?;
+        let trust = match self.origins.get(&origin) {
+            Some(trust) => trust.as_ref(),
+            None if self.ranges.iter().any(|r| r.holds(&origin)) => None,
+            None => return Err(Denied::Origin(origin.to_string())),
+        };
+        let trust = trust.or(self.trust.as_ref()).filter(|_| origin.is_https()).cloned();
+        if url.query_pairs().any(|(key, _)| key.eq_ignore_ascii_case("_method")) {
+            return Err(Denied::Override);
+        }
+        let method = match method {
+            "GET" => Method::GET,
+            "HEAD" => Method::HEAD,
+            other if self.grants(other, &origin, url.path()) => {
+                Method::from_bytes(other.as_bytes()).map_err(|_| Denied::Method(short(other)))?
+            }
+            other => return Err(Denied::Method(format!("{:?} {origin}{}", short(other), short(url.path())))),
+        };
+        Ok(Approved { method, url, origin, headers, trust })
+    }
+
+    fn grants(&self, method: &str, origin: &Origin, path: &str) -> bool {
+        let listed = |path: String| self.methods.contains(&(method.to_owned(), origin.clone(), path));
+        let below = || path.rsplit_once('/').is_some_and(|(head, last)| !last.is_empty() && listed(format!("{head}/*")));
+        is_plain(path) && (listed(path.to_owned()) || below())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_written_origins_are_reached() {
-        let p = Policy::new(["http://10.0.0.11:9400/metrics", "https://prom.example"]);
-        for ok in ["http://10.0.0.11:9400/other", "https://prom.example:443/api", "https://PROM.example/x"] {
-            assert!(p.check("GET", ok, &[]).is_ok(), "{ok}");
-        }
-        for bad in [
-            "http://10.0.0.11:9401/metrics",
-            "https://10.0.0.11:9400/",
-            "http://prom.example/",
-            "http://10.0.0.12:9400/",
-            "ftp://10.0.0.11:9400/",
-            "http://u:p@10.0.0.11:9400/",
-            "metrics",
-            "http://0xa00000b:9401/",
-        ] {
-            assert!(p.check("GET", bad, &[]).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_range_opens_its_literal_addresses_on_its_port_and_no_name() {
-        let p = Policy::new(["10.1.0.0/16:9400", "[fd12::]/16:9400", "0.0.0.0/0:80", "127.0.0.0/8:9400"]);
-        for ok in ["http://10.1.255.3:9400/metrics", "https://10.1.0.1:9400/", "http://[fd12:1::2]:9400/", "http://8.8.8.8/"] {
-            assert!(p.check("GET", ok, &[]).is_ok(), "{ok}");
-        }
-        for bad in [
-            "http://10.2.0.1:9400/",
-            "http://10.1.0.1:9401/",
-            "http://worker1:9400/",
-            "http://[fd13::1]:9400/",
-            "http://169.254.169.254/",
-            "http://127.0.0.1/",
-            "http://127.0.0.1:9400/",
-        ] {
-            assert!(p.check("GET", bad, &[]).is_err(), "{bad}");
-        }
-        for bad in ["10.0.0.0/33:9400", "10.0.0.0/16", "10.0.0/16:1", "/16:1"] {
-            assert!(Policy::entry(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_credential_can_never_be_used_to_change_anything() {
-        let p = Policy::new(["http://a:1"]);
-        for method in ["POST", "DELETE", "PATCH", "PUT", "get", "GET /x HTTP/1.1\r\n"] {
-            assert!(matches!(p.check(method, "http://a:1/", &[]), Err(Denied::Method(_))));
-        }
-        assert!(p.check("GET", "http://a:1/", &[("Authorization".into(), "x".into())]).is_err());
-    }
-
-    #[test]
-    fn a_name_never_leads_to_the_host_itself_or_to_metadata() {
-        let denied = [
-            "127.0.0.1",
-            "169.254.169.254",
-            "::1",
-            "::ffff:127.0.0.1",
-            "::ffff:169.254.169.254",
-            "fe80::1",
-            "fd00:ec2::254",
-            "224.0.0.1",
-            "0.0.0.0",
-            "::",
-            "255.255.255.255",
-            "ff02::1",
-        ];
-        for address in denied {
-            assert!(!address_allowed("prom.example", address.parse().unwrap()), "{address}");
-        }
-        for private in ["10.1.2.3", "192.168.1.1", "fd12::1", "8.8.8.8"] {
-            assert!(address_allowed("bmc1", private.parse().unwrap()));
-        }
-        assert!(address_allowed("localhost", "127.0.0.1".parse().unwrap()));
-    }
-}
+#[path = "http_policy_tests.rs"]
+mod tests;

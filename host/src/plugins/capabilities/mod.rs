@@ -1,18 +1,25 @@
 //! What a guest can reach, one file a capability. Each asks its policy, which alone decides.
 
+pub mod address;
+mod clock;
 pub mod files;
+pub mod globs;
 pub mod http;
 pub mod http_policy;
 pub mod log;
 pub mod state;
+mod stream;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 
-use super::limits::{Limiter, Limits};
+use super::limits::{Limiter, Limits, MemoryPool};
 
 /// Rights that a component can ask for, in contract order.
 pub const RIGHTS: [&str; 4] = ["http", "files", "state", "ipmi"];
@@ -21,7 +28,7 @@ pub const RIGHTS: [&str; 4] = ["http", "files", "state", "ipmi"];
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grants {
     pub http: Option<http_policy::Policy>,
-    pub files: Option<Vec<String>>,
+    pub files: Option<globs::Globs>,
     pub state: bool,
     pub ipmi: bool,
 }
@@ -49,15 +56,72 @@ pub struct Credential {
     pub origins: Vec<String>,
 }
 
+/// Requests under way, of all plugins together.
+const HOST_REQUESTS: usize = 1_024;
+/// Looks at files and stores under way, of one plugin: a file system that hangs holds up no other plugin.
+const BLOCKING: usize = 8;
+
+/// What all plugins of a host share, so that one cannot take it all.
+#[derive(Clone)]
+pub struct Commons {
+    http: reqwest::Client,
+    requests: Arc<Semaphore>,
+    pub memory: Arc<MemoryPool>,
+}
+
+impl Commons {
+    pub fn new() -> Result<Self, reqwest::Error> {
+        Ok(Self { http: http::builder().build()?, requests: Arc::new(Semaphore::new(HOST_REQUESTS)), memory: Arc::default() })
+    }
+}
+
 /// What all instances of one generation share.
 pub struct Shared {
     pub plugin: Arc<str>,
     pub limits: Limits,
     pub grants: Grants,
-    pub credentials: HashMap<String, Credential>,
-    pub http: http::Client,
-    pub state: Option<state::Store>,
+    credentials: HashMap<String, Credential>,
+    commons: Commons,
+    state: Option<state::Store>,
     pub log: Arc<log::Tail>,
+    /// Places for requests and open streams.
+    requests: Arc<Semaphore>,
+    blocking: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// `state` is the plugin's directory, where it is to have one.
+    pub fn new(
+        plugin: &str,
+        limits: Limits,
+        grants: Grants,
+        credentials: HashMap<String, Credential>,
+        commons: Commons,
+        state: Option<std::path::PathBuf>,
+        log: Arc<log::Tail>,
+    ) -> Self {
+        log.set_rate(limits.log_lines_per_minute);
+        let state = state.filter(|_| grants.state).map(|dir| state::Store::new(dir, limits.state_bytes));
+        let (requests, blocking) = (Arc::new(Semaphore::new(limits.http_outstanding)), Arc::new(Semaphore::new(BLOCKING)));
+        Self { plugin: plugin.into(), limits, grants, credentials, commons, state, log, requests, blocking }
+    }
+
+    /// For a guest that says what it is: what is linked answers that it is not granted.
+    pub fn without_rights(&self) -> Self {
+        let (plugin, commons) = (self.plugin.clone(), self.commons.clone());
+        Self::new(&plugin, self.limits.clone(), Grants::default(), HashMap::new(), commons, None, self.log.clone())
+    }
+}
+
+/// What one call has used of what it may.
+#[derive(Debug, Default)]
+pub struct Used {
+    log_lines: u32,
+    log_bytes: usize,
+    http_requests: AtomicUsize,
+    http_bytes: AtomicUsize,
+    file_bytes: usize,
+    state_writes: u32,
 }
 
 /// The data of one store.
@@ -65,60 +129,50 @@ pub struct Guest {
     pub shared: Arc<Shared>,
     pub limiter: Limiter,
     pub table: ResourceTable,
+    streams: usize,
     pub ticks: u32,
     pub tick_budget: u32,
     pub deadline: Instant,
-    pub log_lines: u32,
-    pub log_bytes: usize,
-    pub started: Instant,
+    pub used: Used,
+    started: Instant,
 }
 
 impl Guest {
     pub fn new(shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         Self {
-            limiter: Limiter::new(&shared.limits),
+            limiter: Limiter::new(&shared.limits, shared.commons.memory.clone()),
             shared,
             table: ResourceTable::new(),
+            streams: 0,
             ticks: 0,
             tick_budget: 0,
             deadline: now,
-            log_lines: 0,
-            log_bytes: 0,
+            used: Used::default(),
             started: now,
         }
     }
 }
 
 impl Guest {
-    /// One log line, within the call's limits.
+    /// One log line, within the call's limits and the plugin's rate.
     pub fn emit_line(&mut self, level: log::Level, message: &str, fields: &[(String, String)]) {
-        self.log_lines += 1;
-        self.log_bytes += message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
-        let limits = &self.shared.limits;
-        match self.log_lines <= limits.log_lines && self.log_bytes <= limits.log_bytes {
+        let (limits, used) = (&self.shared.limits, &mut self.used);
+        used.log_lines = used.log_lines.saturating_add(1);
+        used.log_bytes += message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        match used.log_lines <= limits.log_lines && used.log_bytes <= limits.log_bytes {
             true => self.shared.log.write(&self.shared.plugin, level, message, fields),
             false => self.shared.log.drop_line(),
         }
     }
 
-    /// Runs a blocking look at the plugin's store off the guest threads.
-    pub async fn with_state<T: Send + 'static>(
-        &mut self,
-        look: impl FnOnce(&state::Store) -> Result<T, state::StateError> + Send + 'static,
-    ) -> Result<T, state::StateError> {
-        let missing = || std::io::Error::other("the plugin has no store");
-        let store = self.shared.state.clone().ok_or_else(missing)?;
-        tokio::task::spawn_blocking(move || look(&store)).await.map_err(std::io::Error::other)?
-    }
-
-    /// Runs a blocking look at granted files off the guest threads.
-    pub async fn with_files<T: Send + 'static>(
-        &mut self,
-        look: impl FnOnce(&[String]) -> Result<T, files::FileError> + Send + 'static,
-    ) -> Result<T, files::FileError> {
-        let globs = self.shared.grants.files.clone().unwrap_or_default();
-        let joined = tokio::task::spawn_blocking(move || look(&globs)).await;
-        joined.map_err(|e| files::FileError::Io(e.to_string()))?
+    /// Runs what blocks off the guest threads; `None` when the host failed. What hangs goes on counting after its call ended.
+    async fn off_thread<T: Send + 'static>(&mut self, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let place = self.shared.blocking.clone().acquire_owned().await.ok()?;
+        let run = move || {
+            let _place = place;
+            look()
+        };
+        tokio::task::spawn_blocking(run).await.ok()
     }
 }

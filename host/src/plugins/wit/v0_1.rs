@@ -1,6 +1,6 @@
 //! Contract `kcloud:collector@0.1.0`: bindings, conversions, one-line delegations.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker, Resource};
 use wasmtime::{Engine, Store};
@@ -323,11 +323,11 @@ impl log::Host for Guest {
 
 impl clock::Host for Guest {
     async fn unix_ns(&mut self) -> wasmtime::Result<u64> {
-        Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64))
+        Ok(Guest::unix_ns(self))
     }
 
     async fn monotonic_ns(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.started.elapsed().as_nanos() as u64)
+        Ok(Guest::monotonic_ns(self))
     }
 }
 
@@ -335,21 +335,22 @@ fn state_error(e: StateError) -> state::StateError {
     match e {
         StateError::Quota(q) => state::StateError::Quota(q as u64),
         StateError::BadKey(_) => state::StateError::BadKey(e.to_string()),
+        StateError::Keys | StateError::Rate => state::StateError::Io(e.to_string()),
         StateError::Io(e) => state::StateError::Io(e.kind().to_string()),
     }
 }
 
 impl state::Host for Guest {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, state::StateError>> {
-        Ok(self.with_state(move |s| s.get(&key)).await.map_err(state_error))
+        Ok(self.get_state(key).await.map_err(state_error))
     }
 
     async fn put(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), state::StateError>> {
-        Ok(self.with_state(move |s| s.put(&key, &value)).await.map_err(state_error))
+        Ok(self.put_state(key, value).await.map_err(state_error))
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), state::StateError>> {
-        Ok(self.with_state(move |s| s.delete(&key)).await.map_err(state_error))
+        Ok(self.delete_state(key).await.map_err(state_error))
     }
 }
 
@@ -364,23 +365,19 @@ fn file_error(e: host_files::FileError) -> files::FileError {
 
 impl files::Host for Guest {
     async fn list_dir(&mut self, path: String) -> wasmtime::Result<Result<Vec<String>, files::FileError>> {
-        Ok(self.with_files(move |globs| host_files::list(globs, &path)).await.map_err(file_error))
+        Ok(Guest::list_dir(self, path).await.map_err(file_error))
     }
 
     async fn read(&mut self, path: String) -> wasmtime::Result<Result<Vec<u8>, files::FileError>> {
-        Ok(self.with_files(move |globs| host_files::read(globs, &path)).await.map_err(file_error))
+        Ok(self.read_file(path).await.map_err(file_error))
     }
 
     async fn read_all(&mut self, paths: Vec<String>) -> wasmtime::Result<Vec<Result<Vec<u8>, files::FileError>>> {
-        let mut all = Vec::with_capacity(paths.len());
-        for path in paths {
-            all.push(self.with_files(move |globs| host_files::read(globs, &path)).await.map_err(file_error));
-        }
-        Ok(all)
+        Ok(self.read_files(paths).await.into_iter().map(|one| one.map_err(file_error)).collect())
     }
 
     async fn modified(&mut self, path: String) -> wasmtime::Result<Result<u64, files::FileError>> {
-        Ok(self.with_files(move |globs| host_files::modified(globs, &path)).await.map_err(file_error))
+        Ok(self.file_modified(path).await.map_err(file_error))
     }
 }
 
@@ -413,20 +410,17 @@ fn http_error(e: host_http::HttpError) -> http::HttpError {
 
 impl http::Host for Guest {
     async fn send(&mut self, r: http::Request) -> wasmtime::Result<Result<http::Response, http::HttpError>> {
-        Ok(host_http::send(&self.shared, request(r), self.remaining()).await.map(response).map_err(http_error))
+        Ok(self.http().send(request(r)).await.map(response).map_err(http_error))
     }
 
     async fn send_all(&mut self, r: Vec<http::Request>, parallel: u32) -> wasmtime::Result<Vec<Result<http::Response, http::HttpError>>> {
         let requests = r.into_iter().map(request).collect();
-        let answers = host_http::send_all(&self.shared, requests, parallel, self.remaining()).await;
+        let answers = self.http().send_all(requests, parallel).await;
         Ok(answers.into_iter().map(|a| a.map(response).map_err(http_error)).collect())
     }
 
     async fn open(&mut self, r: http::Request) -> wasmtime::Result<Result<Resource<BodyStream>, http::HttpError>> {
-        match host_http::open(&self.shared, request(r), self.remaining()).await {
-            Ok(stream) => Ok(Ok(self.table.push(stream)?)),
-            Err(e) => Ok(Err(http_error(e))),
-        }
+        Ok(self.open_stream(request(r)).await?.map_err(http_error))
     }
 }
 
@@ -442,14 +436,12 @@ impl http::HostBodyStream for Guest {
         max_bytes: u32,
         wait_ms: u32,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, http::HttpError>> {
-        let wait = Duration::from_millis(wait_ms.into()).min(self.remaining());
-        let stream = self.table.get_mut(&stream)?;
-        Ok(stream.read(max_bytes as usize, wait).await.map_err(http_error))
+        let wait = Duration::from_millis(wait_ms.into());
+        Ok(self.read_stream(&stream, max_bytes as usize, wait).await?.map_err(http_error))
     }
 
     async fn drop(&mut self, stream: Resource<BodyStream>) -> wasmtime::Result<()> {
-        self.table.delete(stream)?;
-        Ok(())
+        self.drop_stream(stream)
     }
 }
 

@@ -1,0 +1,133 @@
+//! `[grants]` of a plugin and the addresses of its targets: what it may reach over HTTP, and whom it believes there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::Config;
+use super::plugin::{TargetFile, attach};
+use crate::plugins::capabilities::Credential;
+use crate::plugins::capabilities::http_policy::{Denied, Origin, Policy};
+use crate::plugins::capabilities::tls::Trust;
+use crate::plugins::contract::Target;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct GrantsFile {
+    /// `"targets"`, or a list of origins beside them.
+    http: Option<HttpGrant>,
+    /// `"POST https://bmc1/path"`, or `"POST targets/path"` for all configured targets.
+    http_methods: Vec<String>,
+    /// A `[tls.NAME]` for what has none of its own.
+    tls: Option<String>,
+    /// Beside those that its targets name.
+    credentials: Vec<String>,
+    pub(super) files: Option<Vec<String>>,
+    pub(super) state: bool,
+    pub(super) ipmi: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum HttpGrant {
+    Word(String),
+    Origins(Vec<String>),
+}
+
+/// What the targets said so far.
+pub(super) struct Reach<'a> {
+    config: &'a Config,
+    trusts: BTreeMap<String, Arc<Trust>>,
+    origins: Vec<(Origin, Arc<Trust>)>,
+}
+
+impl<'a> Reach<'a> {
+    pub(super) fn new(config: &'a Config) -> Self {
+        Self { config, trusts: BTreeMap::new(), origins: Vec::new() }
+    }
+
+    fn trust(&mut self, name: &str) -> Result<Arc<Trust>, String> {
+        let spec = self.config.tls.get(name).ok_or_else(|| format!("no [tls.{name}] is configured"))?;
+        Ok(self.trusts.entry(name.to_owned()).or_insert_with(|| Arc::new(Trust::new(name, spec.clone()))).clone())
+    }
+
+    /// Takes a target's address, credential and trust.
+    pub(super) fn target(&mut self, t: &TargetFile) -> Result<(), String> {
+        if let Some(c) = t.credential.as_ref().filter(|c| !self.config.credentials.contains_key(*c)) {
+            return Err(format!("no [credentials.{c}] is configured"));
+        }
+        let origin = match Origin::of(&t.address) {
+            Ok(origin) => Some(origin),
+            Err(error @ Denied::Address(..)) => return Err(error.to_string()),
+            // An address of another form, for another right.
+            Err(_) => None,
+        };
+        let Some(name) = &t.tls else { return Ok(()) };
+        let trust = self.trust(name)?;
+        let origin = origin.filter(Origin::is_https).ok_or_else(|| format!("tls = {name:?} is for an address with https"))?;
+        match &t.credential {
+            Some(c) if !trust.is_verified() => {
+                Err(format!("credential {c:?} is not sent over [tls.{name}], which is insecure; pin_sha256 makes it sure"))
+            }
+            _ => {
+                self.origins.push((origin, trust));
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts the grants to it: the policy, and the credentials that the plugin may name. Says what is wrong, and which files of
+    /// `[tls]` cannot be used now.
+    pub(super) fn policy(
+        mut self,
+        grants: &GrantsFile,
+        targets: &[(Target, Option<std::time::Duration>)],
+        wrong: &mut impl FnMut(String),
+        problems: &mut Vec<String>,
+    ) -> (Option<Policy>, HashMap<String, Credential>) {
+        let addresses = targets.iter().map(|(t, _)| t.address.as_str());
+        let mut policy = match &grants.http {
+            None => None,
+            Some(HttpGrant::Word(word)) if word == "targets" => Some(Policy::new(addresses)),
+            Some(HttpGrant::Word(word)) => {
+                wrong(format!("[grants] http = {word:?}; allowed: \"targets\", or a list of origins such as [\"http://10.0.0.11:9400\"]"));
+                None
+            }
+            Some(HttpGrant::Origins(origins)) => {
+                for bad in origins.iter().filter_map(|o| Policy::entry(o).err()) {
+                    wrong(format!("[grants] http: {bad}"));
+                }
+                Some(Policy::new(addresses.chain(origins.iter().map(String::as_str))))
+            }
+        };
+        let common = grants.tls.as_ref().map(|name| self.trust(name)).transpose();
+        let common = common.map_err(|e| wrong(format!("[grants] tls: {e}"))).ok().flatten();
+        if let Some(policy) = &mut policy {
+            for (origin, trust) in self.origins {
+                if !policy.trust(Some(&origin), trust) {
+                    wrong(format!("two targets of {origin} have another tls each"));
+                }
+            }
+            common.into_iter().for_each(|trust| _ = policy.trust(None, trust));
+            for entry in &grants.http_methods {
+                let allowed = match entry.split_once(" targets/") {
+                    Some((method, path)) => {
+                        targets.iter().try_for_each(|(t, _)| policy.allow_method(&format!("{method} {}/{path}", Origin::of(&t.address)?)))
+                    }
+                    None => policy.allow_method(entry),
+                };
+                allowed.unwrap_or_else(|error| wrong(format!("[grants] http_methods: {error}")));
+            }
+        } else if !grants.http_methods.is_empty() {
+            wrong("[grants] http_methods without http opens nothing".to_owned());
+        }
+        problems.extend(self.trusts.values().filter_map(|trust| trust.client().err()));
+        for bad in grants.credentials.iter().filter(|name| !self.config.credentials.contains_key(*name)) {
+            wrong(format!("[grants] credentials: no [credentials.{bad}] is configured"));
+        }
+        let named: BTreeSet<&String> = targets.iter().filter_map(|(t, _)| t.credential.as_ref()).chain(&grants.credentials).collect();
+        let of_name = |name: &String| Some((name.clone(), attach(self.config.credentials.get(name)?)));
+        (policy, named.into_iter().filter_map(of_name).collect())
+    }
+}
