@@ -1,4 +1,4 @@
-//! The build: `cargo xtask components | build | demo | bench | test`. Installs what it needs where it can, names it where not.
+//! The build: `cargo xtask components | build | demo | bench | test | fuzz`. Installs what it needs where it can, names it where not.
 
 mod guests;
 mod licences;
@@ -49,6 +49,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Runs the fuzz targets, or one, guided by coverage; what is found lies in tests/fuzz/findings.
+    Fuzz {
+        target: Option<String>,
+        /// Of each target.
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+    },
     /// Builds the plugins, then runs every test of both workspaces.
     Test {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -75,6 +82,7 @@ fn main() -> Result<()> {
             build(&root)?;
             run(cargo(&root).args(["run", "--locked", "--release", "-p", "kcloud-bench", "--", "soak"]).args(args))
         }
+        Task::Fuzz { target, seconds } => fuzz(&root, target.as_deref(), seconds),
         Task::Test { args } => test(&root, &args),
     }
 }
@@ -214,6 +222,47 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
     real_parts();
     guests::build(root)?;
     run(cargo(root).args(["nextest", "run", "--locked", "--workspace"]).args(args).env("KCLOUD_BUNDLED_DIGESTS", digests))
+}
+
+/// What `cargo fuzz` passes to the compiler; none of it needs a nightly one.
+const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+fn fuzz(root: &Path, only: Option<&str>, seconds: u32) -> Result<()> {
+    let out = root.join("target/fuzz");
+    let rustc = Command::new("rustc").arg("-vV").output().context("rustc")?;
+    let rustc = String::from_utf8(rustc.stdout)?;
+    let host = rustc.lines().find_map(|l| l.strip_prefix("host: ")).context("rustc does not name its host")?;
+    // Flags that are given with a target leave build scripts and macros as they are.
+    let mut build = cargo(root);
+    build.args(["build", "--locked", "--profile", "fuzz", "-p", "kcloud-fuzz", "--features", "coverage", "--target", host]);
+    run(build.arg("--target-dir").arg(&out).env("RUSTFLAGS", COVERAGE))?;
+    let here = root.join("tests/fuzz");
+    let mut names =
+        fs::read_dir(here.join("corpus"))?.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
+    names.sort();
+    if let Some(only) = only {
+        names.retain(|n| n == only);
+    }
+    for name in &names {
+        let (grown, seeds, findings) = (out.join("corpus").join(name), here.join("corpus").join(name), here.join("findings").join(name));
+        fs::create_dir_all(&grown)?;
+        fs::create_dir_all(&findings)?;
+        let mut fuzz = Command::new(out.join(host).join("fuzz/fuzz"));
+        fuzz.env("KCLOUD_FUZZ_TARGET", name).arg(format!("-artifact_prefix={}/", findings.display()));
+        fuzz.arg(format!("-max_total_time={seconds}")).args([
+            "-timeout=20",
+            "-rss_limit_mb=4096",
+            "-max_len=16384",
+            "-print_final_stats=1",
+        ]);
+        run(fuzz.arg(&grown).arg(&seeds).arg(&findings)).with_context(|| format!("{name}: a finding lies in {}", findings.display()))?;
+    }
+    match names.is_empty() {
+        true => bail!("no such target; there are the folders of {}", here.join("corpus").display()),
+        false => Ok(()),
+    }
 }
 
 /// Debian packages with the programs that tests of real parts start. A test without its program says so, loudly.

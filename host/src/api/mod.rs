@@ -143,6 +143,12 @@ impl App {
     }
 }
 
+/// What `/metrics` answers from a snapshot; for the fuzz targets.
+#[doc(hidden)]
+pub fn metrics_text(snapshot: &crate::inventory::Snapshot) -> String {
+    v1::fleet::write(snapshot)
+}
+
 /// All routes.
 pub fn router(app: App) -> Router {
     router_with(app, Router::new())

@@ -6,6 +6,9 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
+/// A hundred years: what is longer is a mistake, and leaves what clocks can say.
+const LONGEST_MS: u64 = 36_500 * 86_400_000;
+
 /// `250ms`, `15s`, `5m`, `1h`, `7d`. A bare number is refused: nobody knows its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub struct Period(pub Duration);
@@ -63,10 +66,12 @@ impl<'de> Deserialize<'de> for Period {
                 "d" => 86_400_000,
                 _ => return None,
             };
-            n.checked_mul(ms).filter(|ms| *ms > 0).map(Duration::from_millis)
+            n.checked_mul(ms).filter(|ms| (1..=LONGEST_MS).contains(ms)).map(Duration::from_millis)
         });
         parsed.map(Self).ok_or_else(|| {
-            D::Error::custom(format!("{text:?} is no duration; write a number above 0 with its unit: ms s m h d, such as \"15s\""))
+            D::Error::custom(format!(
+                "{text:?} is no duration; write a number above 0 with its unit: ms s m h d, such as \"15s\", at most 36500d"
+            ))
         })
     }
 }

@@ -104,6 +104,9 @@ impl Writer {
     pub(super) fn add(&mut self, series: u32, chunk: &Chunk) -> Result<(), HistoryError> {
         let all = || chunk.times.iter().chain(&chunk.ends);
         let (Some(first), Some(last)) = (all().min(), all().max()) else { return Ok(()) };
+        if chunk.times.len() > column::MOST {
+            return Err(HistoryError::Damaged("a series has more points than a file takes"));
+        }
         self.span = Some(self.span.map_or((*first, *last), |(a, b)| (a.min(*first), b.max(*last))));
         let times_at = match self.times.get(&chunk.times) {
             Some(at) => *at,
@@ -249,14 +252,15 @@ impl Block {
             before = before.wrapping_add(unzigzag(number(&mut rest)?));
             ends.push(before);
         }
+        let wanted = if self.tier == Tier::Raw { 1 } else { 5 };
         let mut columns = Vec::new();
-        while !rest.is_empty() {
+        while !rest.is_empty() && columns.len() < wanted {
             let length = number(&mut rest)? as usize;
             let (bytes, after) = rest.split_at_checked(length).ok_or(DAMAGED)?;
             rest = after;
             columns.push(column::values(bytes, times.len())?);
         }
-        match columns.len() == if self.tier == Tier::Raw { 1 } else { 5 } {
+        match columns.len() == wanted && rest.is_empty() {
             true => Ok(Some(Chunk { times, ends, columns })),
             false => Err(DAMAGED),
         }

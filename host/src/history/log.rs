@@ -146,7 +146,7 @@ pub(super) fn encode(at_ms: i64, points: &mut [(u32, Observation)]) -> Vec<u8> {
     row
 }
 
-fn decode(mut row: &[u8]) -> Option<Vec<(u32, Observation)>> {
+pub(super) fn decode(mut row: &[u8]) -> Option<Vec<(u32, Observation)>> {
     let at_ms = unzigzag(take_varint(&mut row)?);
     let (mut points, mut id) = (Vec::new(), 0u32);
     while !row.is_empty() {

@@ -233,9 +233,10 @@ impl Working {
                 self.event_keys.remove(&(old.subject.clone(), old.key.clone()));
             }
         }
+        let gone: HashSet<u32> = batch.tombstones.into_iter().collect();
         for (i, subject) in batch.subjects.into_iter().enumerate() {
             let Some(slot) = slots[i] else { continue };
-            if batch.tombstones.contains(&(i as u32)) {
+            if gone.contains(&(i as u32)) {
                 self.sources[source as usize].subjects.remove(&slot);
                 self.leave(slot, source, now_ms);
                 continue;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
+use super::capabilities::log::clean;
 use super::limits::TICK;
 use super::verify::ContentDigest;
 
@@ -63,7 +64,7 @@ impl Runtime {
                 made.unwrap_or_else(|error| tracing::warn!(%error, "a compilation is not remembered"));
             }
         }
-        Component::from_binary(&self.engine, bytes).map_err(|e| format!("{e:#}").lines().next().unwrap_or_default().to_owned())
+        Component::from_binary(&self.engine, bytes).map_err(|e| clean(format!("{e:#}").lines().next().unwrap_or_default()))
     }
 
     /// `cache_dir` keeps compiled code between starts; `None` or an unusable one means that each start compiles anew.

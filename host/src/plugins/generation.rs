@@ -15,6 +15,7 @@ use super::capabilities::{Guest, Shared, log};
 use super::check::{self, Admitted, PastSeries};
 use super::contract::{Info, RangeQuery, Target};
 use super::engine::Runtime;
+use super::schema;
 use super::settings::Settings;
 use super::verify::{Admission, Candidate, ContentDigest, Verified};
 use super::wit;
@@ -23,7 +24,6 @@ use crate::inventory::batch::Batch;
 
 /// Of a vendor's name and a description.
 const MAX_TEXT: usize = 1_024;
-const MAX_SCHEMA: usize = 256 << 10;
 /// Pages of one answer, at most.
 const MAX_PAGES: usize = 1_000;
 
@@ -67,8 +67,9 @@ impl Compiled {
     }
 }
 
+/// Names in it are the component's.
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+    log::clean(text.lines().next().unwrap_or_default())
 }
 
 /// A version of a plugin that can be called.
@@ -165,7 +166,7 @@ impl Generation {
         };
         let info = generation.describe().await.map_err(LoadError::Describe)?;
         generation.metrics = described(catalogue, &generation.names_left, &info).map_err(LoadError::Description)?;
-        fits_schema(&info.config_schema, config)?;
+        schema::check(&info.config_schema, config)?;
         generation.info = info;
         let first = generation.instance(limits.cpu, Duration::from_secs(5)).await.map_err(LoadError::Configure)?;
         generation.keep(String::new(), first);
@@ -347,7 +348,8 @@ impl Generation {
     }
 }
 
-fn described(catalogue: &Catalogue, names_left: &NamesLeft, info: &Info) -> Result<Vec<Admitted>, String> {
+/// Checks what a component says of itself, and admits its metrics.
+pub fn described(catalogue: &Catalogue, names_left: &NamesLeft, info: &Info) -> Result<Vec<Admitted>, String> {
     let name_ok = !info.name.is_empty()
         && info.name.len() <= 64
         && info.name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -363,25 +365,10 @@ fn described(catalogue: &Catalogue, names_left: &NamesLeft, info: &Info) -> Resu
             return Err(format!("its {what} has more than {MAX_TEXT} bytes, or characters that are not shown as they are"));
         }
     }
-    if info.config_schema.len() > MAX_SCHEMA {
-        return Err(format!("its config schema has {} bytes; the limit is {MAX_SCHEMA}", info.config_schema.len()));
-    }
     let known = info.version.len() <= 64 && info.version.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-".contains(&b));
     let parts: Vec<&str> = info.version.split(['-', '+']).next().unwrap_or("").split('.').collect();
     if !known || parts.len() != 3 || parts.iter().any(|p| p.parse::<u32>().is_err()) {
         return Err(format!("version {:?} is not a semantic version", info.version.chars().take(80).collect::<String>()));
     }
     check::metrics(catalogue, names_left, &info.metrics)
-}
-
-fn fits_schema(schema: &str, config: &serde_json::Value) -> Result<(), LoadError> {
-    let schema: serde_json::Value =
-        serde_json::from_str(schema).map_err(|e| LoadError::Description(format!("its config schema is not JSON: {e}")))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|e| LoadError::Description(format!("its config schema: {e}")))?;
-    let errors: Vec<String> =
-        validator.iter_errors(config).take(10).map(|e| format!("{} (at {:?})", e, e.instance_path().to_string())).collect();
-    match errors.is_empty() {
-        true => Ok(()),
-        false => Err(LoadError::Config(errors.join("; "))),
-    }
 }

@@ -16,6 +16,7 @@ pub mod kept;
 pub mod limits;
 mod plugin;
 pub mod registry;
+pub mod schema;
 mod settings;
 pub mod swap;
 pub mod trial;

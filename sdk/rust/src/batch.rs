@@ -6,6 +6,11 @@ use crate::bindings::exports::kcloud::collector::history;
 use crate::bindings::kcloud::collector::types as t;
 use crate::{CollectError, Event, GapReason, MetricDef, Quality};
 
+/// The host takes label values up to this length.
+const MAX_VALUE: usize = 1_024;
+/// No source reports readings from before this (2001-09-09): a stamp below it is in another unit, or of a clock that was never set.
+const OLDEST_MS: i64 = 1_000_000_000_000;
+
 /// A metric of this batch: its place in `describe`, or of one that was added here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Metric(pub u32);
@@ -94,16 +99,13 @@ impl Batch {
         &mut self.out.subjects[subject.0 as usize].labels
     }
 
-    /// One reading. What is no number becomes a gap.
+    /// One reading. What is no number, or has a stamp that is no time, becomes a gap.
     pub fn point(&mut self, metric: Metric, subject: SubjectRef, value: f64, at_ms: Option<i64>) {
         let (metric, subject) = (metric.0, subject.0);
-        match (value.is_finite(), at_ms) {
-            (false, _) => self.out.gaps.push(t::Gap { metric, subject, reason: GapReason::Error }),
-            (true, None) => self.out.points.push(t::Point { metric, subject, value }),
-            (true, Some(ms)) => {
-                let observed_at = ms.max(0) as u64 * 1_000_000;
-                self.out.timed_points.push(t::TimedPoint { metric, subject, value, observed_at });
-            }
+        match (value.is_finite(), at_ms, at_ms.and_then(nanoseconds)) {
+            (true, None, _) => self.out.points.push(t::Point { metric, subject, value }),
+            (true, Some(_), Some(observed_at)) => self.out.timed_points.push(t::TimedPoint { metric, subject, value, observed_at }),
+            _ => self.out.gaps.push(t::Gap { metric, subject, reason: GapReason::Error }),
         }
     }
 
@@ -134,9 +136,9 @@ impl Batch {
         self.out.problems.push(t::Problem { subject: Some(subject.0), error: error.into(), line: None });
     }
 
-    /// When a subject's readings were observed, for sources that say so.
+    /// When a subject's readings were observed, for sources that say so; a stamp that is no time says nothing.
     pub fn observed_at(&mut self, subject: SubjectRef, ms: i64) {
-        self.out.subjects[subject.0 as usize].observed_at = Some(ms.max(0) as u64 * 1_000_000);
+        self.out.subjects[subject.0 as usize].observed_at = nanoseconds(ms);
     }
 
     /// Half an answer: what is not named ages.
@@ -160,9 +162,24 @@ impl Batch {
         self.out.next_page = Some(page);
     }
 
-    /// What crosses the boundary.
-    pub fn finish(self) -> t::Batch {
+    /// What crosses the boundary. A label value that the host would refuse the whole answer for is made fit: cut to length,
+    /// control characters replaced.
+    pub fn finish(mut self) -> t::Batch {
+        fit(&mut self.out.subjects);
         self.out
+    }
+}
+
+fn nanoseconds(ms: i64) -> Option<u64> {
+    (ms >= OLDEST_MS).then_some(ms as u64)?.checked_mul(1_000_000)
+}
+
+fn fit(subjects: &mut [t::Subject]) {
+    for label in subjects.iter_mut().flat_map(|s| s.identity.iter_mut().chain(&mut s.labels)) {
+        label.value.truncate(label.value.floor_char_boundary(MAX_VALUE));
+        if label.value.chars().any(char::is_control) {
+            label.value = label.value.replace(char::is_control, "?");
+        }
     }
 }
 
@@ -176,7 +193,7 @@ pub struct Page {
 impl Page {
     /// A page over the subjects of a batch.
     pub fn over(batch: Batch) -> Self {
-        Self { subjects: batch.out.subjects, series: Vec::new(), next: None }
+        Self { subjects: batch.finish().subjects, series: Vec::new(), next: None }
     }
 
     /// The observations of one subject, in order of time.
@@ -201,5 +218,29 @@ impl Page {
     /// What crosses the boundary.
     pub fn finish(self) -> history::Page {
         history::Page { subjects: self.subjects, series: self.series, next_page: self.next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Label;
+
+    #[test]
+    fn what_a_source_says_oddly_costs_that_and_not_the_answer() {
+        let mut batch = Batch::new(Vec::new());
+        let long = "한".repeat(400);
+        let card = batch.subject("accelerator", "a", None, |s| {
+            s.identity = vec![Label { key: "uuid".into(), value: "GPU-1\n\u{85}".into() }];
+            s.labels = vec![Label { key: "model".into(), value: long.clone() }];
+        });
+        for at in [Some(1_764_000_000_000), None, Some(1_764_000_000), Some(-1), Some(i64::MAX)] {
+            batch.point(Metric(0), card, 1.0, at);
+        }
+        batch.observed_at(card, 12);
+        let out = batch.finish();
+        assert_eq!((out.points.len(), out.timed_points.len(), out.gaps.len()), (1, 1, 3));
+        assert_eq!((out.subjects[0].identity[0].value.as_str(), out.subjects[0].observed_at), ("GPU-1??", None));
+        assert_eq!(out.subjects[0].labels[0].value, long[..1_023]);
     }
 }

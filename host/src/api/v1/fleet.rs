@@ -22,7 +22,7 @@ pub(in crate::api) async fn metrics(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.data).into_response()
 }
 
-fn write(snapshot: &Snapshot) -> String {
+pub(in crate::api) fn write(snapshot: &Snapshot) -> String {
     let mut by_metric: BTreeMap<MetricId, Vec<(&Subject, f64)>> = BTreeMap::new();
     for subject in &snapshot.subjects {
         for reading in &subject.readings {
@@ -56,6 +56,8 @@ fn labels(subject: &Subject) -> String {
     let mut all: BTreeMap<String, &str> = BTreeMap::new();
     all.insert("cluster".into(), &subject.cluster);
     all.insert("kind".into(), subject.kind.name());
+    // An identity may be told from another by its parent alone (a sensor's name): without the id two rows would be one series.
+    all.insert("id".into(), &subject.id);
     for (k, v) in &subject.identity {
         let mut name = label_name(k);
         // Two keys may become one name; dropping either could make two subjects look the same.
@@ -108,7 +110,7 @@ mod tests {
             last_seen_ms: 0,
             life: Life::Live,
         };
-        let expected = r#"a_b="1",a_b_="2",a_b__="3",a_b___="4",cluster="c1",cluster_="forged",kind="accelerator",uuid="x\"} 1\n# EOF\\",x__name__="up""#;
+        let expected = r#"a_b="1",a_b_="2",a_b__="3",a_b___="4",cluster="c1",cluster_="forged",id="s",kind="accelerator",uuid="x\"} 1\n# EOF\\",x__name__="up""#;
         assert_eq!(labels(&subject), expected);
     }
 }

@@ -1,0 +1,34 @@
+//! What a component says of itself: name and version, its configuration's JSON Schema, an operator's `[config]` as JSON, each
+//! after a NUL. Whatever a stranger wrote there, it is judged at once, and nothing is fetched.
+
+use std::time::{Duration, Instant};
+
+use kcloud_monitor::catalogue::{Catalogue, NamesLeft};
+use kcloud_monitor::plugins::contract::Info;
+use kcloud_monitor::plugins::{generation, schema};
+
+/// Far above what a sane schema needs, in any build.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+pub fn run(input: &[u8]) {
+    let [name, version, schema, config] = crate::parts::<4>(input).map(String::from_utf8_lossy);
+    let info = Info {
+        name: name.into_owned(),
+        version: version.into_owned(),
+        vendor: String::new(),
+        description: String::new(),
+        metrics: Vec::new(),
+        config_schema: schema.into_owned(),
+        bound_to_target: false,
+    };
+    match generation::described(&Catalogue::default(), &NamesLeft::default(), &info) {
+        Ok(_) => assert!(info.name.len() <= 64 && info.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')),
+        Err(why) => crate::assert_tellable(&why),
+    }
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_else(|_| serde_json::json!({}));
+    let began = Instant::now();
+    if let Err(error) = schema::check(&info.config_schema, &config) {
+        crate::assert_tellable(&error.to_string());
+    }
+    assert!(began.elapsed() < AT_ONCE, "judging a schema took {:?}", began.elapsed());
+}
