@@ -8,7 +8,7 @@ use kcloud_collector_sdk::bindings::kcloud::collector::types as sdk;
 use kcloud_collector_sdk::exposition::{Event, Format, Parser};
 use kcloud_collector_sdk::mapping::Mapping;
 use kcloud_collector_sdk::promql::Series;
-use kcloud_collector_sdk::{Batch, CollectError, Target};
+use kcloud_collector_sdk::{Batch, Target};
 use kcloud_monitor::catalogue::{Catalogue, Kind, NamesLeft};
 use kcloud_monitor::inventory::{Quality, Reason, Severity};
 use kcloud_monitor::plugins::check;
@@ -110,7 +110,7 @@ fn taken(b: sdk::Batch) -> c::Batch {
             .map(|p| c::Problem {
                 subject: p.subject,
                 error: match p.error {
-                    CollectError::Protocol(why) => c::CollectError::Protocol(why),
+                    sdk::CollectError::Protocol(why) => c::CollectError::Protocol(why),
                     other => c::CollectError::Internal(other.to_string()),
                 },
                 line: p.line,
