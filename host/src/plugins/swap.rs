@@ -157,7 +157,10 @@ pub(super) async fn bring(registry: &Arc<Registry>, plugin: &Arc<Plugin>, work: 
             if let Some(running) = plugin.generation() {
                 running.admission.store(Arc::new(verified.admission().clone()));
             }
-            return if plugin.is_resting() { () } else { plugin.settle() };
+            if !plugin.is_resting() {
+                plugin.settle();
+            }
+            return;
         }
         if status.refused.as_ref() == Some(&key) || plugin.shadow().is_some_and(|s| s.key == key) {
             return;
@@ -217,10 +220,11 @@ fn wait(plugin: &Plugin, pending: Pending) {
 async fn instead(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settings, key: Key, place: Place, mut pending: Pending) {
     let is_fit = |running: &Key| running.digest != key.digest && running.fingerprint == key.fingerprint;
     let goes_on = plugin.status().running.as_ref().is_some_and(is_fit);
-    if !goes_on && let Some(good) = registry.kept().last_good(&plugin.name, Some(key.digest)) {
-        if let Err(reason) = restore(registry, plugin, settings, &key, place, &good).await {
-            pending.reason.push_str(&format!("; the last good version {} cannot be used either: {reason}", good.version));
-        }
+    if !goes_on
+        && let Some(good) = registry.kept().last_good(&plugin.name, Some(key.digest))
+        && let Err(reason) = restore(registry, plugin, settings, &key, place, &good).await
+    {
+        pending.reason.push_str(&format!("; the last good version {} cannot be used either: {reason}", good.version));
     }
     // Nothing good to put in its place: at least it does not run.
     if plugin.status().running.as_ref().is_some_and(|running| running.digest == key.digest) {
