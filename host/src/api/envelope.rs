@@ -58,7 +58,7 @@ pub(crate) fn respond(
     body.extend_from_slice(head.as_bytes());
     body.extend_from_slice(&rendered.data);
     let took = began.elapsed().as_micros() as f64 / 1e3;
-    let tail = format!(r#","metadata":{{"query_time_ms":{took},"cache_hit":{cache_hit},{}}}"#, rendered.metadata);
+    let tail = format!(r#","metadata":{{"query_time_ms":{took},"cache_hit":{cache_hit},{}}}}}"#, rendered.metadata);
     body.extend_from_slice(tail.as_bytes());
     let mut response = (
         [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, max-age=1"), (header::VARY, "authorization")],

@@ -248,9 +248,9 @@ async fn an_operator_approves_and_orders_from_the_command_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compilation_that_wants_too_much_memory_ends_and_the_host_goes_on() {
     // A variable goes before the file.
-    let program = Program::start_with(|_| String::new(), &[("KCLOUD_PLUGINS__COMPILE_MEMORY", "4MiB")]);
+    let program = Program::start_with(|_| String::new(), &[("KCLOUD_PLUGINS__COMPILE_MEMORY", "24MiB")]);
     std::fs::write(program.dir.path().join("plugins.d/nvidia-dcgm.toml"), "[grants]\nhttp = \"targets\"\n").unwrap();
     let said = until("rejected", async || Some(say(&program, &["plugin", "status"]).1).filter(|s| s.contains("rejected"))).await;
-    assert!(said.contains("does not compile") && said.contains("4 MiB"), "{said}");
+    assert!(said.contains("does not compile") && said.contains("24 MiB"), "{said}");
     assert!(program.get("/api/v1/system/version").await.is_some());
 }
