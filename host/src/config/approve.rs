@@ -9,6 +9,8 @@ use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 use super::parse;
 use super::plugin::PluginFile;
+use crate::plugins::capabilities::globs::Globs;
+use crate::plugins::capabilities::http_policy::Policy;
 
 /// What is granted; what a plugin asks for and this leaves out is granted in its narrowest form.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -51,12 +53,18 @@ pub fn grant(dir: &Path, plugin: &str, asked: &[String], given: Approval) -> Res
     };
     match &given.http {
         Some(Http::Word(word)) => put("http", value(word)),
-        Some(Http::Origins(origins)) => put("http", list(origins)),
+        Some(Http::Origins(origins)) => {
+            origins.iter().try_for_each(|o| Policy::entry(o)).map_err(|e| e.to_string())?;
+            put("http", list(origins));
+        }
         None if is_asked("http") => put("http", value("targets")),
         None => {}
     }
     match &given.files {
-        Some(globs) if !globs.is_empty() => put("files", list(globs)),
+        Some(globs) if !globs.is_empty() => {
+            Globs::new(globs)?;
+            put("files", list(globs));
+        }
         _ if is_asked("files") => {
             return Err("it asks for files: say which, as absolute globs such as /sys/class/hwmon/*/temp1_input".to_owned());
         }
@@ -114,6 +122,10 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.path().join("p.toml")).unwrap(), "[grants]\nfiles = [\"/sys/class/hwmon/*/temp1_input\"]\n");
         assert!(grant(dir.path(), "q", &asked(&["files"]), Approval::default()).unwrap_err().contains("absolute globs"));
         assert!(grant(dir.path(), "q", &[], Approval::default()).unwrap_err().contains("nothing"));
+        let files = Some(vec!["etc/*".to_owned()]);
+        assert!(grant(dir.path(), "q", &[], Approval { files, ..Approval::default() }).unwrap_err().contains("absolute path"));
+        let http = Some(Http::Origins(vec!["http://169.254.169.254".to_owned()]));
+        assert!(grant(dir.path(), "q", &[], Approval { http, ..Approval::default() }).unwrap_err().contains("never reached"));
         assert!(grant(dir.path(), "../q", &asked(&["http"]), Approval::default()).is_err());
         std::fs::write(dir.path().join("bad.toml"), "grants = 5\n").unwrap();
         assert!(grant(dir.path(), "bad", &asked(&["http"]), Approval::default()).unwrap_err().contains("no table"));

@@ -8,7 +8,7 @@ use base64::Engine;
 use serde::Deserialize;
 
 use super::limits::LimitsFile;
-use super::reach::{GrantsFile, Reach};
+use super::reach::{GrantsFile, Reach, Trusts};
 use super::targets::{self, LastGood, TargetFiles};
 use super::{Config, ConfigError, Credential, Period, parse};
 use crate::plugins::capabilities::globs::Globs;
@@ -73,6 +73,7 @@ pub struct TargetFile {
 pub struct Loader {
     settings: BTreeMap<PathBuf, Settings>,
     targets: LastGood,
+    trusts: Trusts,
 }
 
 /// What one look found: each file with what is wrong with it, and directories whose change matters.
@@ -85,6 +86,7 @@ pub struct Look {
 impl Loader {
     /// Reads every `*.toml`. One bad file never spoils another, and leaves its last good settings in force.
     pub fn look(&mut self, config: &Config) -> Look {
+        self.trusts.follow(config);
         let dir = &config.plugins.config_dir;
         let mut look = Look { settings: Vec::new(), problems: Vec::new(), directories: vec![dir.clone()] };
         if let Some(dev_dir) = config.plugins.dev_dir.as_ref().filter(|d| !d.is_dir()) {
@@ -101,7 +103,7 @@ impl Loader {
                 for path in files {
                     let read = std::fs::read_to_string(&path).map_err(|e| ConfigError(vec![format!("{}: {e}", path.display())]));
                     let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or("").to_owned();
-                    match read.and_then(|text| settings(&name, &path, &text, config, &mut self.targets, &mut look)) {
+                    match read.and_then(|text| settings(&name, &path, &text, config, &mut self.targets, &self.trusts, &mut look)) {
                         Ok(settings) => drop(self.settings.insert(path, settings)),
                         Err(error) => look.problems.extend(error.0),
                     }
@@ -119,6 +121,7 @@ fn settings(
     text: &str,
     config: &Config,
     last_good: &mut LastGood,
+    trusts: &Trusts,
     look: &mut Look,
 ) -> Result<Settings, ConfigError> {
     let file: PluginFile = parse(path, text)?;
@@ -140,7 +143,7 @@ fn settings(
     look.directories.extend(targets::directories(&file.target_files));
     let default_cluster = config.clusters.keys().next().map_or("default", String::as_str);
     let mut targets: Vec<(Target, Option<std::time::Duration>)> = Vec::new();
-    let mut reach = Reach::new(config);
+    let mut reach = Reach::new(config, trusts);
     for t in file.targets.into_iter().chain(from_files) {
         if t.id.is_empty() || t.id.len() > 256 || t.id.chars().any(char::is_control) {
             wrong(format!("target {:?}: an id has 1 to 256 bytes and no control characters", t.id));
@@ -224,7 +227,9 @@ mod tests {
         let whole = "[clusters.default]\n[tls.bmc]\nserver_name = \"bmc\"\n[tls.gone]\nca_file = \"/no/such\"\n[tls.lax]\ninsecure = true\n\
             [credentials.bmc]\norigins = [\"https://bmc1\"]\n[credentials.other]\norigins = [\"https://bmc1\"]\n";
         let config: Config = toml::from_str(whole).unwrap();
-        let settings = settings("p", Path::new("p.toml"), text, &config, &mut LastGood::default(), &mut look);
+        let mut trusts = Trusts::default();
+        trusts.follow(&config);
+        let settings = settings("p", Path::new("p.toml"), text, &config, &mut LastGood::default(), &trusts, &mut look);
         (settings.map_err(|e| e.to_string()), look.problems)
     }
 
@@ -233,6 +238,22 @@ mod tests {
         let (settings, problems) = look_at("[grants]\nhttp = \"targets\"\ntls = \"gone\"\n");
         assert!(settings.is_ok());
         assert!(problems.len() == 1 && problems[0].contains("[tls.gone] ca_file /no/such"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_look_that_changes_nothing_of_a_tls_keeps_its_connections() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("p.toml"), format!("[grants]\nhttp = \"targets\"\n{BMC}tls = \"bmc\"\n")).unwrap();
+        let mut config: Config = toml::from_str("[clusters.default]\n[tls.bmc]\nserver_name = \"bmc\"\n").unwrap();
+        config.plugins.config_dir = dir.path().to_owned();
+        let mut loader = Loader::default();
+        let mut trust = |config: &Config| {
+            let look = loader.look(config);
+            look.settings[0].grants.http.as_ref().unwrap().check("GET", "https://bmc1/", &[]).unwrap().trust.unwrap()
+        };
+        let (first, second) = (trust(&config), trust(&config));
+        config.tls.get_mut("bmc").unwrap().server_name = Some("other".into());
+        assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&second, &trust(&config)));
     }
 
     const BMC: &str = "[[targets]]\nid = \"bmc1\"\naddress = \"https://bmc1\"\n";

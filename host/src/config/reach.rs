@@ -35,21 +35,39 @@ enum HttpGrant {
     Origins(Vec<String>),
 }
 
+/// Every `[tls.NAME]` with its client, which outlives a look that changes nothing of it: connections are kept.
+#[derive(Default)]
+pub(super) struct Trusts(BTreeMap<String, Arc<Trust>>);
+
+impl Trusts {
+    pub(super) fn follow(&mut self, config: &Config) {
+        let mut before = std::mem::take(&mut self.0);
+        let now = config.tls.iter().map(|(name, spec)| {
+            let new = Trust::new(name, spec.clone());
+            let kept = before.remove(name).filter(|known| **known == new);
+            (name.clone(), kept.unwrap_or_else(|| Arc::new(new)))
+        });
+        self.0 = now.collect();
+    }
+}
+
 /// What the targets said so far.
 pub(super) struct Reach<'a> {
     config: &'a Config,
-    trusts: BTreeMap<String, Arc<Trust>>,
+    trusts: &'a Trusts,
+    used: BTreeMap<String, Arc<Trust>>,
     origins: Vec<(Origin, Arc<Trust>)>,
 }
 
 impl<'a> Reach<'a> {
-    pub(super) fn new(config: &'a Config) -> Self {
-        Self { config, trusts: BTreeMap::new(), origins: Vec::new() }
+    pub(super) fn new(config: &'a Config, trusts: &'a Trusts) -> Self {
+        Self { config, trusts, used: BTreeMap::new(), origins: Vec::new() }
     }
 
     fn trust(&mut self, name: &str) -> Result<Arc<Trust>, String> {
-        let spec = self.config.tls.get(name).ok_or_else(|| format!("no [tls.{name}] is configured"))?;
-        Ok(self.trusts.entry(name.to_owned()).or_insert_with(|| Arc::new(Trust::new(name, spec.clone()))).clone())
+        let trust = self.trusts.0.get(name).ok_or_else(|| format!("no [tls.{name}] is configured"))?;
+        self.used.insert(name.to_owned(), trust.clone());
+        Ok(trust.clone())
     }
 
     /// Takes a target's address, credential and trust.
@@ -122,7 +140,7 @@ impl<'a> Reach<'a> {
         } else if !grants.http_methods.is_empty() {
             wrong("[grants] http_methods without http opens nothing".to_owned());
         }
-        problems.extend(self.trusts.values().filter_map(|trust| trust.client().err()));
+        problems.extend(self.used.values().filter_map(|trust| trust.client().err()));
         for bad in grants.credentials.iter().filter(|name| !self.config.credentials.contains_key(*name)) {
             wrong(format!("[grants] credentials: no [credentials.{bad}] is configured"));
         }

@@ -233,9 +233,7 @@ impl Generation {
                 call::go_on(&mut warm.store);
                 let collect =
                     warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
-                let answered = call::bounded(now, limits.output_bytes, collect).await;
-                self.cpu_ticks.fetch_add(warm.store.data().ticks.into(), Ordering::Relaxed);
-                let mut raw = answered??;
+                let mut raw = call::bounded(now, limits.output_bytes, collect).await??;
                 page = raw.next_page.take();
                 cursor = raw.cursor.take().or(cursor.take());
                 room.take(&raw).map_err(Failure::Invalid)?;
@@ -252,6 +250,8 @@ impl Generation {
             Err(Failure::Invalid(format!("more than {MAX_PAGES} pages")))
         }
         .await;
+        // The call's, over all its pages.
+        self.cpu_ticks.fetch_add(warm.store.data().ticks.into(), Ordering::Relaxed);
         if !self.info.bound_to_target {
             warm.store.data_mut().close_streams();
         }
