@@ -85,12 +85,34 @@ impl Hasher for Quick {
     }
 }
 
-/// `str::starts_with` eight bytes at a time: in a sandbox its `memcmp` goes byte by byte.
+/// `str::starts_with` in blocks of 32 bytes: in a sandbox its `memcmp` goes byte by byte, and each turn of a loop asks whether
+/// its time is up.
 pub(super) fn begins_with(text: &str, with: &str) -> bool {
     let (text, with) = (text.as_bytes(), with.as_bytes());
     let Some(text) = text.get(..with.len()) else { return false };
-    let ((a, rest_a), (b, rest_b)) = (text.as_chunks::<8>(), with.as_chunks::<8>());
-    a.iter().zip(b).all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b)) && rest_a.iter().zip(rest_b).all(|(a, b)| a == b)
+    let ((a, rest_a), (b, rest_b)) = (text.as_chunks::<32>(), with.as_chunks::<32>());
+    if !a.iter().zip(b).all(|(a, b)| same(a, b)) {
+        return false;
+    }
+    let ((a, rest_a), (b, rest_b)) = (rest_a.as_chunks::<8>(), rest_b.as_chunks::<8>());
+    a.iter().zip(b).all(|(a, b)| a == b) && rest_a.iter().zip(rest_b).all(|(a, b)| a == b)
+}
+
+fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    let word = |bytes: &[u8; 32], at: usize| {
+        u64::from_le_bytes([
+            bytes[at],
+            bytes[at + 1],
+            bytes[at + 2],
+            bytes[at + 3],
+            bytes[at + 4],
+            bytes[at + 5],
+            bytes[at + 6],
+            bytes[at + 7],
+        ])
+    };
+    let differs = |at: usize| word(a, at) ^ word(b, at);
+    differs(0) | differs(8) | differs(16) | differs(24) == 0
 }
 
 /// Texts remembered; a body with more subjects is read all the same.
