@@ -166,7 +166,10 @@ impl Generation {
         };
         let info = generation.describe().await.map_err(LoadError::Describe)?;
         generation.metrics = described(catalogue, &generation.names_left, &info).map_err(LoadError::Description)?;
-        schema::check(&info.config_schema, config)?;
+        // Off the guests' threads: it is the host's own work, and no guest's budget ends it.
+        let (schema, given) = (info.config_schema.clone(), config.clone());
+        let checked = tokio::task::spawn_blocking(move || schema::check(&schema, &given)).await;
+        checked.unwrap_or_else(|e| Err(LoadError::Config(e.to_string())))?;
         generation.info = info;
         let first = generation.instance(limits.cpu, Duration::from_secs(5)).await.map_err(LoadError::Configure)?;
         generation.keep(String::new(), first);
