@@ -11,7 +11,7 @@ async fn pointers_lengths_and_tags_that_lie_are_traps_and_nothing_is_read_beyond
         ("list-too-long", "out of bounds", Raw { words: vec![(INFO + 36, 0x7fff_ffff)], ..Raw::default() }),
         ("list-askew", "not aligned", Raw { words: vec![(INFO + 32, 1_025), (INFO + 36, 1)], ..Raw::default() }),
         ("no-text", "utf-8", Raw { words: vec![(INFO, 512), (512, 0xfffe_fdfc)], ..Raw::default() }),
-        ("no-case", "invalid", Raw { words: vec![(INFO + 48, 250)], ..Raw::default() }),
+        ("no-case", "unexpected discriminant: 250", Raw { words: vec![(INFO + 48, 250)], ..Raw::default() }),
         ("answer-beyond", "out of bounds", Raw { describe: "(return (i32.const -64))", ..Raw::default() }),
         ("answer-askew", "not aligned", Raw { describe: "(return (i32.const 65))", ..Raw::default() }),
     ];
@@ -55,8 +55,8 @@ async fn the_host_is_not_called_from_where_it_must_not_be() {
         Raw { imports: CLOCK, after_collect: "(drop (call $now))", ..Raw::default() }.named("in-post-return"),
     ])
     .await;
-    stage.refuses("in-realloc", "configure: trapped: cannot leave component instance").await;
-    stage.fails("in-post-return", "plugin", "trapped: cannot leave component instance").await;
+    stage.refuses("in-realloc", "configure: trapped: wasm trap: cannot leave component instance").await;
+    stage.fails("in-post-return", "plugin", "trapped: wasm trap: cannot leave component instance").await;
     stage.end().await;
 }
 

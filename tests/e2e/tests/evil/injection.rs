@@ -120,7 +120,7 @@ async fn a_name_of_a_metric_or_a_kind_is_of_the_model_or_marked_as_strange() {
     }
     stage.works("strange").await;
     // What the model does not know has one kind, whatever it is called.
-    stage.fails("kinds", "plugin", "control character").await;
+    stage.works("kinds").await;
     let all = text(&stage, "/metrics").await;
     assert!(parse(&all).iter().all(|s| s.name.starts_with("kcloud_") && !s.name.contains("x_up")), "{all}");
     stage.end().await;
@@ -219,11 +219,9 @@ async fn a_line_of_the_hosts_log_is_one_line_whatever_a_plugin_says() {
         serde_json::to_string(&nasty).unwrap()
     );
     for format in ["text", "json"] {
-        let program = Program::start(|dir| {
-            std::fs::copy(component("evil"), dir.join("plugins/evil.wasm")).unwrap();
-            std::fs::write(dir.join("plugins.d/evil.toml"), &settings).unwrap();
-            format!("[log]\nformat = \"{format}\"\n")
-        });
+        let program = Program::start(|_| format!("[log]\nformat = \"{format}\"\n"));
+        std::fs::write(program.dir.path().join("plugins.d/evil.toml"), &settings).unwrap();
+        std::fs::copy(component("evil"), program.dir.path().join("plugins/evil.wasm")).unwrap();
         let log = until("it has spoken", async || Some(program.log()).filter(|l| l.matches("red=").count() >= 2)).await;
         assert!(!log.chars().any(|c| (c.is_control() && c != '\n') || matches!(c, '\u{2028}' | '\u{202e}')), "{log}");
         for line in log.lines() {

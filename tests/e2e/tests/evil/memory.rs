@@ -17,7 +17,7 @@ async fn a_component_that_wants_too_much_from_the_beginning_is_not_even_asked() 
         Raw { items: "(table 10001 funcref)", ..Raw::default() }.named("large-table"),
         Raw { items: "(table $t 1 funcref)", start: "(drop (table.grow $t (ref.null func) (i32.const 1000000)))", ..Raw::default() }
             .named("grows-table"),
-        Raw { items: "(table $a 4000 funcref) (table $b 4000 externref) (table $c 4000 funcref)", ..Raw::default() }.named("many-tables"),
+        Raw { items: "(table $a 4000 funcref) (table $b 4000 funcref) (table $c 4000 funcref)", ..Raw::default() }.named("many-tables"),
     ])
     .await;
     for name in ["large", "many-memories", "grows"] {

@@ -15,7 +15,7 @@ use crate::stage::{Evil, Stage, named, told};
 /// Every attempt, of each contract, ended in a refusal.
 async fn all_denied(stage: &Stage, mode: &str, attempts: usize) {
     for lines in stage.log(mode).await {
-        let denied = lines.iter().filter(|l| l.contains("-> Denied(") || l.contains("-> Err(HttpError::Denied(")).count();
+        let denied = lines.iter().filter(|l| l.contains("HttpError::Denied(")).count();
         assert!(denied >= attempts && denied == lines.len(), "{lines:#?}");
     }
 }

@@ -9,6 +9,13 @@ use crate::{Config, Evil, label, mode, output, reading};
 pub(crate) fn collect(evil: &Evil, batch: &mut Batch) -> Option<Result<(), CollectError>> {
     let list = &evil.config.list;
     match mode() {
+        "values" => {
+            batch.leave_as_is();
+            for text in list {
+                let card = reading(batch, text);
+                *batch.labels(card) = vec![label("class", "gpu"), label("hostname", text), label("model", text)];
+            }
+        }
         // One more label of what makes the card itself.
         "keys" => {
             let mut identity: Vec<_> = list.iter().map(|key| label(key, "1")).collect();

@@ -22,7 +22,7 @@ use kcloud_collector_sdk::{
 };
 use serde::Deserialize;
 
-#[derive(Clone, Deserialize)]
+#[derive(Deserialize)]
 struct Config {
     mode: String,
     #[serde(default)]
@@ -33,14 +33,10 @@ struct Config {
 }
 
 /// What was configured, for what happens outside a [`Collector`] too.
-static CONFIG: OnceLock<Config> = OnceLock::new();
+static MODE: OnceLock<String> = OnceLock::new();
 
 fn mode() -> &'static str {
-    CONFIG.get().map_or("", |c| c.mode.as_str())
-}
-
-fn list() -> &'static [String] {
-    CONFIG.get().map_or(&[], |c| c.list.as_slice())
+    MODE.get().map_or("", String::as_str)
 }
 
 struct Evil {
@@ -68,7 +64,7 @@ impl Collector for Evil {
     }
 
     fn new(config: Config) -> Result<Self, CollectError> {
-        CONFIG.get_or_init(|| config.clone());
+        MODE.get_or_init(|| config.mode.clone());
         match mode() {
             "refuse" => return Err(CollectError::Config("it never likes its configuration".into())),
             "spin-in-configure" => cpu::spin(),

@@ -8,7 +8,7 @@ use kcloud_collector_sdk::bindings::kcloud::collector::types as wire;
 use wire::{Batch, CollectError, Coverage, Event, Gap, GapReason, Histogram, MetricDef, MetricKind, Point, Problem, Quality, Severity};
 use wire::{StatePoint, Subject, TimedPoint};
 
-use crate::{label, list, mode};
+use crate::{label, mode};
 
 /// Nanoseconds since the Unix epoch, in 2025.
 const AT: u64 = 1_750_000_000_000_000_000;
@@ -59,20 +59,11 @@ pub(crate) fn spoil(b: &mut Batch) {
             let (bounds, buckets) = (vec![f64::NAN; 100], vec![u64::MAX; 3]);
             b.histograms = vec![Histogram { metric: 0, subject: 0, sum: f64::NAN, count: 0, bounds, buckets }];
         }
-        // The SDK would make them fit.
-        "values" => {
-            let card = |text: &String| {
-                let labels = vec![label("class", "gpu"), label("hostname", text), label("model", text)];
-                Subject { labels, ..subject("accelerator", text) }
-            };
-            b.subjects = list().iter().map(card).collect();
-            b.points = (0..list().len() as u32).map(|i| point(0, i, 5.0)).collect();
-        }
         // Never seen before, again and again: what is gone must not pile up.
-        "new-subjects" => b.subjects = (0..5_000).map(|_| subject("accelerator", &unique())).collect(),
+        "new-subjects" => b.subjects = (0..1_000).map(|_| subject("accelerator", &unique())).collect(),
         "new-subjects-in-deltas" => {
             b.coverage = Coverage::Delta;
-            b.subjects = (0..5_000).map(|_| subject("accelerator", &unique())).collect();
+            b.subjects = (0..1_000).map(|_| subject("accelerator", &unique())).collect();
         }
         "new-metrics" => b.metrics = (0..500).map(|_| metric(&format!("x_evil_{}", unique()))).collect(),
         "one-event" => b.events = vec![event("the one", "look here")],
