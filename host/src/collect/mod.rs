@@ -125,13 +125,15 @@ async fn discover_for_ever(registry: Arc<Registry>, plugin: Arc<Plugin>, timeout
 }
 
 async fn read_for_ever(registry: Arc<Registry>, inventory: Arc<Inventory>, plugin: Arc<Plugin>, target: Target, interval: Duration) {
+    let limits = plugin.settings().limits.clone();
     let source = SourceInfo {
         plugin: plugin.name.as_str().into(),
         target: target.id.as_str().into(),
         cluster: target.cluster.as_str().into(),
         interval_ms: interval.as_millis() as i64,
         priority: plugin.settings().priority,
-        max_subjects: plugin.settings().limits.subjects.saturating_mul(check::PAGES_WORTH),
+        max_subjects: limits.subjects.saturating_mul(check::PAGES_WORTH),
+        max_values: limits.points.saturating_mul(check::PAGES_WORTH),
     };
     let spread = FIRST_SPREAD.min(interval).mul_f64(rand::rng().random());
     let mut next = Instant::now() + spread;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -9,6 +10,7 @@ use super::batch::{Batch, BatchSubject, Coverage};
 use super::identity::keys;
 use super::{Event, Kind, Labels, Life, Quality, Reading, Sequence, Severity, Snapshot, Source, Subject, Value};
 use crate::catalogue::MetricId;
+use crate::plugins::limits::Bucket;
 
 /// Stale after this many intervals without a sign of it (model.md, "Who is who").
 const STALE_INTERVALS: i64 = 3;
@@ -17,6 +19,10 @@ const OFFLINE_MS: i64 = 10 * 60_000;
 const MAX_EVENTS: usize = 10_000;
 /// Subjects that their plugin no longer names are kept until they are forgotten, this many or as many as it ever named at once.
 const MAX_LEFT: usize = 1_000;
+/// Targets of one plugin that may speak of one subject.
+const MAX_SAID: usize = 8;
+/// A plugin may begin as many series in history as it may have values, and so many again in this time.
+const SERIES_PER: Duration = Duration::from_secs(10 * 24 * 3_600);
 /// Gone sources are looked through at this many.
 const MAX_GONE: usize = 1_000;
 /// A stamp further ahead than this is the source's clock being wrong.
@@ -31,8 +37,9 @@ pub struct SourceInfo {
     pub interval_ms: i64,
     /// Decides between sources of one quality; the higher wins.
     pub priority: i32,
-    /// Subjects that the model keeps of the plugin, at most.
+    /// What the model keeps of the plugin, at most.
     pub max_subjects: usize,
+    pub max_values: usize,
 }
 
 /// One observation for history.
@@ -88,14 +95,29 @@ struct SourceState {
     subjects: HashSet<usize>,
 }
 
-/// Subjects that one plugin named first.
-#[derive(Default)]
+/// What the model keeps of one plugin.
 struct Held {
-    /// Not forgotten, and the most of these that it named at one time.
+    /// Subjects that it named first and that are not forgotten, and the most of these that it named at one time.
     slots: usize,
     peak: usize,
     /// Those that it names no more, the longest first; one that it named again may still stand here.
     left: VecDeque<usize>,
+    /// Readings, whatever comes of them.
+    values: usize,
+    /// Series that it may still begin, and how often it could not.
+    series: Bucket,
+    not_begun: u64,
+}
+
+impl Held {
+    fn of<'a>(all: &'a mut HashMap<Arc<str>, Self>, info: &SourceInfo) -> &'a mut Self {
+        let series = || Bucket::new(u32::try_from(info.max_values).unwrap_or(u32::MAX), SERIES_PER);
+        let new = || Self { slots: 0, peak: 0, left: VecDeque::new(), values: 0, series: series(), not_begun: 0 };
+        if !all.contains_key(&info.plugin) {
+            all.insert(info.plugin.clone(), new());
+        }
+        all.entry(info.plugin.clone()).or_insert_with(new)
+    }
 }
 
 struct Slot {
@@ -103,10 +125,19 @@ struct Slot {
     made_by: Arc<str>,
     /// What each source says, by source index.
     said: Vec<Said>,
+    /// Metrics that have a series in history, sorted, and whether some other has none.
+    series: Vec<MetricId>,
+    lacks_series: bool,
     /// Its last source names it no more.
     is_left: bool,
     /// Gone from every source and to be left out of the next snapshot.
     forgotten: bool,
+}
+
+impl Said {
+    fn is_fresh(&self, sources: &[SourceState], now_ms: i64) -> bool {
+        now_ms - self.last_seen_ms <= sources[self.source as usize].info.interval_ms * STALE_INTERVALS
+    }
 }
 
 /// Why a subject is not in the model.
@@ -304,6 +335,7 @@ impl Working {
                 self.event_keys.remove(&(old.subject.clone(), old.key.clone()));
             }
         }
+        let (mut not_said, not_begun) = (0, Held::of(&mut self.held, info).not_begun);
         let gone: HashSet<u32> = batch.tombstones.into_iter().collect();
         for (i, subject) in batch.subjects.into_iter().enumerate() {
             let Some(slot) = slots[i] else { continue };
@@ -313,7 +345,17 @@ impl Working {
                 continue;
             }
             let Some(readings) = readings.remove(&slot) else { continue };
-            self.say(slot, source, batch.coverage == Coverage::Whole, readings, subject.labels, now_ms);
+            not_said += self.say(slot, source, batch.coverage == Coverage::Whole, readings, subject.labels, now_ms);
+        }
+        if not_said > 0 {
+            let most = info.max_values;
+            problems.push(format!(
+                "{not_said} readings are not taken: {MAX_SAID} targets speak of their subject, or {most} of this plugin are known"
+            ));
+        }
+        let not_begun = Held::of(&mut self.held, info).not_begun - not_begun;
+        if not_begun > 0 {
+            problems.push(format!("{not_begun} readings are not kept in history: this plugin began as many series as it may for now"));
         }
         let named = slots.into_iter().flatten();
         if batch.coverage == Coverage::Whole {
@@ -363,7 +405,7 @@ impl Working {
         let first = candidates.first().ok_or(NotTaken::Unknown)?.clone();
         let is_held = found.is_some_and(|slot| !self.slots[slot].forgotten);
         if !is_held {
-            self.hold(&info.plugin, info.max_subjects, now_ms)?;
+            self.hold(info, now_ms)?;
         }
         let slot = found.unwrap_or_else(|| {
             let id = match subject.kind {
@@ -387,6 +429,8 @@ impl Working {
                 }),
                 made_by: info.plugin.clone(),
                 said: Vec::new(),
+                series: Vec::new(),
+                lacks_series: false,
                 is_left: false,
                 forgotten: false,
             };
@@ -433,13 +477,13 @@ impl Working {
     }
 
     /// Counts one more subject of a plugin, in place of one that it left where it has no room.
-    fn hold(&mut self, plugin: &Arc<str>, most: usize, now_ms: i64) -> Result<(), NotTaken> {
-        while self.held.get(plugin).is_some_and(|held| held.slots >= most) {
-            if !self.forget_left(plugin, now_ms) {
+    fn hold(&mut self, info: &SourceInfo, now_ms: i64) -> Result<(), NotTaken> {
+        while Held::of(&mut self.held, info).slots >= info.max_subjects {
+            if !self.forget_left(&info.plugin, now_ms) {
                 return Err(NotTaken::Full);
             }
         }
-        let held = self.held.entry(plugin.clone()).or_default();
+        let held = Held::of(&mut self.held, info);
         held.slots += 1;
         held.peak = held.peak.max(held.slots.saturating_sub(held.left.len()));
         Ok(())
@@ -448,11 +492,10 @@ impl Working {
     /// Forgets the subject that a plugin left longest ago; `false` when there is none.
     fn forget_left(&mut self, plugin: &Arc<str>, now_ms: i64) -> bool {
         while let Some(slot) = self.held.get_mut(plugin).and_then(|held| held.left.pop_front()) {
-            let Self { slots, sources, points, .. } = self;
-            let s = &mut slots[slot];
+            let s = &mut self.slots[slot];
             if s.is_left && !s.forgotten && s.made_by == *plugin {
-                s.said.clear();
-                merge(s, sources, now_ms, points);
+                self.unsay(slot, |_| false);
+                self.merge(slot, now_ms);
                 self.forget(slot);
                 return true;
             }
@@ -472,8 +515,44 @@ impl Working {
         }
     }
 
-    /// Takes what a source says of a subject and merges it with what the others said.
-    fn say(&mut self, slot: usize, source: u16, whole: bool, mut readings: Vec<Reading>, mut given: Vec<(String, String)>, now_ms: i64) {
+    /// Drops what is said of a subject but for what is to stay.
+    fn unsay(&mut self, slot: usize, stays: impl Fn(&Said) -> bool) {
+        let Self { slots, sources, held, .. } = self;
+        slots[slot].said.retain(|said| {
+            let stays = stays(said);
+            if !stays && let Some(held) = held.get_mut(&sources[said.source as usize].info.plugin) {
+                held.values -= said.readings.len();
+            }
+            stays
+        });
+    }
+
+    /// Where a source speaks of a subject; `None` when as many targets of its plugin do, all of them lately.
+    fn place(&mut self, slot: usize, source: u16, now_ms: i64) -> Option<usize> {
+        if let Some(known) = self.slots[slot].said.iter().position(|x| x.source == source) {
+            return Some(known);
+        }
+        let (plugin, sources) = (&self.sources[source as usize].info.plugin, &self.sources);
+        let own: Vec<&Said> = self.slots[slot].said.iter().filter(|x| sources[x.source as usize].info.plugin == *plugin).collect();
+        if own.len() >= MAX_SAID {
+            let oldest = own.into_iter().min_by_key(|x| x.last_seen_ms).filter(|x| !x.is_fresh(sources, now_ms))?.source;
+            self.unsay(slot, |x| x.source != oldest);
+        }
+        let said = &mut self.slots[slot].said;
+        said.push(Said { source, readings: Vec::new(), labels: Labels::default(), last_seen_ms: now_ms });
+        Some(said.len() - 1)
+    }
+
+    /// Takes what a source says of a subject and merges it with what the others said. How many readings it did not take.
+    fn say(
+        &mut self,
+        slot: usize,
+        source: u16,
+        whole: bool,
+        mut readings: Vec<Reading>,
+        mut given: Vec<(String, String)>,
+        now_ms: i64,
+    ) -> usize {
         // The last of one metric wins: a gap comes before a number in `apply`.
         readings.sort_by_key(|r| r.metric);
         readings.dedup_by(|later, earlier| {
@@ -483,29 +562,28 @@ impl Working {
             }
             same
         });
-        let Self { slots, sources, points, .. } = self;
-        let s = &mut slots[slot];
-        let said = match s.said.iter_mut().position(|x| x.source == source) {
-            Some(i) => {
-                let said = &mut s.said[i];
-                if whole {
-                    said.readings = readings;
-                } else {
-                    for r in readings {
-                        match said.readings.binary_search_by_key(&r.metric, |x| x.metric) {
-                            Ok(i) => said.readings[i] = r,
-                            Err(i) => said.readings.insert(i, r),
-                        }
-                    }
+        let Some(place) = self.place(slot, source, now_ms) else { return readings.len().max(1) };
+        let (plugin, most) = (self.sources[source as usize].info.plugin.clone(), self.sources[source as usize].info.max_values);
+        // What it left gives way to what it says now.
+        while self.held.get(&plugin).is_some_and(|held| held.values + readings.len() > most) && self.forget_left(&plugin, now_ms) {}
+        let info = &self.sources[source as usize].info;
+        let held = Held::of(&mut self.held, info);
+        let said = &mut self.slots[slot].said[place];
+        held.values -= said.readings.len();
+        if whole || said.readings.is_empty() {
+            said.readings = readings;
+        } else {
+            for r in readings {
+                match said.readings.binary_search_by_key(&r.metric, |x| x.metric) {
+                    Ok(i) => said.readings[i] = r,
+                    Err(i) => said.readings.insert(i, r),
                 }
-                said
             }
-            None => {
-                s.said.push(Said { source, readings, labels: Labels::default(), last_seen_ms: now_ms });
-                let last = s.said.len() - 1;
-                &mut s.said[last]
-            }
-        };
+        }
+        let room = info.max_values.saturating_sub(held.values);
+        let over = said.readings.len().saturating_sub(room);
+        said.readings.truncate(room);
+        held.values += said.readings.len();
         // Labels seldom change: they are compared before they are made anew.
         given.sort();
         given.dedup_by(|a, b| a.0 == b.0);
@@ -514,7 +592,13 @@ impl Working {
             said.labels = given.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         }
         said.last_seen_ms = now_ms;
-        merge(s, sources, now_ms, points);
+        self.merge(slot, now_ms);
+        over
+    }
+
+    fn merge(&mut self, slot: usize, now_ms: i64) {
+        let Self { slots, sources, held, points, .. } = self;
+        merge(&mut slots[slot], sources, held, now_ms, points);
     }
 
     /// A delta says of all that it does not name that it stands: they were heard of.
@@ -528,15 +612,14 @@ impl Working {
 
     /// A source no longer knows a subject: its readings go; the subject stays until it is forgotten.
     fn leave(&mut self, slot: usize, source: u16, now_ms: i64) {
-        let Self { slots, sources, points, .. } = self;
-        let s = &mut slots[slot];
+        let s = &mut self.slots[slot];
         let before = s.said.len();
         let leaving = matches!(s.subject.kind, Kind::Pod | Kind::Container | Kind::Process);
         if s.said.len() == 1 && s.said[0].source == source && !leaving {
             // The last one that knew it: keep what it said, aging, so that its last values can still be read.
             if !std::mem::replace(&mut s.is_left, true) {
                 let plugin = s.made_by.clone();
-                let held = self.held.entry(plugin.clone()).or_default();
+                let Some(held) = self.held.get_mut(&plugin) else { return };
                 held.left.push_back(slot);
                 if held.left.len() > held.peak.max(MAX_LEFT) {
                     self.forget_left(&plugin, now_ms);
@@ -544,11 +627,11 @@ impl Working {
             }
             return;
         }
-        s.said.retain(|x| x.source != source);
-        if s.said.len() != before {
-            merge(s, sources, now_ms, points);
+        self.unsay(slot, |x| x.source != source);
+        if self.slots[slot].said.len() != before {
+            self.merge(slot, now_ms);
         }
-        if s.said.is_empty() && leaving {
+        if self.slots[slot].said.is_empty() && leaving {
             self.forget(slot);
         }
     }
@@ -563,7 +646,7 @@ impl Working {
         let gone: HashSet<usize> = (0..self.slots.len()).filter(|i| self.slots[*i].forgotten && !is_free[*i]).collect();
         self.by_key.values_mut().for_each(|of_kind| of_kind.retain(|_, slot| !gone.contains(slot)));
         self.sources.iter_mut().for_each(|s| s.subjects.retain(|slot| !gone.contains(slot)));
-        gone.iter().for_each(|i| self.slots[*i].said = Vec::new());
+        gone.iter().for_each(|i| self.unsay(*i, |_| false));
         self.free.extend(gone);
         self.forgotten = 0;
     }
@@ -589,7 +672,10 @@ impl Working {
             if life != s.subject.life {
                 let public = Arc::make_mut(&mut s.subject);
                 if public.life == Life::Live {
-                    let ends = public.readings.iter().filter(|r| matches!(r.value, Value::Number(..)));
+                    let ends = public
+                        .readings
+                        .iter()
+                        .filter(|r| matches!(r.value, Value::Number(..)) && s.series.binary_search(&r.metric).is_ok());
                     self.points.extend(ends.map(|r| end_of(&public.id, r.metric, now_ms)));
                 }
                 public.life = life;
@@ -633,7 +719,7 @@ impl Working {
 }
 
 /// Chooses for each metric whom to trust, notes what is new for history.
-fn merge(slot: &mut Slot, sources: &[SourceState], now_ms: i64, points: &mut Vec<NewPoint>) {
+fn merge(slot: &mut Slot, sources: &[SourceState], held: &mut HashMap<Arc<str>, Held>, now_ms: i64, points: &mut Vec<NewPoint>) {
     let trust = |r: &Reading| match r.value {
         Value::Number(_, Quality::Measured) => 0,
         Value::Number(_, Quality::Derived) => 1,
@@ -641,15 +727,13 @@ fn merge(slot: &mut Slot, sources: &[SourceState], now_ms: i64, points: &mut Vec
         Value::Gap(_) => 3,
     };
     let priority = |r: &Reading| -sources[r.source as usize].info.priority;
-    let fresh = |said: &Said| {
-        let interval = sources[said.source as usize].info.interval_ms;
-        now_ms - said.last_seen_ms <= interval * STALE_INTERVALS
-    };
     if let [only] = slot.said.as_slice() {
         let (readings, labels) = (only.readings.clone(), only.labels.clone());
+        begin_series(slot, &readings, sources, held);
         return settle(slot, readings, Vec::new(), labels, now_ms, points);
     }
-    let mut all: Vec<(bool, Reading)> = slot.said.iter().flat_map(|s| s.readings.iter().map(|r| (!fresh(s), *r))).collect();
+    let mut all: Vec<(bool, Reading)> =
+        slot.said.iter().flat_map(|s| s.readings.iter().map(|r| (!s.is_fresh(sources, now_ms), *r))).collect();
     all.sort_by_key(|(old, r)| (r.metric, *old, trust(r), priority(r), r.source));
     let mut readings: Vec<Reading> = Vec::with_capacity(all.len());
     let mut others = Vec::new();
@@ -667,27 +751,51 @@ fn merge(slot: &mut Slot, sources: &[SourceState], now_ms: i64, points: &mut Vec
             }
         }
     }
+    begin_series(slot, &readings, sources, held);
     settle(slot, readings, others, labels.into(), now_ms, points);
+}
+
+/// Notes which new readings get a series: as many as their plugin may begin.
+fn begin_series(slot: &mut Slot, readings: &[Reading], sources: &[SourceState], held: &mut HashMap<Arc<str>, Held>) {
+    let is_number = |r: &&Reading| matches!(r.value, Value::Number(..));
+    // As before, almost always; both are sorted.
+    let mut known = slot.series.iter();
+    if !slot.lacks_series && readings.iter().filter(is_number).all(|r| known.any(|metric| *metric == r.metric)) {
+        return;
+    }
+    slot.lacks_series = false;
+    for r in readings.iter().filter(is_number) {
+        let Err(at) = slot.series.binary_search(&r.metric) else { continue };
+        let held = Held::of(held, &sources[r.source as usize].info);
+        match held.series.take() {
+            true => slot.series.insert(at, r.metric),
+            false => {
+                held.not_begun += 1;
+                slot.lacks_series = true;
+            }
+        }
+    }
 }
 
 /// Takes over what was chosen and notes what is new for history.
 fn settle(slot: &mut Slot, readings: Vec<Reading>, others: Vec<Reading>, labels: Labels, now_ms: i64, points: &mut Vec<NewPoint>) {
     let public = Arc::make_mut(&mut slot.subject);
+    let has_series = |metric: &MetricId| slot.series.binary_search(metric).is_ok();
     for r in &readings {
         let before = public.readings.binary_search_by_key(&r.metric, |x| x.metric).ok().map(|i| public.readings[i]);
         match (r.value, before) {
             (Value::Number(_, _), Some(b)) if b.at_ms >= r.at_ms && matches!(b.value, Value::Number(..)) => {}
-            (Value::Number(v, _), _) => {
+            (Value::Number(v, _), _) if !slot.lacks_series || has_series(&r.metric) => {
                 points.push(NewPoint { subject: public.id.clone(), metric: r.metric, at_ms: r.at_ms, value: Some(v) });
             }
-            (Value::Gap(_), Some(Reading { value: Value::Number(..), .. })) => {
+            (Value::Gap(_), Some(Reading { value: Value::Number(..), .. })) if has_series(&r.metric) => {
                 points.push(end_of(&public.id, r.metric, now_ms));
             }
-            (Value::Gap(_), _) => {}
+            _ => {}
         }
     }
     for r in public.readings.iter().filter(|r| matches!(r.value, Value::Number(..))) {
-        if readings.binary_search_by_key(&r.metric, |x| x.metric).is_err() {
+        if has_series(&r.metric) && readings.binary_search_by_key(&r.metric, |x| x.metric).is_err() {
             points.push(end_of(&public.id, r.metric, now_ms));
         }
     }

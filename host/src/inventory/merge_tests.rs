@@ -13,6 +13,7 @@ fn source(plugin: &str) -> SourceInfo {
         interval_ms: 15 * SECOND,
         priority: 0,
         max_subjects: 10_000,
+        max_values: 100_000,
     }
 }
 
@@ -197,4 +198,37 @@ fn places_of_sources_that_are_gone_are_used_again() {
     assert_eq!(snapshot.asked().map(|s| &*s.plugin).collect::<Vec<_>>(), ["b"]);
     let reading = *snapshot.get("GPU-0").unwrap().reading(power()).unwrap();
     assert_eq!(&*snapshot.sources[reading.source as usize].plugin, "b");
+}
+
+#[test]
+fn of_one_subject_few_targets_of_a_plugin_speak_and_others_still_can() {
+    let i = Inventory::new(0);
+    let of = |plugin: &str, target: usize| SourceInfo { target: format!("t{target}").into(), ..source(plugin) };
+    let one = || batch(cards(0, 1), &[(0, 1.0, Quality::Modelled)]);
+    let problems: Vec<String> = (0..20_000).flat_map(|t| i.apply(&of("flood", t), one(), 0)).collect();
+    assert!(problems.len() == 19_992 && problems[0].starts_with("1 readings are not taken: 8 targets speak of their subject"));
+    assert!(i.apply(&of("modest", 0), batch(cards(0, 1), &[(0, 2.0, Quality::Measured)]), 1).is_empty());
+    let card = publish(&i, 2).snapshot.get("GPU-0").unwrap().clone();
+    assert_eq!((card.number(power()), card.others.len()), (Some(2.0), 8));
+    // Those that speak no more give way.
+    assert!(i.apply(&of("flood", 19_999), one(), 46 * SECOND).is_empty());
+}
+
+#[test]
+fn readings_and_series_of_a_plugin_are_counted_over_all_of_its_answers() {
+    let i = Inventory::new(0);
+    let info = SourceInfo { max_values: 1_000, ..source("a") };
+    let numbers: Vec<_> = (0..600).map(|n| (n, 1.0, Quality::Measured)).collect();
+    let many = |from: usize, coverage| Batch { coverage, ..batch(cards(from, 600), &numbers) };
+    assert!(i.apply(&info, many(0, Coverage::Delta), 0).is_empty());
+    let problems = i.apply(&info, many(600, Coverage::Delta), 1);
+    assert!(problems.len() == 1 && problems[0].starts_with("200 readings are not taken"), "{problems:?}");
+    assert_eq!(publish(&i, 2).points.len(), 1_000);
+    // What is gone makes room for readings, but for no series.
+    i.remove_source("a", "t", 3);
+    let problems = i.apply(&info, many(2_000, Coverage::Whole), 46 * SECOND);
+    assert_eq!(problems, ["600 readings are not kept in history: this plugin began as many series as it may for now"]);
+    let p = publish(&i, 47 * SECOND);
+    assert!(p.points.iter().all(|p| p.value.is_none()), "only ends of what was");
+    assert_eq!(p.snapshot.get("GPU-2000").unwrap().number(power()), Some(1.0));
 }

@@ -28,7 +28,3 @@ mod schema;
 mod servers;
 #[path = "evil/stage.rs"]
 mod stage;
-
-/// Of the host that is installed: what its memory comes back to is for it to say.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,6 +1,7 @@
 //! One host with a good plugin, beside which hostile ones come and go.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,9 +21,10 @@ const NEIGHBOUR: &str = "turncoat";
 const CARD: &str = "GPU-t";
 /// What a busy machine may cost a client; the rule is milliseconds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
-/// What a process may keep of what it once used: threads that wait for work, pieces that the allocator holds ready.
-const THREADS: usize = 4;
+/// What a process may keep of what it once used: threads that wait a second for more work, pieces that the allocator holds ready.
+const THREADS: usize = 6;
 const MEMORY: usize = 24 << 20;
+const MEMORY_EACH: usize = 1 << 20;
 
 /// A hostile plugin: its component and what the operator says of it.
 pub struct Evil {
@@ -82,6 +84,11 @@ pub fn named(name: &str, mode: &str, url: &str, list: &[&str]) -> Vec<Evil> {
         if url.is_empty() { made } else { made.target(url) }
     };
     vec![of("evil", ""), of("evil-0-2", "-0-2")]
+}
+
+/// Runs a test on the threads that the host has.
+pub fn play(test: impl Future<Output = ()>) {
+    kcloud_monitor::runtime().unwrap().block_on(test);
 }
 
 /// What this process costs: each test has one of its own.
@@ -217,29 +224,6 @@ impl Stage {
         self.running.host.look_again.notify_one();
     }
 
-    /// DEBUG
-    pub async fn cycle(&self, n: usize) {
-        let with = self.running.settings.lock().unwrap().clone();
-        for i in 0..n {
-            self.change(vec![self.neighbour.clone()]);
-            let dir = self.running.plugins_dir();
-            let hidden = self.running.dir.path().join("hidden");
-            std::fs::create_dir_all(&hidden).unwrap();
-            for e in std::fs::read_dir(&dir).unwrap() {
-                let e = e.unwrap();
-                if e.file_name().to_string_lossy().starts_with("evil-") { std::fs::rename(e.path(), hidden.join(e.file_name())).unwrap(); }
-            }
-            until("gone", async || { self.running.host.look_again.notify_one(); (self.running.host.app.registry.list().len() == 1).then_some(()) }).await;
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            eprintln!("cycle {i}: without {:?}", Cost::now());
-            for e in std::fs::read_dir(&hidden).unwrap() { let e = e.unwrap(); std::fs::rename(e.path(), dir.join(e.file_name())).unwrap(); }
-            self.change(with.clone());
-            until("back", async || (self.running.host.app.registry.list().len() == with.len() && self.running.host.app.registry.list().iter().all(|p| p.state().0.name() != "loading")).then_some(())).await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            eprintln!("cycle {i}: with {:?}", Cost::now());
-        }
-    }
-
     /// What the API says of a plugin.
     pub async fn view(&self, name: &str) -> Value {
         view(&self.running, name).await
@@ -266,7 +250,10 @@ impl Stage {
 
     /// It was called, and failed: these are the words and this is who is blamed, and nobody else.
     pub async fn fails(&self, name: &str, blame: &str, words: &str) -> Vec<Value> {
-        let holds = |v: &Value| Some(v["last_errors"].as_array()?.iter().any(|e| e["message"].as_str().is_some_and(|m| m.contains(words))));
+        let holds = |v: &Value| {
+            let is_it = |e: &Value| e["message"].as_str().is_some_and(|m| m.contains(words));
+            Some(v["last_errors"].as_array()?.iter().any(is_it) && !v["failures_by_blame"].as_object()?.is_empty())
+        };
         let seen = self.all(name, &format!("fails with {words:?}"), holds).await;
         for v in &seen {
             let blamed: Vec<&String> = v["failures_by_blame"].as_object().unwrap().keys().collect();
@@ -299,6 +286,11 @@ impl Stage {
 
     /// The show is over: nobody else noticed, and nothing is left.
     pub async fn end(self) {
+        self.end_keeping(0).await;
+    }
+
+    /// The same, but for what it said: that may be read for an hour yet, and costs so many bytes.
+    pub async fn end_keeping(self, bytes: usize) {
         let read = |v: &Value| v["calls_total"].as_u64().unwrap() - self.calls;
         let now = until("the neighbour reads on", async || Some(self.view(NEIGHBOUR).await).filter(|v| read(v) >= 3)).await;
         // Time that others took from this process proves nothing about it.
@@ -338,7 +330,9 @@ impl Stage {
             if std::env::var_os("EVIL_COST").is_some() {
                 eprintln!("{:?} {:?}", deadline - Instant::now(), now);
             }
-            if now.threads <= self.before.threads + THREADS && now.resident <= self.before.resident + MEMORY {
+            if now.threads <= self.before.threads + THREADS
+                && now.resident <= self.before.resident + MEMORY + self.evils.len() * MEMORY_EACH + bytes
+            {
                 break;
             }
             assert!(Instant::now() < deadline, "{:?} before, {now:?} after", self.before);
