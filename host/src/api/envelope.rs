@@ -1,5 +1,6 @@
 //! The documented envelope, written around a `data` that was rendered once per snapshot.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -39,7 +40,7 @@ pub(crate) fn respond(
     // Who asks for the same at the same time waits for the first and renders nothing.
     let (mut render, mut problem) = (Some(render), None);
     let mut run = || match render.take().map(|render| render(&snapshot)) {
-        Some(Ok(rendered)) => Some(Rendered { life: life(route, params), ..rendered }),
+        Some(Ok(rendered)) => Some(Rendered { life: life(route, params), metadata: metadata(&snapshot, &rendered), ..rendered }),
         Some(Err(error)) => {
             problem = Some(error);
             None
@@ -51,37 +52,14 @@ pub(crate) fn respond(
     let cache_hit = render.is_some();
     let Some(rendered) = rendered else { return Err(problem.unwrap_or_else(Problem::internal)) };
     app.counters.cache(cache_hit);
-    let mut plugins: Vec<&str> = snapshot.sources.iter().map(|s| &*s.plugin).collect();
-    plugins.sort_unstable();
-    plugins.dedup();
-    let failing = snapshot.sources.iter().filter(|s| s.consecutive_failures > 0).count();
-    let mut warnings: Vec<String> = rendered.warnings.to_vec();
-    if failing > 0 {
-        warnings.push(format!("{failing} of {} sources do not answer; what they said last ages", snapshot.sources.len()));
-    }
-    let mut metadata = json!({
-        "total_count": rendered.total,
-        "query_time_ms": (began.elapsed().as_micros() as f64) / 1e3,
-        "cache_hit": cache_hit,
-        "data_source": plugins,
-        "sequence": snapshot.sequence,
-        "as_of": rfc3339(snapshot.at_ms),
-        "partial": failing > 0,
-        "warnings": warnings,
-    });
-    if let Some(seam) = &rendered.seam {
-        metadata["history"] = (**seam).clone();
-    }
-    let cluster = params.cluster.as_deref().unwrap_or("default");
-    let head = json!({ "timestamp": rfc3339(crate::now_ms()), "cluster": cluster, "resource_type": resource }).to_string();
-    let metadata = metadata.to_string();
-    let mut body = Vec::with_capacity(head.len() + rendered.data.len() + metadata.len() + 32);
-    body.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
-    body.extend_from_slice(b",\"data\":");
+    let cluster = serde_json::to_string(params.cluster.as_deref().unwrap_or("default")).unwrap_or_default();
+    let mut body = Vec::with_capacity(rendered.data.len() + rendered.metadata.len() + 256);
+    let head = format!(r#"{{"timestamp":"{}","cluster":{cluster},"resource_type":"{resource}","data":"#, rfc3339(crate::now_ms()));
+    body.extend_from_slice(head.as_bytes());
     body.extend_from_slice(&rendered.data);
-    body.extend_from_slice(b",\"metadata\":");
-    body.extend_from_slice(metadata.as_bytes());
-    body.push(b'}');
+    let took = began.elapsed().as_micros() as f64 / 1e3;
+    let tail = format!(r#","metadata":{{"query_time_ms":{took},"cache_hit":{cache_hit},{}}}"#, rendered.metadata);
+    body.extend_from_slice(tail.as_bytes());
     let mut response = (
         [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, max-age=1"), (header::VARY, "authorization")],
         body,
@@ -95,6 +73,31 @@ pub(crate) fn respond(
         out.insert(header::LINK, link);
     }
     Ok(response)
+}
+
+/// What the snapshot says about an answer, as the inside of a JSON object.
+fn metadata(snapshot: &Snapshot, rendered: &Rendered) -> Arc<str> {
+    let mut plugins: Vec<&str> = snapshot.sources.iter().map(|s| &*s.plugin).collect();
+    plugins.sort_unstable();
+    plugins.dedup();
+    let failing = snapshot.sources.iter().filter(|s| s.consecutive_failures > 0).count();
+    let mut warnings: Vec<String> = rendered.warnings.to_vec();
+    if failing > 0 {
+        warnings.push(format!("{failing} of {} sources do not answer; what they said last ages", snapshot.sources.len()));
+    }
+    let mut metadata = json!({
+        "total_count": rendered.total,
+        "data_source": plugins,
+        "sequence": snapshot.sequence,
+        "as_of": rfc3339(snapshot.at_ms),
+        "partial": failing > 0,
+        "warnings": warnings,
+    });
+    if let Some(seam) = &rendered.seam {
+        metadata["history"] = (**seam).clone();
+    }
+    let text = metadata.to_string();
+    text[1..text.len() - 1].into()
 }
 
 /// How long an answer is kept at most; a new snapshot makes a new one at once.

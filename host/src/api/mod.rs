@@ -42,13 +42,23 @@ pub(crate) struct Rendered {
     pub link: Option<Arc<str>>,
     /// Where the answer passes from another's memory to this host's.
     pub seam: Option<Arc<serde_json::Value>>,
+    /// What the envelope says of it besides, rendered with it.
+    pub metadata: Arc<str>,
     /// How long it is kept at most.
     pub life: Duration,
 }
 
 impl Rendered {
     pub(crate) fn empty() -> Self {
-        Self { data: Bytes::new(), total: 0, warnings: Arc::default(), link: None, seam: None, life: Duration::from_secs(30) }
+        Self {
+            data: Bytes::new(),
+            total: 0,
+            warnings: Arc::default(),
+            link: None,
+            seam: None,
+            metadata: "".into(),
+            life: Duration::from_secs(30),
+        }
     }
 }
 
@@ -106,7 +116,7 @@ impl App {
         plugins_config_dir: Option<PathBuf>,
         clusters: Vec<ClusterInfo>,
     ) -> Self {
-        let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + 200) as u32;
+        let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + v.metadata.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
         Self {

@@ -50,7 +50,7 @@ pub(super) enum Command {
         #[arg(long, env = "KCLOUD_CONFIG", default_value = CONFIG)]
         config: PathBuf,
     },
-    /// Says in plain words what a component asks for and grants it: writes [grants] of plugins.d/NAME.toml. Without a flag each
+    /// Says in plain words what a component asks for and grants it: writes `[grants]` of plugins.d/NAME.toml. Without a flag each
     /// right is granted in its narrowest form.
     Approve {
         name: String,

@@ -136,9 +136,8 @@ async fn read_for_ever(registry: Arc<Registry>, inventory: Arc<Inventory>, plugi
     let mut backoff = Backoff::default();
     loop {
         tokio::time::sleep_until(next).await;
-        // Its own faults hold all of its calls back; what it said ages meanwhile.
+        // Its own faults hold all of its calls back; what it said ages meanwhile, and the last error stays.
         if let Admission::Wait(until) = plugin.admit(std::time::Instant::now()) {
-            inventory.failed(&source, "the plugin rests after faults of its own");
             next = next.max(until.into());
             continue;
         }

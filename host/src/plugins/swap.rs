@@ -157,7 +157,10 @@ pub(super) async fn bring(registry: &Arc<Registry>, plugin: &Arc<Plugin>, work: 
             if let Some(running) = plugin.generation() {
                 running.admission.store(Arc::new(verified.admission().clone()));
             }
-            return if plugin.is_resting() { () } else { plugin.settle() };
+            if !plugin.is_resting() {
+                plugin.settle();
+            }
+            return;
         }
         if status.refused.as_ref() == Some(&key) || plugin.shadow().is_some_and(|s| s.key == key) {
             return;
@@ -217,10 +220,11 @@ fn wait(plugin: &Plugin, pending: Pending) {
 async fn instead(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settings, key: Key, place: Place, mut pending: Pending) {
     let is_fit = |running: &Key| running.digest != key.digest && running.fingerprint == key.fingerprint;
     let goes_on = plugin.status().running.as_ref().is_some_and(is_fit);
-    if !goes_on && let Some(good) = registry.kept().last_good(&plugin.name, Some(key.digest)) {
-        if let Err(reason) = restore(registry, plugin, settings, &key, place, &good).await {
-            pending.reason.push_str(&format!("; the last good version {} cannot be used either: {reason}", good.version));
-        }
+    if !goes_on
+        && let Some(good) = registry.kept().last_good(&plugin.name, Some(key.digest))
+        && let Err(reason) = restore(registry, plugin, settings, &key, place, &good).await
+    {
+        pending.reason.push_str(&format!("; the last good version {} cannot be used either: {reason}", good.version));
     }
     // Nothing good to put in its place: at least it does not run.
     if plugin.status().running.as_ref().is_some_and(|running| running.digest == key.digest) {
@@ -345,13 +349,18 @@ async fn trial(registry: &Registry, plugin: &Plugin, settings: &Settings, new: &
             Err(failure) => said.push(format!("{}: {failure}", target.id)),
         }
     }
-    match said.is_empty() {
-        true => Ok(None),
-        false => Err(Refusal {
-            is_final: false,
-            ..Refusal::new(format!("on trial it read none of the live targets ({}); tried again", said.join("; ")))
-        }),
+    if said.is_empty() {
+        // None is known to be read well: at least it must not fall over the first.
+        let Some((target, _)) = plugin.targets().into_iter().next() else { return Ok(None) };
+        return match registry.collect(new, &target, settings.timeout).await {
+            Err(failure) if failure.blame() == Blame::Plugin => {
+                Err(Refusal::new(format!("on trial, reading target {:?}: {failure}", target.id)))
+            }
+            _ => Ok(None),
+        };
     }
+    let reason = format!("on trial it read none of the live targets ({}); tried again", said.join("; "));
+    Err(Refusal { is_final: false, ..Refusal::new(reason) })
 }
 
 /// A delta may say that nothing changed.

@@ -116,6 +116,7 @@ async fn a_version_that_only_fails_gives_way_by_itself_and_stays_away_over_a_res
     let again = running.restart(vec![settings()]).await;
     let now = runs(&again, "0.1.0", "quarantined").await;
     assert!(now["last_errors"].as_array().unwrap().is_empty(), "{now}");
+    until("the good one reads", async || (detail(&again).await["calls_total"].as_u64()? > 0).then_some(())).await;
     // Until somebody says to try it again.
     assert_eq!(order(&again, "reload").await.0, 200);
     let now = until("it is tried again", async || Some(detail(&again).await).filter(|d| d["state"] == "rejected")).await;

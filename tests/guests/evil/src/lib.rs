@@ -79,6 +79,7 @@ impl Collector for Evil {
                 batch.point(kcloud_collector_sdk::Metric(99), s, 1.0, None);
             }
             "bad-label" => {
+                batch.leave_as_is();
                 subject(batch, "GPU\n1");
             }
             "late" => drop(http::get(target, &self.0.url, "*/*", 200)?),
