@@ -1,7 +1,7 @@
 //! An operator's `[config]` against the JSON Schema that a component brought along.
 //!
-//! In: a stranger's text. A schema can ask for work without end in a few lines (references that double at each step), so that
-//! what costs more than its size is refused before it is compiled. It must never fetch anything.
+//! In: a stranger's text. A schema can ask for work without end in a few lines (references that double at each step, a part
+//! judged twice on each level), so that what costs more than its size is refused before it is compiled. It must never fetch anything.
 
 use serde_json::Value;
 
@@ -19,8 +19,8 @@ const MAX_PATTERN: usize = 64 << 10;
 /// What is in these is data, or names that hold schemas.
 const DATA: [&str; 5] = ["const", "default", "enum", "examples", "required"];
 const NAMED: [&str; 6] = ["$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"];
-/// References that are not followed here.
-const REFUSED: [&str; 4] = ["$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef"];
+/// References that are not followed here, and what judges its parts twice on each level.
+const REFUSED: [&str; 6] = ["$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef", "unevaluatedItems", "unevaluatedProperties"];
 
 /// Whether a configuration fits; names the first ten places where it does not.
 pub fn check(schema: &str, config: &Value) -> Result<(), LoadError> {
@@ -128,6 +128,7 @@ mod tests {
             (json!({ "$ref": "https://example.invalid/schema" }), "to a part of it"),
             (json!({ "properties": { "a": { "$id": "b", "$ref": "#/properties" } } }), "below its root"),
             (json!({ "$anchor": "a" }), "not taken here"),
+            (json!({ "unevaluatedProperties": false }), "not taken here"),
             (json!({ "pattern": "(?=a)b" }), "its config schema"),
             (json!({ "pattern": "\\w{1000}{1000}" }), "its config schema"),
             (json!({ "description": "x".repeat(70_000) }), "the limit is 65536"),
