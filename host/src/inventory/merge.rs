@@ -292,8 +292,9 @@ impl Working {
         let first = candidates.first()?.clone();
         let slot = found.unwrap_or_else(|| {
             let id = match subject.kind {
-                Kind::Accelerator | Kind::Vm => first.clone(),
-                _ => format!("{}/{first}", subject.kind.name()),
+                // As everybody knows it, unless it looks like another kind's: an id names one subject of all.
+                Kind::Accelerator if !Kind::leads(&first) => first.clone(),
+                kind => format!("{}/{first}", kind.name()),
             };
             let new = Slot {
                 subject: Arc::new(Subject {

@@ -120,3 +120,20 @@ fn a_stamp_from_the_future_is_a_problem_and_not_taken() {
     assert_eq!(i.apply(&source("a"), b, 0).len(), 1);
     assert_eq!(publish(&i, 1).snapshot.get("GPU-1").unwrap().gap(power()), Some(Reason::Absent));
 }
+
+#[test]
+fn an_id_names_one_subject_whatever_a_plugin_calls_a_card() {
+    let i = Inventory::new(0);
+    let of = |kind, key: &str, value: &str| BatchSubject { kind, identity: vec![(key.into(), value.into())], ..card("", "") };
+    let all = vec![
+        of(Kind::Node, "node", "worker1"),
+        of(Kind::Accelerator, "uuid", "node/cluster1/worker1"),
+        of(Kind::Vm, "uuid", "one"),
+        of(Kind::Accelerator, "uuid", "one"),
+    ];
+    i.apply(&source("a"), batch(all, &[]), 0);
+    let snapshot = publish(&i, 1).snapshot;
+    assert_eq!(snapshot.subjects.len(), 4);
+    assert!(snapshot.subjects.iter().all(|s| Arc::ptr_eq(snapshot.get(&s.id).unwrap(), s)));
+    assert_eq!(snapshot.get("one").unwrap().kind, Kind::Accelerator, "a card has its own name");
+}
