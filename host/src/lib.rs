@@ -16,6 +16,15 @@ pub mod plugins;
 pub mod telemetry;
 pub mod tls;
 
+/// Threads for what blocks go after this: there is always a little to do for one of them, and with the usual ten seconds that
+/// keeps every one of a burst for ever.
+pub(crate) const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The threads that everything but guests runs on.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().thread_keep_alive(KEEP_ALIVE).enable_all().build()
+}
+
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -4,7 +4,6 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<std::process::ExitCode> {
-    kcloud_monitor::cli::run().await
+fn main() -> anyhow::Result<std::process::ExitCode> {
+    kcloud_monitor::runtime()?.block_on(kcloud_monitor::cli::run())
 }

@@ -77,13 +77,13 @@ pub(crate) fn respond(
 
 /// What the snapshot says about an answer, as the inside of a JSON object.
 fn metadata(snapshot: &Snapshot, rendered: &Rendered) -> Arc<str> {
-    let mut plugins: Vec<&str> = snapshot.sources.iter().map(|s| &*s.plugin).collect();
+    let mut plugins: Vec<&str> = snapshot.asked().map(|s| &*s.plugin).collect();
     plugins.sort_unstable();
     plugins.dedup();
-    let failing = snapshot.sources.iter().filter(|s| s.consecutive_failures > 0).count();
+    let failing = snapshot.asked().filter(|s| s.consecutive_failures > 0).count();
     let mut warnings: Vec<String> = rendered.warnings.to_vec();
     if failing > 0 {
-        warnings.push(format!("{failing} of {} sources do not answer; what they said last ages", snapshot.sources.len()));
+        warnings.push(format!("{failing} of {} sources do not answer; what they said last ages", snapshot.asked().count()));
     }
     let mut metadata = json!({
         "total_count": rendered.total,

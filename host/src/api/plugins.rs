@@ -1,6 +1,6 @@
 //! `/system/plugins`: every plugin, where it stands and why, and what an operator may do to it while the host runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,6 +14,7 @@ use super::params::Id;
 use super::{App, Problem};
 use crate::auth::{AuthError, Principal};
 use crate::config::approve::{self, Approval};
+use crate::inventory::Source;
 use crate::plugins::{Plugin, State as PluginState, approval};
 use crate::telemetry::Page;
 
@@ -51,10 +52,15 @@ fn view(app: &App, p: &Plugin, is_long: bool) -> Value {
         out["description"] = json!(running.map(|g| &g.info.description));
         let discovered = p.discovered();
         out["refused_targets"] = json!(discovered.refused);
+        // Ten thousand of each, at most.
+        let sources: HashMap<&str, &Source> = snapshot.asked().filter(|s| *s.plugin == *p.name).map(|s| (&*s.target, &**s)).collect();
+        let found: HashSet<&str> = discovered.targets.iter().map(|t| t.id.as_str()).collect();
+        let configured: HashSet<&str> = settings.targets.iter().map(|(t, _)| t.id.as_str()).collect();
         let target = |t: &crate::plugins::contract::Target| {
-            let source = snapshot.sources.iter().find(|s| *s.plugin == *p.name && *s.target == *t.id);
+            let source = sources.get(t.id.as_str());
+            let is_found = found.contains(t.id.as_str()) && !configured.contains(t.id.as_str());
             json!({
-                "id": t.id, "cluster": t.cluster, "discovered": discovered.targets.contains(t),
+                "id": t.id, "cluster": t.cluster, "discovered": is_found,
                 "last_success": source.and_then(|s| s.last_success_ms).map(rfc3339),
                 "consecutive_failures": source.map(|s| s.consecutive_failures), "last_error": source.and_then(|s| s.last_error.clone()),
             })

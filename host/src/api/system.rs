@@ -53,7 +53,7 @@ struct Health {
 
 fn look(app: &App) -> Health {
     let snapshot = app.inventory.current();
-    let failing = snapshot.sources.iter().filter(|s| s.consecutive_failures > 0).count();
+    let failing = snapshot.asked().filter(|s| s.consecutive_failures > 0).count();
     let bad = |p: &std::sync::Arc<Plugin>| match p.state().0 {
         PluginState::Rejected | PluginState::WaitingForApproval | PluginState::Quarantined | PluginState::Degraded => true,
         PluginState::Missing => p.settings().on_missing != OnMissing::Ignore,
@@ -62,7 +62,7 @@ fn look(app: &App) -> Health {
     let plugins = app.registry.list();
     let rejected = plugins.iter().filter(|p| bad(p)).count();
     let unsigned = plugins.iter().filter_map(|p| p.generation()).filter(|g| g.admission.load().trust.is_unsigned()).count();
-    let sources = snapshot.sources.len();
+    let sources = snapshot.asked().count();
     let status = match () {
         _ if sources > 0 && failing == sources => "unhealthy",
         _ if failing > 0 || rejected > 0 || app.config.load().problems > 0 => "degraded",
@@ -88,8 +88,7 @@ pub(super) async fn status(State(app): State<App>) -> Json<Value> {
     let h = look(&app);
     let snapshot = app.inventory.current();
     let sources: Vec<Value> = snapshot
-        .sources
-        .iter()
+        .asked()
         .map(|s| {
             json!({
                 "plugin": &*s.plugin, "target": &*s.target, "cluster": &*s.cluster,
@@ -150,7 +149,7 @@ pub(super) async fn alive() -> &'static str {
 pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
     let snapshot = app.inventory.current();
     let targets: usize = app.registry.list().iter().filter(|p| p.generation().is_some()).map(|p| p.targets().len()).sum();
-    let asked = snapshot.sources.len() >= targets && (targets == 0 || snapshot.sources.iter().any(|s| s.last_success_ms.is_some()));
+    let asked = snapshot.asked().count() >= targets && (targets == 0 || snapshot.asked().any(|s| s.last_success_ms.is_some()));
     let loading = app.registry.list().is_empty() || app.registry.list().iter().any(|p| p.state().0 == PluginState::Loading);
     match asked && !(loading && snapshot.sequence == 0) {
         true => Ok("ready\n"),

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::inventory::{Inventory, SourceInfo};
 use crate::now_ms;
+use crate::plugins::check;
 use crate::plugins::contract::Target;
 use crate::plugins::trial::{MetricSet, Values};
 use crate::plugins::{Admission, Blame, Failure, Plugin, Registry, swap};
@@ -75,7 +76,7 @@ impl Collector {
             if !stays {
                 task.abort();
                 if !wanted.contains_key(key) {
-                    self.inventory.remove_source(&key.0, Some(&key.1), now_ms());
+                    self.inventory.remove_source(&key.0, &key.1, now_ms());
                 }
             }
             stays
@@ -130,6 +131,7 @@ async fn read_for_ever(registry: Arc<Registry>, inventory: Arc<Inventory>, plugi
         cluster: target.cluster.as_str().into(),
         interval_ms: interval.as_millis() as i64,
         priority: plugin.settings().priority,
+        max_subjects: plugin.settings().limits.subjects.saturating_mul(check::PAGES_WORTH),
     };
     let spread = FIRST_SPREAD.min(interval).mul_f64(rand::rng().random());
     let mut next = Instant::now() + spread;

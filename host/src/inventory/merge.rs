@@ -7,14 +7,18 @@ use arc_swap::ArcSwap;
 
 use super::batch::{Batch, BatchSubject, Coverage};
 use super::identity::keys;
-use super::{Event, Kind, Labels, Life, Quality, Reading, Sequence, Snapshot, Source, Subject, Value};
+use super::{Event, Kind, Labels, Life, Quality, Reading, Sequence, Severity, Snapshot, Source, Subject, Value};
 use crate::catalogue::MetricId;
 
 /// Stale after this many intervals without a sign of it (model.md, "Who is who").
 const STALE_INTERVALS: i64 = 3;
 const OFFLINE_MS: i64 = 10 * 60_000;
-/// Events kept in a snapshot.
+/// Events kept in a snapshot. Who brought the most gives way first.
 const MAX_EVENTS: usize = 10_000;
+/// Subjects that their plugin no longer names are kept until they are forgotten, this many or as many as it ever named at once.
+const MAX_LEFT: usize = 1_000;
+/// Gone sources are looked through at this many.
+const MAX_GONE: usize = 1_000;
 /// A stamp further ahead than this is the source's clock being wrong.
 const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
@@ -27,6 +31,8 @@ pub struct SourceInfo {
     pub interval_ms: i64,
     /// Decides between sources of one quality; the higher wins.
     pub priority: i32,
+    /// Subjects that the model keeps of the plugin, at most.
+    pub max_subjects: usize,
 }
 
 /// One observation for history.
@@ -60,7 +66,13 @@ struct Working {
     free: Vec<usize>,
     sources: Vec<SourceState>,
     by_source: HashMap<(Arc<str>, Arc<str>), u16>,
-    events: VecDeque<Arc<Event>>,
+    /// Of these the gone ones, how many make a look through them worth it, and places that it freed.
+    gone: usize,
+    look_at: usize,
+    free_sources: Vec<u16>,
+    /// By plugin.
+    held: HashMap<Arc<str>, Held>,
+    events: HashMap<Arc<str>, VecDeque<Arc<Event>>>,
     event_keys: HashSet<(Arc<str>, Arc<str>)>,
     points: Vec<NewPoint>,
     dirty: bool,
@@ -76,12 +88,33 @@ struct SourceState {
     subjects: HashSet<usize>,
 }
 
+/// Subjects that one plugin named first.
+#[derive(Default)]
+struct Held {
+    /// Not forgotten, and the most of these that it named at one time.
+    slots: usize,
+    peak: usize,
+    /// Those that it names no more, the longest first; one that it named again may still stand here.
+    left: VecDeque<usize>,
+}
+
 struct Slot {
     subject: Arc<Subject>,
+    made_by: Arc<str>,
     /// What each source says, by source index.
     said: Vec<Said>,
+    /// Its last source names it no more.
+    is_left: bool,
     /// Gone from every source and to be left out of the next snapshot.
     forgotten: bool,
+}
+
+/// Why a subject is not in the model.
+enum NotTaken {
+    /// It has no identity key.
+    Unknown,
+    /// The plugin has as many as it may.
+    Full,
 }
 
 struct Said {
@@ -116,7 +149,7 @@ impl Inventory {
     /// Notes that a source failed; its data ages from now on.
     pub fn failed(&self, info: &SourceInfo, error: &str) {
         let mut w = self.lock();
-        let source = w.source(info);
+        let Some(source) = w.source(info) else { return };
         let public = Arc::make_mut(&mut w.sources[source as usize].public);
         public.last_error = Some(error.into());
         public.consecutive_failures += 1;
@@ -124,21 +157,18 @@ impl Inventory {
     }
 
     /// Takes a source's data out of force: its plugin or target was removed.
-    pub fn remove_source(&self, plugin: &str, target: Option<&str>, now_ms: i64) {
+    pub fn remove_source(&self, plugin: &str, target: &str, now_ms: i64) {
         let mut w = self.lock();
-        let gone: Vec<u16> = (0..w.sources.len() as u16)
-            .filter(|i| {
-                let info = &w.sources[*i as usize].info;
-                &*info.plugin == plugin && target.is_none_or(|t| t == &*info.target)
-            })
-            .collect();
-        for source in gone {
-            let subjects = std::mem::take(&mut w.sources[source as usize].subjects);
-            for slot in subjects {
-                w.leave(slot, source, now_ms);
-            }
-            w.dirty = true;
+        let Some(source) = w.by_source.get(&(plugin.into(), target.into())).copied() else { return };
+        let state = &mut w.sources[source as usize];
+        let subjects = std::mem::take(&mut state.subjects);
+        if !std::mem::replace(&mut Arc::make_mut(&mut state.public).is_gone, true) {
+            w.gone += 1;
         }
+        for slot in subjects {
+            w.leave(slot, source, now_ms);
+        }
+        w.dirty = true;
     }
 
     /// Builds the next snapshot if anything changed since the last. The caller makes the points durable, then calls
@@ -154,14 +184,18 @@ impl Inventory {
 }
 
 impl Working {
-    fn source(&mut self, info: &SourceInfo) -> u16 {
+    /// The place of a source; `None` when there are as many as can be told apart.
+    fn source(&mut self, info: &SourceInfo) -> Option<u16> {
         let key = (info.plugin.clone(), info.target.clone());
         if let Some(i) = self.by_source.get(&key) {
             let state = &mut self.sources[*i as usize];
             state.info = info.clone();
-            return *i;
+            if state.public.is_gone {
+                Arc::make_mut(&mut state.public).is_gone = false;
+                self.gone -= 1;
+            }
+            return Some(*i);
         }
-        let index = self.sources.len() as u16;
         let public = Arc::new(Source {
             plugin: info.plugin.clone(),
             target: info.target.clone(),
@@ -170,23 +204,59 @@ impl Working {
             last_success_ms: None,
             last_error: None,
             consecutive_failures: 0,
+            is_gone: false,
         });
-        self.sources.push(SourceState { info: info.clone(), public, subjects: HashSet::new() });
+        let state = SourceState { info: info.clone(), public, subjects: HashSet::new() };
+        self.free_gone();
+        let index = match self.free_sources.pop() {
+            Some(free) => {
+                self.sources[free as usize] = state;
+                free
+            }
+            None => {
+                let next = u16::try_from(self.sources.len()).ok().filter(|i| *i < u16::MAX)?;
+                self.sources.push(state);
+                next
+            }
+        };
         self.by_source.insert(key, index);
-        index
+        Some(index)
+    }
+
+    /// Frees places of sources that are gone and of which nothing is left: targets come and go all day.
+    fn free_gone(&mut self) {
+        if self.gone < self.look_at.max(MAX_GONE) {
+            return;
+        }
+        let said = self.slots.iter().flat_map(|s| s.said.iter().map(|said| said.source));
+        let in_use: HashSet<u16> = said.chain(self.events.values().flatten().map(|e| e.source)).collect();
+        for (key, index) in std::mem::take(&mut self.by_source) {
+            match self.sources[index as usize].public.is_gone && !in_use.contains(&index) {
+                true => self.free_sources.push(index),
+                false => drop(self.by_source.insert(key, index)),
+            }
+        }
+        self.gone = self.by_source.values().filter(|i| self.sources[**i as usize].public.is_gone).count();
+        self.look_at = 2 * self.gone;
     }
 
     fn apply(&mut self, info: &SourceInfo, batch: Batch, now_ms: i64) -> Vec<String> {
-        let source = self.source(info);
+        let Some(source) = self.source(info) else { return vec!["there are too many sources to take another".to_owned()] };
         let mut problems = Vec::new();
         let mut slots = Vec::with_capacity(batch.subjects.len());
+        let mut over = 0u32;
         for (i, subject) in batch.subjects.iter().enumerate() {
             let parent = subject.parent.and_then(|p| slots.get(p as usize).copied().flatten());
             let slot = self.slot(info, subject, parent, now_ms);
-            if slot.is_none() {
-                problems.push(format!("subject {i} ({}): no identity that the model knows", subject.kind.name()));
+            match slot {
+                Err(NotTaken::Unknown) => problems.push(format!("subject {i} ({}): no identity that the model knows", subject.kind.name())),
+                Err(NotTaken::Full) => over += 1,
+                Ok(_) => {}
             }
-            slots.push(slot);
+            slots.push(slot.ok());
+        }
+        if over > 0 {
+            problems.push(format!("{over} subjects are not taken: {} of this plugin are known already", info.max_subjects));
         }
         let each = (batch.points.len() + batch.gaps.len()) / batch.subjects.len().max(1) + 1;
         let mut readings: HashMap<usize, Vec<Reading>> = slots.iter().flatten().map(|s| (*s, Vec::with_capacity(each))).collect();
@@ -218,7 +288,7 @@ impl Working {
             if !self.event_keys.insert((subject.clone(), key.clone())) {
                 continue;
             }
-            self.events.push_back(Arc::new(Event {
+            self.events.entry(info.plugin.clone()).or_default().push_back(Arc::new(Event {
                 subject,
                 at_ms: event.at_ms.unwrap_or(now_ms),
                 severity: event.severity,
@@ -227,8 +297,9 @@ impl Working {
                 key,
                 source,
             }));
-            if self.events.len() > MAX_EVENTS
-                && let Some(old) = self.events.pop_front()
+            if self.event_keys.len() > MAX_EVENTS
+                && let Some(most) = self.events.values_mut().max_by_key(|all| all.len())
+                && let Some(old) = most.pop_front()
             {
                 self.event_keys.remove(&(old.subject.clone(), old.key.clone()));
             }
@@ -267,8 +338,8 @@ impl Working {
         problems
     }
 
-    /// Finds or makes the slot of a subject; `None` when no identity key can be made.
-    fn slot(&mut self, info: &SourceInfo, subject: &BatchSubject, parent: Option<usize>, now_ms: i64) -> Option<usize> {
+    /// Finds or makes the slot of a subject.
+    fn slot(&mut self, info: &SourceInfo, subject: &BatchSubject, parent: Option<usize>, now_ms: i64) -> Result<usize, NotTaken> {
         let get = |k: &str| {
             let all = subject.identity.iter().chain(&subject.labels);
             all.into_iter().find(|(key, value)| key == k && !value.is_empty()).map(|(_, v)| v.clone())
@@ -289,7 +360,11 @@ impl Working {
             };
             same.then_some(slot)
         });
-        let first = candidates.first()?.clone();
+        let first = candidates.first().ok_or(NotTaken::Unknown)?.clone();
+        let is_held = found.is_some_and(|slot| !self.slots[slot].forgotten);
+        if !is_held {
+            self.hold(&info.plugin, info.max_subjects, now_ms)?;
+        }
         let slot = found.unwrap_or_else(|| {
             let id = match subject.kind {
                 // As everybody knows it, unless it looks like another kind's: an id names one subject of all.
@@ -311,7 +386,9 @@ impl Working {
                     last_seen_ms: now_ms,
                     life: Life::Live,
                 }),
+                made_by: info.plugin.clone(),
                 said: Vec::new(),
+                is_left: false,
                 forgotten: false,
             };
             self.order_is_old = true;
@@ -333,7 +410,9 @@ impl Working {
             }
         }
         let s = &mut self.slots[slot];
+        s.is_left = false;
         if std::mem::take(&mut s.forgotten) {
+            s.made_by = info.plugin.clone();
             self.order_is_old = true;
             self.forgotten -= 1;
         }
@@ -351,7 +430,47 @@ impl Working {
                 }
             }
         }
-        Some(slot)
+        Ok(slot)
+    }
+
+    /// Counts one more subject of a plugin, in place of one that it left where it has no room.
+    fn hold(&mut self, plugin: &Arc<str>, most: usize, now_ms: i64) -> Result<(), NotTaken> {
+        while self.held.get(plugin).is_some_and(|held| held.slots >= most) {
+            if !self.forget_left(plugin, now_ms) {
+                return Err(NotTaken::Full);
+            }
+        }
+        let held = self.held.entry(plugin.clone()).or_default();
+        held.slots += 1;
+        held.peak = held.peak.max(held.slots.saturating_sub(held.left.len()));
+        Ok(())
+    }
+
+    /// Forgets the subject that a plugin left longest ago; `false` when there is none.
+    fn forget_left(&mut self, plugin: &Arc<str>, now_ms: i64) -> bool {
+        while let Some(slot) = self.held.get_mut(plugin).and_then(|held| held.left.pop_front()) {
+            let Self { slots, sources, points, .. } = self;
+            let s = &mut slots[slot];
+            if s.is_left && !s.forgotten && s.made_by == *plugin {
+                s.said.clear();
+                merge(s, sources, now_ms, points);
+                self.forget(slot);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn forget(&mut self, slot: usize) {
+        let s = &mut self.slots[slot];
+        if std::mem::replace(&mut s.forgotten, true) {
+            return;
+        }
+        self.order_is_old = true;
+        self.forgotten += 1;
+        if let Some(held) = self.held.get_mut(&s.made_by) {
+            held.slots -= 1;
+        }
     }
 
     /// Takes what a source says of a subject and merges it with what the others said.
@@ -416,16 +535,22 @@ impl Working {
         let leaving = matches!(s.subject.kind, Kind::Pod | Kind::Container | Kind::Process);
         if s.said.len() == 1 && s.said[0].source == source && !leaving {
             // The last one that knew it: keep what it said, aging, so that its last values can still be read.
+            if !std::mem::replace(&mut s.is_left, true) {
+                let plugin = s.made_by.clone();
+                let held = self.held.entry(plugin.clone()).or_default();
+                held.left.push_back(slot);
+                if held.left.len() > held.peak.max(MAX_LEFT) {
+                    self.forget_left(&plugin, now_ms);
+                }
+            }
             return;
         }
         s.said.retain(|x| x.source != source);
         if s.said.len() != before {
             merge(s, sources, now_ms, points);
         }
-        if s.said.is_empty() && leaving && !s.forgotten {
-            s.forgotten = true;
-            self.order_is_old = true;
-            self.forgotten += 1;
+        if s.said.is_empty() && leaving {
+            self.forget(slot);
         }
     }
 
@@ -446,7 +571,8 @@ impl Working {
 
     fn prepare(&mut self, now_ms: i64, forget_after_ms: i64, current: &Snapshot) -> Option<Publication> {
         let mut changed = std::mem::take(&mut self.dirty);
-        for s in &mut self.slots {
+        let mut silent_too_long = Vec::new();
+        for (slot, s) in self.slots.iter_mut().enumerate() {
             if s.forgotten {
                 continue;
             }
@@ -458,10 +584,8 @@ impl Working {
                 _ => Life::Live,
             };
             if silent >= forget_after_ms {
-                s.forgotten = true;
+                silent_too_long.push(slot);
                 changed = true;
-                self.order_is_old = true;
-                self.forgotten += 1;
             }
             if life != s.subject.life {
                 let public = Arc::make_mut(&mut s.subject);
@@ -476,6 +600,7 @@ impl Working {
         if !changed {
             return None;
         }
+        silent_too_long.into_iter().for_each(|slot| self.forget(slot));
         self.sequence = self.sequence.max(current.sequence) + 1;
         let same = !self.order_is_old && current.subjects.len() == self.order.len();
         if std::mem::take(&mut self.order_is_old) {
@@ -492,12 +617,16 @@ impl Working {
             true => current.index.clone(),
             false => Arc::new(subjects.iter().enumerate().map(|(i, s)| (s.id.clone(), i)).collect()),
         };
+        let mut events: Vec<Arc<Event>> = self.events.values().flatten().cloned().collect();
+        events.sort_by_key(|e| e.at_ms);
+        let critical = events.iter().filter(|e| e.severity == Severity::Critical).map(|e| (e.subject.clone(), e.at_ms)).collect();
         let snapshot = Arc::new(Snapshot {
             sequence: self.sequence,
             at_ms: now_ms,
             subjects,
             sources: self.sources.iter().map(|s| s.public.clone()).collect(),
-            events: self.events.iter().cloned().collect(),
+            events,
+            critical,
             index,
         });
         Some(Publication { snapshot, points: std::mem::take(&mut self.points) })

@@ -6,7 +6,14 @@ use crate::catalogue::Catalogue;
 const SECOND: i64 = 1_000;
 
 fn source(plugin: &str) -> SourceInfo {
-    SourceInfo { plugin: plugin.into(), target: "t".into(), cluster: "cluster1".into(), interval_ms: 15 * SECOND, priority: 0 }
+    SourceInfo {
+        plugin: plugin.into(),
+        target: "t".into(),
+        cluster: "cluster1".into(),
+        interval_ms: 15 * SECOND,
+        priority: 0,
+        max_subjects: 10_000,
+    }
 }
 
 fn card(uuid: &str, pci: &str) -> BatchSubject {
@@ -136,4 +143,75 @@ fn an_id_names_one_subject_whatever_a_plugin_calls_a_card() {
     assert_eq!(snapshot.subjects.len(), 4);
     assert!(snapshot.subjects.iter().all(|s| Arc::ptr_eq(snapshot.get(&s.id).unwrap(), s)));
     assert_eq!(snapshot.get("one").unwrap().kind, Kind::Accelerator, "a card has its own name");
+}
+
+fn cards(from: usize, count: usize) -> Vec<BatchSubject> {
+    (from..from + count).map(|i| card(&format!("GPU-{i}"), "")).collect()
+}
+
+#[test]
+fn what_a_plugin_names_no_more_does_not_pile_up() {
+    let i = Inventory::new(0);
+    for turn in 0..50 {
+        i.apply(&source("a"), batch(cards(turn * 1_000, 1_000), &[(0, 1.0, Quality::Measured)]), turn as i64);
+    }
+    let snapshot = publish(&i, 60).snapshot;
+    assert!(snapshot.subjects.len() <= 4_000, "{} of 50 000", snapshot.subjects.len());
+    assert!(snapshot.get("GPU-49999").is_some() && snapshot.get("GPU-48000").is_some() && snapshot.get("GPU-0").is_none());
+    // One that comes back is there again.
+    i.apply(&source("a"), batch(cards(0, 1), &[(0, 1.0, Quality::Measured)]), 61);
+    assert_eq!(publish(&i, 62).snapshot.get("GPU-0").unwrap().number(power()), Some(1.0));
+}
+
+#[test]
+fn a_plugin_that_only_adds_has_room_for_so_many_and_others_have_their_own() {
+    let i = Inventory::new(0);
+    let add = |plugin: &str, target: &str, from: usize| {
+        let info = SourceInfo { target: target.into(), ..source(plugin) };
+        i.apply(&info, Batch { coverage: Coverage::Delta, ..batch(cards(from, 6_000), &[]) }, 0)
+    };
+    assert!(add("a", "t1", 0).is_empty());
+    assert_eq!(add("a", "t2", 6_000), ["2000 subjects are not taken: 10000 of this plugin are known already"]);
+    assert!(add("b", "t", 100_000).is_empty());
+    assert_eq!(publish(&i, 1).snapshot.subjects.len(), 16_000);
+    // What it leaves makes room for what is new.
+    i.remove_source("a", "t1", 2);
+    assert!(add("a", "t2", 200_000).is_empty());
+}
+
+#[test]
+fn a_flood_of_events_gives_way_before_others_do() {
+    let i = Inventory::new(0);
+    let event = |key: String, severity| super::super::batch::BatchEvent {
+        subject: 0,
+        at_ms: None,
+        severity,
+        code: "c".into(),
+        message: "m".into(),
+        key,
+    };
+    let say = |plugin: &str, events| i.apply(&source(plugin), Batch { events, ..batch(cards(0, 1), &[]) }, 5);
+    say("modest", vec![event("the one".into(), Severity::Critical)]);
+    for turn in 0..15 {
+        say("flood", (0..1_000).map(|n| event(format!("{turn}/{n}"), Severity::Info)).collect());
+    }
+    let snapshot = publish(&i, 6).snapshot;
+    assert!(snapshot.events.len() == MAX_EVENTS && snapshot.events.iter().any(|e| &*e.key == "the one"), "{}", snapshot.events.len());
+    assert_eq!((snapshot.last_critical_ms("GPU-0"), snapshot.last_critical_ms("GPU-1")), (Some(5), None));
+}
+
+#[test]
+fn places_of_sources_that_are_gone_are_used_again() {
+    let i = Inventory::new(0);
+    for turn in 0..70_000 {
+        let info = SourceInfo { target: format!("t{turn}").into(), ..source("a") };
+        i.failed(&info, "nobody there");
+        i.remove_source("a", &info.target, turn);
+    }
+    i.apply(&source("b"), batch(cards(0, 1), &[(0, 1.0, Quality::Measured)]), 0);
+    let snapshot = publish(&i, 1).snapshot;
+    assert!(snapshot.sources.len() <= 2 * MAX_GONE, "{}", snapshot.sources.len());
+    assert_eq!(snapshot.asked().map(|s| &*s.plugin).collect::<Vec<_>>(), ["b"]);
+    let reading = *snapshot.get("GPU-0").unwrap().reading(power()).unwrap();
+    assert_eq!(&*snapshot.sources[reading.source as usize].plugin, "b");
 }

@@ -150,6 +150,8 @@ pub struct Source {
     pub last_success_ms: Option<i64>,
     pub last_error: Option<Arc<str>>,
     pub consecutive_failures: u32,
+    /// Its plugin or target was removed; what it said last may still be read.
+    pub is_gone: bool,
 }
 
 /// The world at one moment. Shares its subjects with the snapshot before.
@@ -162,6 +164,8 @@ pub struct Snapshot {
     pub sources: Vec<Arc<Source>>,
     /// Newest last, bounded.
     pub events: Vec<Arc<Event>>,
+    /// When the last critical event of a subject was.
+    critical: HashMap<Arc<str>, i64>,
     index: Arc<HashMap<Arc<str>, usize>>,
 }
 
@@ -171,6 +175,16 @@ impl Snapshot {
         let start = self.subjects.partition_point(|s| s.kind < kind);
         let end = self.subjects.partition_point(|s| s.kind <= kind);
         &self.subjects[start..end]
+    }
+
+    /// Those that are asked now.
+    pub fn asked(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.sources.iter().filter(|s| !s.is_gone)
+    }
+
+    /// When the last critical event of a subject was, in milliseconds since the Unix epoch.
+    pub fn last_critical_ms(&self, subject: &str) -> Option<i64> {
+        self.critical.get(subject).copied()
     }
 
     /// A subject by its id.

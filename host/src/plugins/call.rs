@@ -44,9 +44,9 @@ impl Failure {
             Self::Guest(CollectError::Config(_) | CollectError::Auth(_) | CollectError::Denied(_)) => Blame::Operator,
             Self::Guest(CollectError::Internal(_)) => Blame::Plugin,
             Self::Guest(_) => Blame::Target,
-            // A plugin that waits for a slow target is not to blame for it; one that spins meets the CPU budget first.
+            // A plugin that waits for a slow target is not to blame for it.
             Self::Budget(Exceeded::Wall(_)) => Blame::Target,
-            Self::Budget(Exceeded::HostMemory(_)) => Blame::Host,
+            Self::Budget(Exceeded::HostMemory(_) | Exceeded::Late(_)) => Blame::Host,
             Self::Budget(_) | Self::Trap(_) | Self::Invalid(_) => Blame::Plugin,
             Self::Host(_) => Blame::Host,
         }
@@ -125,6 +125,17 @@ pub async fn bounded<T>(wall: Duration, output: usize, call: impl Future<Output 
     }
 }
 
+/// Says what the time of a call went into that did not come to its end: one that spins meets its CPU budget first, unless many
+/// do at once.
+pub fn judged(failure: Failure, guest: &Guest) -> Failure {
+    let Failure::Budget(Exceeded::Wall(wall)) = failure else { return failure };
+    Failure::Budget(match () {
+        _ if guest.waited() >= wall / 2 => Exceeded::Wall(wall),
+        _ if guest.ticks >= guest.tick_budget.div_ceil(2) => Exceeded::Busy(wall, TICK * guest.ticks),
+        _ => Exceeded::Late(wall),
+    })
+}
+
 fn explain(error: &wasmtime::Error, output: usize) -> Failure {
     if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
         return Failure::Budget(exceeded.clone());
@@ -143,7 +154,7 @@ fn explain(error: &wasmtime::Error, output: usize) -> Failure {
             let text = format!("{error:#}");
             match text.contains("hostcall fuel") || text.contains("fuel allocated for hostcalls") {
                 true => Failure::Budget(Exceeded::Output(output)),
-                false => Failure::Trap(text.lines().next().unwrap_or_default().to_owned()),
+                false => Failure::Trap(log::clean(&error.root_cause().to_string())),
             }
         }
     }
@@ -151,12 +162,34 @@ fn explain(error: &wasmtime::Error, output: usize) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::plugins::capabilities::{Commons, Grants};
+    use crate::plugins::limits::Limits;
 
     #[test]
     fn who_met_only_the_limit_of_all_is_not_to_blame() {
         assert_eq!(Failure::Budget(Exceeded::HostMemory(1)).blame(), Blame::Host);
         assert_eq!(Failure::Budget(Exceeded::Memory(1)).blame(), Blame::Plugin);
+    }
+
+    #[test]
+    fn a_call_that_ran_out_of_time_is_blamed_on_what_took_it() {
+        let wall = Duration::from_millis(40);
+        let commons = Commons::new().unwrap();
+        let shared = Shared::new("p", Limits::default(), Grants::default(), HashMap::new(), commons, None, Arc::default());
+        let mut guest = Guest::new(Arc::new(shared));
+        guest.tick_budget = 25;
+        let judge = |guest: &Guest| judged(Failure::Budget(Exceeded::Wall(wall)), guest).blame();
+        assert_eq!(judge(&guest), Blame::Host);
+        guest.ticks = 13;
+        assert_eq!(judge(&guest), Blame::Plugin);
+        guest.waits(true);
+        std::thread::park_timeout(wall);
+        assert_eq!(judge(&guest), Blame::Target, "cut off while it waits");
+        guest.waits(false);
+        assert_eq!(judge(&guest), Blame::Target);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const MAX_STATES: usize = 256;
 /// Bytes of an event's code and key.
 const MAX_CODE: usize = 256;
 /// What an answer may hold over all its pages: so many times what one page may.
-const PAGES_WORTH: usize = 16;
+pub const PAGES_WORTH: usize = 16;
 /// Series of one subject on a page of the past: one a quality.
 const MAX_SERIES: usize = 3;
 /// No source reports readings from before this (2001-09-09): a stamp below it is in another unit.

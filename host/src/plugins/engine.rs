@@ -109,8 +109,12 @@ impl Runtime {
                 }
             }
         })?;
-        let guests =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(GUEST_THREADS).thread_name("plugin-guest").enable_all().build()?;
+        let guests = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(GUEST_THREADS)
+            .thread_keep_alive(crate::KEEP_ALIVE)
+            .thread_name("plugin-guest")
+            .enable_all()
+            .build()?;
         Ok(Self { engine, compiler: None, guests: Some(guests), stop })
     }
 

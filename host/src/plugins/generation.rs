@@ -166,7 +166,10 @@ impl Generation {
         };
         let info = generation.describe().await.map_err(LoadError::Describe)?;
         generation.metrics = described(catalogue, &generation.names_left, &info).map_err(LoadError::Description)?;
-        schema::check(&info.config_schema, config)?;
+        // Off the guests' threads: it is the host's own work, and no guest's budget ends it.
+        let (schema, given) = (info.config_schema.clone(), config.clone());
+        let checked = tokio::task::spawn_blocking(move || schema::check(&schema, &given)).await;
+        checked.unwrap_or_else(|e| Err(LoadError::Config(e.to_string())))?;
         generation.info = info;
         let first = generation.instance(limits.cpu, Duration::from_secs(5)).await.map_err(LoadError::Configure)?;
         generation.keep(String::new(), first);
@@ -196,16 +199,20 @@ impl Generation {
         let (cpu, wall) = (limits.describe_cpu, Duration::from_secs(5));
         let mut store = call::store(self.runtime.engine(), &Arc::new(self.shared.without_rights()));
         call::arm(&mut store, cpu, wall);
-        let instance = call::bounded(wall, limits.output_bytes, self.ready.instantiate(&mut store)).await?;
-        call::bounded(wall, limits.output_bytes, instance.describe(&mut store)).await
+        let instance = call::bounded(wall, limits.output_bytes, self.ready.instantiate(&mut store)).await;
+        let instance = instance.map_err(|f| call::judged(f, store.data()))?;
+        let described = call::bounded(wall, limits.output_bytes, instance.describe(&mut store)).await;
+        described.map_err(|f| call::judged(f, store.data()))
     }
 
     async fn instance(&self, cpu: Duration, wall: Duration) -> Result<Warm, Failure> {
         let output = self.shared.limits.output_bytes;
         let mut store = call::store(self.runtime.engine(), &self.shared);
         call::arm(&mut store, cpu, wall);
-        let instance = call::bounded(wall, output, self.ready.instantiate(&mut store)).await?;
-        call::bounded(wall, output, instance.configure(&mut store, &self.config)).await??;
+        let instance = call::bounded(wall, output, self.ready.instantiate(&mut store)).await;
+        let instance = instance.map_err(|f| call::judged(f, store.data()))?;
+        let configured = call::bounded(wall, output, instance.configure(&mut store, &self.config)).await;
+        configured.map_err(|f| call::judged(f, store.data()))??;
         Ok(Warm { store, instance, calls: 0, last: Instant::now(), cursor: None })
     }
 
@@ -233,7 +240,8 @@ impl Generation {
                 call::go_on(&mut warm.store);
                 let collect =
                     warm.instance.collect(&mut warm.store, target, now.as_millis() as u32, page.as_deref(), warm.cursor.as_deref());
-                let mut raw = call::bounded(now, limits.output_bytes, collect).await??;
+                let answered = call::bounded(now, limits.output_bytes, collect).await;
+                let mut raw = answered.map_err(|f| call::judged(f, warm.store.data()))??;
                 page = raw.next_page.take();
                 cursor = raw.cursor.take().or(cursor.take());
                 room.take(&raw).map_err(Failure::Invalid)?;
@@ -294,7 +302,8 @@ impl Generation {
             let left = deadline.saturating_duration_since(Instant::now());
             call::go_on(&mut warm.store);
             let asked = warm.instance.range(&mut warm.store, target, query, left.as_millis() as u32, page.as_deref());
-            let Some(answer) = call::bounded(left, limits.output_bytes, asked).await? else { return Ok(all) };
+            let asked = call::bounded(left, limits.output_bytes, asked).await;
+            let Some(answer) = asked.map_err(|f| call::judged(f, warm.store.data()))? else { return Ok(all) };
             let mut answer = answer?;
             page = answer.next_page.take();
             room.take_past(&answer).map_err(Failure::Invalid)?;
@@ -311,8 +320,8 @@ impl Generation {
         let limits = &self.shared.limits;
         let mut warm = self.instance(limits.cpu, wall).await?;
         call::arm(&mut warm.store, limits.cpu, wall);
-        let found = call::bounded(wall, limits.output_bytes, warm.instance.discover(&mut warm.store)).await?;
-        Ok(found?)
+        let found = call::bounded(wall, limits.output_bytes, warm.instance.discover(&mut warm.store)).await;
+        Ok(found.map_err(|f| call::judged(f, warm.store.data()))??)
     }
 
     fn take(&self, key: &str) -> Option<Warm> {

@@ -85,10 +85,17 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exceeded {
     Cpu(Duration),
+    /// Most of it was waiting for the network.
     Wall(Duration),
+    /// Much of it was the guest's own work: the time, and how long it worked.
+    Busy(Duration, Duration),
+    /// Neither: the host, or its disk, was too slow.
+    Late(Duration),
     Memory(usize),
     /// What all plugins together may use; no fault of the one that met it.
     HostMemory(usize),
+    /// What the instances of one plugin may use together.
+    Share(usize),
     Tables(usize),
     Output(usize),
     Handles(usize),
@@ -101,8 +108,13 @@ impl fmt::Display for Exceeded {
         match self {
             Self::Cpu(limit) => write!(f, "used more than its CPU budget of {limit:?}"),
             Self::Wall(limit) => write!(f, "took longer than its time-out of {limit:?}"),
+            Self::Busy(limit, cpu) => write!(f, "worked for {cpu:?} without coming to an end within its time-out of {limit:?}"),
+            Self::Late(limit) => write!(f, "did not end within its time-out of {limit:?}, though it waited for no target"),
             Self::Memory(limit) => write!(f, "wanted more memory than its limit of {limit} bytes"),
             Self::HostMemory(limit) => write!(f, "all plugins together use the {limit} bytes that [plugins] memory allows"),
+            Self::Share(limit) => {
+                write!(f, "its instances together use the {limit} bytes that one plugin may have, half of [plugins] memory")
+            }
             Self::Tables(limit) => write!(f, "wanted more table elements than its limit of {limit}"),
             Self::Output(limit) => write!(f, "gave out more than its limit of {limit} bytes in one call"),
             Self::Handles(limit) => write!(f, "kept more than its limit of {limit} handles open"),
@@ -113,22 +125,28 @@ impl fmt::Display for Exceeded {
 /// Core instances, memories and tables that one store may hold; components of interpreters need a few dozen.
 const MAX_PARTS: usize = 256;
 
-/// Memory of all plugins together.
+/// Memory of all plugins together, or of one, which may take half of that.
 #[derive(Debug)]
 pub struct MemoryPool {
     limit: AtomicUsize,
     used: AtomicUsize,
+    all: Option<Arc<MemoryPool>>,
 }
 
 impl Default for MemoryPool {
     fn default() -> Self {
-        Self { limit: AtomicUsize::new(Self::DEFAULT), used: AtomicUsize::new(0) }
+        Self { limit: AtomicUsize::new(Self::DEFAULT), used: AtomicUsize::new(0), all: None }
     }
 }
 
 impl MemoryPool {
     /// 1 GiB.
     pub const DEFAULT: usize = 1 << 30;
+
+    /// One plugin's part of what all may take.
+    pub fn share(all: Arc<Self>) -> Self {
+        Self { all: Some(all), ..Self::default() }
+    }
 
     /// Counts from the next growth on; what is in use stays.
     pub fn set_limit(&self, bytes: usize) {
@@ -141,13 +159,24 @@ impl MemoryPool {
     }
 
     fn take(&self, bytes: usize) -> Result<(), Exceeded> {
-        let limit = self.limit.load(Ordering::Relaxed);
+        let (limit, exceeded): (_, fn(usize) -> Exceeded) = match &self.all {
+            Some(all) => (all.limit.load(Ordering::Relaxed) / 2, Exceeded::Share),
+            None => (self.limit.load(Ordering::Relaxed), Exceeded::HostMemory),
+        };
         let within = |used: usize| used.checked_add(bytes).filter(|total| *total <= limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map(drop).map_err(|_| Exceeded::HostMemory(limit))
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map_err(|_| exceeded(limit))?;
+        let taken = self.all.as_ref().map_or(Ok(()), |all| all.take(bytes));
+        if taken.is_err() {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        taken
     }
 
     fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(all) = &self.all {
+            all.give_back(bytes);
+        }
     }
 }
 

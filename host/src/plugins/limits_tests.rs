@@ -51,6 +51,21 @@ fn what_all_plugins_use_together_is_the_hosts_affair() {
 }
 
 #[test]
+fn one_plugin_leaves_half_to_the_others() {
+    let all = Arc::<MemoryPool>::default();
+    all.set_limit(8 * PAGE);
+    let (greedy, modest) = (Arc::new(MemoryPool::share(all.clone())), Arc::new(MemoryPool::share(all.clone())));
+    let (first, instance) = instantiate(&two_memories(1, 2), limiter(100, &greedy));
+    instance.unwrap();
+    let (second, instance) = instantiate(&two_memories(1, 1), limiter(100, &greedy));
+    assert_eq!(instance.unwrap_err().downcast_ref::<Exceeded>(), Some(&Exceeded::Share(4 * PAGE)));
+    let (third, instance) = instantiate(&two_memories(2, 2), limiter(100, &modest));
+    instance.unwrap();
+    drop((first, second, third));
+    assert_eq!((greedy.used(), modest.used(), all.used()), (0, 0, 0));
+}
+
+#[test]
 fn a_growth_that_fails_after_all_is_given_back() {
     let pool = Arc::<MemoryPool>::default();
     let mut limiter = limiter(100, &pool);

@@ -1,6 +1,6 @@
 //! One plugin over its versions: what runs, what waits, how its calls ended, and every change of its state.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -366,8 +366,8 @@ impl Plugin {
     /// All targets with their own intervals; a configured one goes before one that was found under its id.
     pub fn targets(&self) -> Vec<(Target, Option<Duration>)> {
         let mut all = self.settings().targets.clone();
-        let found = self.discovered().targets.into_iter().filter(|t| !all.iter().any(|(known, _)| known.id == t.id));
-        let found: Vec<_> = found.map(|t| (t, None)).collect();
+        let known: HashSet<&str> = all.iter().map(|(t, _)| t.id.as_str()).collect();
+        let found: Vec<_> = self.discovered().targets.into_iter().filter(|t| !known.contains(t.id.as_str())).map(|t| (t, None)).collect();
         all.extend(found);
         all
     }
@@ -376,6 +376,7 @@ impl Plugin {
     pub fn discover(&self, found: Vec<Target>) -> bool {
         let settings = self.settings();
         let mut next = Discovered::default();
+        let mut ids = HashSet::new();
         for mut target in found {
             let id: String = target.id.chars().take(80).collect();
             if target.cluster.is_empty() {
@@ -386,20 +387,26 @@ impl Plugin {
                 None => None,
             };
             let refused = match () {
-                _ if target.id.is_empty() || target.id.len() > 256 || target.id.chars().any(char::is_control) => {
-                    Some("an id has 1 to 256 bytes and no control characters".to_owned())
+                _ if target.id.is_empty() || target.id.len() > 256 || log::clean(&target.id) != target.id => {
+                    Some("an id has 1 to 256 bytes, all of which are shown as they are".to_owned())
                 }
-                _ if next.targets.iter().any(|t: &Target| t.id == target.id) => Some("its id stands twice".to_owned()),
+                _ if ids.contains(&target.id) => Some("its id stands twice".to_owned()),
                 _ if next.targets.len() >= MAX_DISCOVERED => Some(format!("more than {MAX_DISCOVERED} targets")),
                 _ if !settings.clusters.contains(&target.cluster) => Some(format!("no cluster {:?} is configured", target.cluster)),
                 _ => reach,
             };
             match refused {
-                None => next.targets.push(target),
+                None => {
+                    ids.insert(target.id.clone());
+                    next.targets.push(target);
+                }
                 Some(why) if next.refused.len() < 20 => next.refused.push(format!("target {id:?}: {why}")),
                 Some(_) => {}
             }
         }
+        // What was read of targets that come no more is of no use.
+        let is_known = |id: &String| ids.contains(id) || settings.targets.iter().any(|(t, _)| t.id == *id);
+        self.seen.lock().unwrap_or_else(|e| e.into_inner()).retain(|id, _| is_known(id));
         let mut now = self.discovered.lock().unwrap_or_else(|e| e.into_inner());
         let changed = *now != next;
         *now = next;

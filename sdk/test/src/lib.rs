@@ -4,7 +4,7 @@
 mod recorded;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +39,14 @@ pub struct Setup {
     pub http: Vec<String>,
     /// Globs of files that may be read.
     pub files: Vec<String>,
+    /// Where its store lies; none withholds the right.
+    pub state: Option<PathBuf>,
     pub limits: Limits,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: serde_json::json!({}), http: Vec::new(), files: Vec::new(), limits: Limits::default() }
+        Self { config: serde_json::json!({}), http: Vec::new(), files: Vec::new(), state: None, limits: Limits::default() }
     }
 }
 
@@ -63,8 +65,8 @@ impl Plugin {
             false => Some(Globs::new(&setup.files).map_err(anyhow::Error::msg)?),
         };
         let http = (!setup.http.is_empty()).then(|| Policy::new(setup.http.iter().map(String::as_str)));
-        let grants = Grants { http, files, ..Grants::default() };
-        let shared = Shared::new(&name, setup.limits, grants, HashMap::new(), Commons::new()?, None, log.clone());
+        let grants = Grants { http, files, state: setup.state.is_some(), ..Grants::default() };
+        let shared = Shared::new(&name, setup.limits, grants, HashMap::new(), Commons::new()?, setup.state, log.clone());
         let (building, known, config) = (runtime.clone(), catalogue.clone(), setup.config);
         let handle = runtime.handle();
         let generation = handle.spawn(async move { Generation::new(building, &known, compiled, shared, &config, 1, 0).await }).await??;

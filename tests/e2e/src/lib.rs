@@ -98,7 +98,8 @@ impl Running {
             kept_dir: dir.path().join("kept"),
             history_dir: dir.path().join("history"),
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
-            cache_dir: None,
+            // Shared by all tests: what they load is mostly the same.
+            cache_dir: Some(root().join("target/e2e-code")),
             compiler: None,
             policy: Policy { is_loopback: true, ..Policy::default() },
             auth: Auth::in_memory("admin", "changeme").expect("a user"),

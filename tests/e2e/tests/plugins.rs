@@ -1,4 +1,4 @@
-//! What a plugin can do to the host: nothing.
+//! Components come, wait for rights, are replaced under load and go. What a hostile one can do stands in `evil.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,125 +8,10 @@ use kcloud_e2e::{Running, component, fleet, until};
 use kcloud_fleet_sim::Faults;
 use kcloud_monitor::cli::demo_settings;
 use kcloud_monitor::inventory::Kind;
-use kcloud_monitor::plugins::Settings;
-use kcloud_monitor::plugins::capabilities::Grants;
-use kcloud_monitor::plugins::capabilities::http_policy::Policy;
-use kcloud_monitor::plugins::contract::Target;
-use kcloud_monitor::plugins::limits::Limits;
-
-/// The hostile guest, built against each version of the contract.
-const EVILS: [&str; 2] = ["evil", "evil-0-2"];
-
-fn evil(component: &str, mode: &str, url: &str) -> Settings {
-    let target = Target {
-        id: "t".into(),
-        address: "http://127.0.0.1:9/metrics".into(),
-        cluster: "cluster1".into(),
-        labels: vec![],
-        credential: None,
-        config: "{}".into(),
-    };
-    let http = Some(Policy::new(["http://127.0.0.1:9/metrics"]));
-    Settings {
-        interval: Duration::from_millis(300),
-        timeout: Duration::from_secs(2),
-        targets: vec![(target, None)],
-        grants: Grants { http, ..Grants::default() },
-        // Small, so that it is met long before the CPU budget on a busy machine.
-        limits: Limits { memory: 4 << 20, ..Limits::default() },
-        config: serde_json::json!({ "mode": mode, "url": url }),
-        component: component.to_owned(),
-        ..Settings::bare("evil")
-    }
-}
-
-/// The first error that a mode ends in, and whom it is blamed on.
-async fn ends_in(running: &Running, mode: &str) -> (String, String) {
-    until(&format!("{mode} fails"), async || {
-        let (_, body) = running.get("/api/v1/system/plugins/evil").await;
-        let error = body["data"]["last_error"]["message"].as_str()?.to_owned();
-        let blame = body["data"]["failures_by_blame"].as_object()?.keys().cloned().collect::<Vec<_>>().join(",");
-        Some((error, blame))
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_bad_mode_is_stopped_named_and_blamed_on_the_plugin() {
-    for (mode, expected) in [
-        ("panic", "panicked"),
-        ("loop", "CPU budget"),
-        // Its own stack lies in its memory and ends first, or the engine's does.
-        ("recurse", "trapped"),
-        ("eat", "memory"),
-        ("flood", "budget|limit"),
-        ("bad-index", "metric index 99"),
-        ("bad-label", "control character"),
-    ] {
-        for component in EVILS {
-            let running = Running::start(&[component], vec![evil(component, mode, "")]).await;
-            let (error, blame) = ends_in(&running, mode).await;
-            assert!(expected.split('|').any(|e| error.contains(e)), "{component} {mode}: {error}");
-            assert_eq!(blame, "plugin", "{component} {mode}: {error}");
-            assert_eq!(running.get("/livez").await.0, 200);
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_beyond_its_targets_is_refused_and_blamed_on_the_operator() {
-    for url in [
-        "http://127.0.0.1:8001/",
-        "http://169.254.169.254/latest/meta-data",
-        "http://[::1]:9/",
-        "http://user:x@127.0.0.1:9/",
-        "file:///etc/passwd",
-    ] {
-        for component in EVILS {
-            let running = Running::start(&[component], vec![evil(component, "fetch", url)]).await;
-            let (error, blame) = ends_in(&running, "fetch").await;
-            assert!(error.contains("not granted"), "{component} {url}: {error}");
-            assert_eq!(blame, "operator", "{component} {url}: {error}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn chatter_is_cut_and_cannot_forge_a_line() {
-    for component in EVILS {
-        let running = Running::start(&[component], vec![evil(component, "chatter", "")]).await;
-        let log = until("it has spoken", async || {
-            let (_, body) = running.get("/api/v1/system/plugins/evil").await;
-            let dropped = body["data"]["log_lines_dropped_total"].as_u64()?;
-            (dropped >= 9_000).then(|| body["data"].clone())
-        })
-        .await;
-        assert!(log["log_tail"].as_array().unwrap().iter().all(|l| !l.as_str().unwrap().contains('\n')), "{component}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn neighbours_miss_no_beat_while_a_plugin_spins() {
-    for component in EVILS {
-        let (fleet, address) = fleet(2, Faults::default()).await;
-        let mut settings = demo_settings(&fleet, address);
-        settings[0].interval = Duration::from_millis(300);
-        settings.push(evil(component, "loop", ""));
-        let running = Running::start(&["nvidia-dcgm", component], settings).await;
-        until("16 cards", async || (running.get("/api/v1/accelerators/gpus").await.1["metadata"]["total_count"] == 16).then_some(())).await;
-        let began = Instant::now();
-        let mut failures = 0;
-        while began.elapsed() < Duration::from_secs(4) {
-            let (status, body) = running.get("/api/v1/accelerators/gpus?status=offline").await;
-            failures += usize::from(status != 200 || body["metadata"]["total_count"] != 0);
-        }
-        assert_eq!(failures, 0, "a card went stale, or a request failed, while {component} spun");
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_without_settings_has_no_rights_and_says_what_it_asks_for() {
-    for component in ["nvidia-dcgm", "v0-1-0"].into_iter().chain(EVILS) {
+    for component in ["nvidia-dcgm", "v0-1-0", "evil", "evil-0-2"] {
         let running = Running::start(&[component], vec![]).await;
         let reason = running.plugin_is(component, "waiting-for-approval").await;
         assert!(reason.contains("http"), "{component}: {reason}");

@@ -188,10 +188,14 @@ async fn a_shadow_reads_beside_the_old_version_and_reports_before_it_takes_over(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_taken_away_counts_at_once_and_an_upgrade_that_asks_for_more_waits() {
     let running = started(settings()).await;
-    // The same name, now a component that asks for HTTP beside.
+    // The same name, now a component that asks for HTTP and files beside.
     put(&running, &std::fs::read(component("evil")).unwrap());
     let now = runs(&running, "0.1.0", "waiting-for-approval").await;
-    assert_eq!((&now["pending"]["rights_missing"], &now["pending"]["rights_added"][0]), (&json!(["http"]), &json!("http")), "{now}");
+    assert_eq!(
+        (&now["pending"]["rights_missing"], &now["pending"]["rights_added"][0]),
+        (&json!(["http", "files"]), &json!("http")),
+        "{now}"
+    );
     assert!(now["reason"].as_str().unwrap().contains("send HTTP requests") && now["reason"].as_str().unwrap().contains("goes on"), "{now}");
     let text = running.get("/api/v1/system/metrics").await.1.as_str().unwrap().to_owned();
     assert!(text.contains("kcloud_plugin_state{plugin=\"turncoat\",state=\"waiting-for-approval\"} 1"), "{text}");

@@ -8,6 +8,7 @@ use kcloud_e2e::{Running, component, fleet, root, until};
 use kcloud_fleet_sim::Faults;
 use kcloud_monitor::cli::demo_settings;
 use kcloud_monitor::plugins::capabilities::Grants;
+use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
 use kcloud_monitor::plugins::{Blame, Settings};
 use serde_json::json;
@@ -55,7 +56,8 @@ async fn components_of_every_version_run_side_by_side() {
     let mut settings = demo_settings(&fleet, address);
     let address = settings[0].targets[0].0.address.clone();
     for name in ["v0-1-0", "v0-1-9", "evil-0-2"] {
-        let grants = Grants { http: Some(Policy::new([address.as_str()])), ..Grants::default() };
+        let files = Some(Globs::new(&["/nowhere/*".to_owned()]).unwrap());
+        let grants = Grants { http: Some(Policy::new([address.as_str()])), files, state: true, ..Grants::default() };
         let targets = vec![(target("t", &address, &[]), None)];
         let config = json!({ "mode": "none" });
         settings.push(Settings { interval: Duration::from_millis(300), grants, targets, config, ..Settings::bare(name) });
@@ -139,13 +141,19 @@ async fn what_this_host_cannot_run_gets_a_sentence_that_names_the_version_needed
     }
 }
 
+/// The hostile guest asks for everything.
+fn all_rights(address: &str, config: serde_json::Value) -> Setup {
+    let (files, state) = (vec!["/nowhere/*".to_owned()], Some("/nowhere".into()));
+    Setup { http: vec![address.to_owned()], files, state, config, ..Setup::default() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_is_late_is_blamed_and_told_apart_since_0_2() {
     // Connections wait in its backlog and are never answered.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/", silent.local_addr().unwrap());
     for (name, said) in [("evil", "unreachable"), ("evil-0-2", "the target did not answer in time")] {
-        let setup = Setup { http: vec![address.clone()], config: json!({ "mode": "late", "url": address }), ..Setup::default() };
+        let setup = all_rights(&address, json!({ "mode": "late", "url": address }));
         let plugin = Plugin::load(&component(name), setup).await.unwrap();
         let Err(failure) = plugin.collect(&target("t", &address, &[]), Duration::from_secs(30)).await else { panic!("{name}: an answer") };
         assert_eq!((failure.to_string(), failure.blame()), (format!("{said}: no whole answer within 200 ms"), Blame::Target));
@@ -155,7 +163,7 @@ async fn a_target_that_is_late_is_blamed_and_told_apart_since_0_2() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_can_ask_whether_a_line_is_kept_and_one_that_does_not_imports_nothing_new() {
     for name in ["evil", "evil-0-2"] {
-        let setup = Setup { http: vec!["http://127.0.0.1:9/".into()], config: json!({ "mode": "levels" }), ..Setup::default() };
+        let setup = all_rights("http://127.0.0.1:9/", json!({ "mode": "levels" }));
         let plugin = Plugin::load(&component(name), setup).await.unwrap();
         plugin.collect(&target("t", "http://127.0.0.1:9/", &[]), Duration::from_secs(30)).await.unwrap();
         // Nobody takes the log of this process.

@@ -25,7 +25,7 @@ struct Cluster<'a> {
 }
 
 fn cluster<'a>(info: &'a ClusterInfo, snapshot: &Snapshot) -> Cluster<'a> {
-    let sources: Vec<_> = snapshot.sources.iter().filter(|s| *s.cluster == *info.name).collect();
+    let sources: Vec<_> = snapshot.asked().filter(|s| *s.cluster == *info.name).collect();
     let failing = sources.iter().filter(|s| s.consecutive_failures > 0).count();
     let count = |kind| snapshot.of_kind(kind).iter().filter(|s| *s.cluster == *info.name).count();
     Cluster {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::envelope::rfc3339;
 use crate::catalogue::{Catalogue, METRICS};
-use crate::inventory::{Kind, Life, Severity, Snapshot, Subject};
+use crate::inventory::{Kind, Life, Snapshot, Subject};
 
 const MIB: f64 = 1_048_576.0;
 /// A critical event counts against a card for this long.
@@ -82,8 +82,7 @@ pub(super) fn status(snapshot: &Snapshot, s: &Subject) -> &'static str {
         return "offline";
     }
     let recent = |at: i64| snapshot.at_ms - at <= EVENT_WINDOW_MS;
-    let failed = number(s, "xid_last").is_some_and(|x| x > 0.0)
-        || snapshot.events.iter().any(|e| e.subject == s.id && e.severity == Severity::Critical && recent(e.at_ms));
+    let failed = number(s, "xid_last").is_some_and(|x| x > 0.0) || snapshot.last_critical_ms(&s.id).is_some_and(recent);
     match number(s, "utilization_percent") {
         _ if failed => "error",
         Some(load) if load < IDLE * 100.0 => "idle",

@@ -14,7 +14,7 @@ pub mod tls;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -94,6 +94,7 @@ pub struct Shared {
     /// Places for requests and open streams.
     requests: Arc<Semaphore>,
     blocking: Arc<Semaphore>,
+    memory: Arc<MemoryPool>,
 }
 
 impl Shared {
@@ -111,7 +112,8 @@ impl Shared {
         let state = state.filter(|_| grants.state).map(|dir| state::Store::new(dir, limits.state_bytes));
         let (requests, blocking) = (Arc::new(Semaphore::new(limits.http_outstanding)), Arc::new(Semaphore::new(BLOCKING)));
         let rights = ArcSwap::from_pointee(Rights { grants, credentials });
-        Self { plugin: plugin.into(), limits, rights, commons, state, log, requests, blocking }
+        let memory = Arc::new(MemoryPool::share(commons.memory.clone()));
+        Self { plugin: plugin.into(), limits, rights, commons, state, log, requests, blocking, memory }
     }
 
     /// What is granted now.
@@ -138,6 +140,9 @@ pub struct Used {
     http_bytes: AtomicUsize,
     file_bytes: usize,
     state_writes: u32,
+    /// For the network, until now and since when.
+    waited: Duration,
+    waits_since: Option<Instant>,
 }
 
 /// The data of one store.
@@ -158,6 +163,20 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// Marks what a call waits for the network, so that it is blamed on the target and not on the plugin. A call that is cut off
+    /// in between waits still.
+    pub fn waits(&mut self, is_waiting: bool) {
+        self.used.waited = self.waited();
+        self.used.waits_since = is_waiting.then(Instant::now);
+    }
+
+    /// How long the call waited for the network.
+    pub fn waited(&self) -> Duration {
+        self.used.waited + self.used.waits_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+impl Guest {
     pub fn new(shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let mut table = ResourceTable::new();
@@ -166,7 +185,7 @@ impl Guest {
         Self {
             voice: Arc::new(log::Voice::new(shared.plugin.clone(), shared.log.clone(), log_lines, log_bytes)),
             wasi: None,
-            limiter: Limiter::new(&shared.limits, shared.commons.memory.clone()),
+            limiter: Limiter::new(&shared.limits, shared.memory.clone()),
             shared,
             table,
             streams: 0,

@@ -406,17 +406,25 @@ macro_rules! shape {
 
         impl http::Host for Guest {
             async fn send(&mut self, r: http::Request) -> wasmtime::Result<Result<http::Response, http::HttpError>> {
-                Ok(self.http().send(request(r)).await.map(response).map_err(http_error))
+                self.waits(true);
+                let answer = self.http().send(request(r)).await;
+                self.waits(false);
+                Ok(answer.map(response).map_err(http_error))
             }
 
             async fn send_all(&mut self, r: Vec<http::Request>, parallel: u32) -> wasmtime::Result<Vec<Result<http::Response, http::HttpError>>> {
                 let requests = r.into_iter().map(request).collect();
+                self.waits(true);
                 let answers = self.http().send_all(requests, parallel).await;
+                self.waits(false);
                 Ok(answers.into_iter().map(|a| a.map(response).map_err(http_error)).collect())
             }
 
             async fn open(&mut self, r: http::Request) -> wasmtime::Result<Result<Resource<BodyStream>, http::HttpError>> {
-                Ok(self.open_stream(request(r)).await?.map_err(http_error))
+                self.waits(true);
+                let opened = self.open_stream(request(r)).await;
+                self.waits(false);
+                Ok(opened?.map_err(http_error))
             }
         }
 
@@ -433,7 +441,10 @@ macro_rules! shape {
                 wait_ms: u32,
             ) -> wasmtime::Result<Result<Option<Vec<u8>>, http::HttpError>> {
                 let wait = Duration::from_millis(wait_ms.into());
-                Ok(self.read_stream(&stream, max_bytes as usize, wait).await?.map_err(http_error))
+                self.waits(true);
+                let read = self.read_stream(&stream, max_bytes as usize, wait).await;
+                self.waits(false);
+                Ok(read?.map_err(http_error))
             }
 
             async fn drop(&mut self, stream: Resource<BodyStream>) -> wasmtime::Result<()> {

@@ -1,12 +1,25 @@
-//! One hostile guest with many bad modes; the tests say what the host must make of each.
+//! One hostile guest with many bad modes, chosen by `[config] mode`: what the host must make of each stands in
+//! `tests/e2e/tests/evil.rs`. What no toolchain would write (a start function that spins, pointers that lie) is made there by hand.
 
 // Natively nothing is exported, and so nothing is used.
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 
-use std::hint::black_box;
+mod cpu;
+mod files;
+mod injection;
+mod memory;
+mod network;
+mod output;
+mod state;
 
+use std::sync::OnceLock;
+
+use kcloud_collector_sdk::bindings::exports::kcloud::collector::collector as export;
+use kcloud_collector_sdk::bindings::kcloud::collector::types as wire;
 use kcloud_collector_sdk::mapping::definition;
-use kcloud_collector_sdk::{Affinity, Batch, CollectError, Collector, Info, Label, MetricKind, Quality, Target, http, log, register};
+use kcloud_collector_sdk::{
+    Affinity, Batch, CollectError, Collector, Info, Label, Metric, MetricKind, Quality, Registered, SubjectRef, Target, log,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -14,9 +27,26 @@ struct Config {
     mode: String,
     #[serde(default)]
     url: String,
+    /// URLs, paths, names: what the mode is about.
+    #[serde(default)]
+    list: Vec<String>,
 }
 
-struct Evil(Config, u32);
+/// What was configured, for what happens outside a [`Collector`] too.
+static MODE: OnceLock<String> = OnceLock::new();
+
+fn mode() -> &'static str {
+    MODE.get().map_or("", String::as_str)
+}
+
+struct Evil {
+    config: Config,
+    calls: u64,
+    held: Vec<Vec<u8>>,
+}
+
+const SCHEMA: &str = r#"{"type":"object","required":["mode"],"properties":{
+    "mode":{"type":"string"},"url":{"type":"string"},"list":{"type":"array","items":{"type":"string"}}}}"#;
 
 impl Collector for Evil {
     type Config = Config;
@@ -28,80 +58,96 @@ impl Collector for Evil {
             vendor: "nobody",
             description: "does what it should not",
             metrics: vec![definition("power_watts", "watts", MetricKind::Gauge, Quality::Measured)],
-            config_schema: r#"{"type":"object","required":["mode"],"properties":{"mode":{"type":"string"},"url":{"type":"string"}}}"#,
+            config_schema: SCHEMA,
             affinity: Affinity::None,
         }
     }
 
     fn new(config: Config) -> Result<Self, CollectError> {
-        match config.mode.as_str() {
-            "refuse" => Err(CollectError::Config("it never likes its configuration".into())),
-            _ => Ok(Self(config, 0)),
+        MODE.get_or_init(|| config.mode.clone());
+        match mode() {
+            "refuse" => return Err(CollectError::Config("it never likes its configuration".into())),
+            "spin-in-configure" => cpu::spin(),
+            "eat-in-configure" => memory::eat(),
+            _ => {}
+        }
+        Ok(Self { config, calls: 0, held: Vec::new() })
+    }
+
+    fn discover(&mut self) -> Result<Vec<Target>, CollectError> {
+        match mode() {
+            "spin-in-discover" => cpu::spin(),
+            "targets" => Ok(injection::targets(&self.config)),
+            "many-targets" => Ok(injection::many_targets(&self.config)),
+            _ => Ok(Vec::new()),
         }
     }
 
     fn collect(&mut self, target: &Target, deadline_ms: u32, batch: &mut Batch) -> Result<(), CollectError> {
-        let subject = |batch: &mut Batch, name: &str| {
-            let name = name.to_owned();
-            batch.subject("accelerator", &name.clone(), None, |s| s.identity = vec![Label { key: "uuid".into(), value: name }])
-        };
-        match self.0.mode.as_str() {
-            "panic" => panic!("on purpose"),
-            "panic-on-second" if self.1 > 0 => panic!("on purpose, at the second call"),
-            "panic-on-second" => self.1 += 1,
-            "loop" => loop {
-                black_box(());
-            },
-            "recurse" => {
-                black_box(deep(0));
-            }
-            "eat" => {
-                let mut all = Vec::new();
-                loop {
-                    all.push(black_box(vec![1u8; 1 << 20]));
-                }
-            }
-            "flood" => {
-                for i in 0..200_000 {
-                    let s = subject(batch, &format!("GPU-{i}"));
-                    batch.point(kcloud_collector_sdk::Metric(0), s, 1.0, None);
-                }
-            }
-            "chatter" => (0..10_000).for_each(|i| log::line(log::Level::Info, &format!("line {i}\nforged"))),
-            "levels" => {
-                for level in [log::Level::Trace, log::Level::Debug, log::Level::Info, log::Level::Warn, log::Level::Error] {
-                    log::line(level, &format!("{level:?} is enabled: {}", log::enabled(level)));
-                }
-                log::line(log::Level::Info, &format!("Debug is enabled: {}", log::enabled(log::Level::Debug)));
-            }
-            "bad-index" => {
-                let s = subject(batch, "GPU-1");
-                batch.point(kcloud_collector_sdk::Metric(99), s, 1.0, None);
-            }
-            "bad-label" => {
-                batch.leave_as_is();
-                subject(batch, "GPU\n1");
-            }
-            "late" => drop(http::get(target, &self.0.url, "*/*", 200)?),
-            "fetch" => {
-                let answer = http::get(target, &self.0.url, "*/*", deadline_ms)?;
-                answer.exposition()?;
-            }
-            _ => {
-                let s = subject(batch, "GPU-evil");
-                batch.point(kcloud_collector_sdk::Metric(0), s, 5.0, None);
+        self.calls += 1;
+        let done = cpu::collect(self, target, batch)
+            .or_else(|| memory::collect(self))
+            .or_else(|| injection::collect(self, batch))
+            .or_else(|| files::collect(&self.config))
+            .or_else(|| state::collect(&self.config))
+            .or_else(|| network::collect(&self.config, target, deadline_ms));
+        match (done, mode()) {
+            (Some(done), _) => done,
+            (None, "panic") => panic!("on purpose"),
+            (None, "panic-on-second") if self.calls > 1 => panic!("on purpose, at the second call"),
+            (None, "panic-on-second") => Ok(()),
+            // Some modes are about what is made of a good answer.
+            (None, _) => {
+                reading(batch, "GPU-evil");
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 
-fn deep(n: u64) -> u64 {
-    let room = black_box([n; 64]);
-    match black_box(n) {
-        u64::MAX => 0,
-        n => room[(n % 64) as usize] + deep(n + 1),
+/// One card with one good reading.
+fn reading(batch: &mut Batch, uuid: &str) -> SubjectRef {
+    let card = batch.subject("accelerator", uuid, None, |s| s.identity = vec![label("uuid", uuid)]);
+    batch.point(Metric(0), card, 5.0, None);
+    card
+}
+
+fn label(key: &str, value: &str) -> Label {
+    Label { key: key.to_owned(), value: value.to_owned() }
+}
+
+fn say(line: &str) {
+    log::line(log::Level::Info, line);
+}
+
+/// Between the SDK, which would not let it say much of this, and the host.
+struct Unchecked;
+
+impl export::Guest for Unchecked {
+    fn describe() -> export::Info {
+        Registered::<Evil>::describe()
+    }
+
+    fn configure(config: String) -> Result<(), wire::CollectError> {
+        Registered::<Evil>::configure(config)
+    }
+
+    fn discover() -> Result<Vec<Target>, wire::CollectError> {
+        Registered::<Evil>::discover()
+    }
+
+    fn collect(
+        target: Target,
+        deadline_ms: u32,
+        page: Option<Vec<u8>>,
+        cursor: Option<Vec<u8>>,
+    ) -> Result<wire::Batch, wire::CollectError> {
+        let _until_the_end = cpu::Ending;
+        let mut batch = Registered::<Evil>::collect(target, deadline_ms, page, cursor)?;
+        output::spoil(&mut batch);
+        Ok(batch)
     }
 }
 
-register!(Evil);
+#[cfg(target_arch = "wasm32")]
+kcloud_collector_sdk::export_plugin::export_plugin!(Unchecked with_types_in kcloud_collector_sdk::bindings);
