@@ -137,3 +137,19 @@ fn an_id_names_one_subject_whatever_a_plugin_calls_a_card() {
     assert!(snapshot.subjects.iter().all(|s| Arc::ptr_eq(snapshot.get(&s.id).unwrap(), s)));
     assert_eq!(snapshot.get("one").unwrap().kind, Kind::Accelerator, "a card has its own name");
 }
+
+#[test]
+fn a_card_whose_uuid_is_what_another_was_known_by_has_an_id_of_its_own() {
+    let i = Inventory::new(0);
+    let of = |uuid: &str| BatchSubject {
+        identity: [("uuid", uuid), ("node", "worker1"), ("device", "nvidia0")].map(|(k, v)| (k.into(), v.into())).to_vec(),
+        ..card("", "")
+    };
+    // Known by its place first, then by name; another card in its place; a third that calls itself what the first is known by.
+    for uuid in ["", "GPU-1", "GPU-2", "cluster1/worker1/nvidia0"] {
+        i.apply(&source("a"), batch(vec![of(uuid)], &[]), 0);
+    }
+    let snapshot = publish(&i, 1).snapshot;
+    let ids: Vec<&str> = snapshot.subjects.iter().map(|s| &*s.id).collect();
+    assert_eq!(ids, ["GPU-2", "cluster1/worker1/nvidia0", "cluster1/worker1/nvidia0#2"]);
+}
