@@ -215,3 +215,19 @@ fn places_of_sources_that_are_gone_are_used_again() {
     let reading = *snapshot.get("GPU-0").unwrap().reading(power()).unwrap();
     assert_eq!(&*snapshot.sources[reading.source as usize].plugin, "b");
 }
+
+#[test]
+fn a_card_whose_uuid_is_what_another_was_known_by_has_an_id_of_its_own() {
+    let i = Inventory::new(0);
+    let of = |uuid: &str| BatchSubject {
+        identity: [("uuid", uuid), ("node", "worker1"), ("device", "nvidia0")].map(|(k, v)| (k.into(), v.into())).to_vec(),
+        ..card("", "")
+    };
+    // Known by its place first, then by name; another card in its place; a third that calls itself what the first is known by.
+    for uuid in ["", "GPU-1", "GPU-2", "cluster1/worker1/nvidia0"] {
+        i.apply(&source("a"), batch(vec![of(uuid)], &[]), 0);
+    }
+    let snapshot = publish(&i, 1).snapshot;
+    let ids: Vec<&str> = snapshot.subjects.iter().map(|s| &*s.id).collect();
+    assert_eq!(ids, ["GPU-2", "cluster1/worker1/nvidia0", "cluster1/worker1/nvidia0#2"]);
+}
