@@ -254,7 +254,7 @@ fn fuzz(root: &Path, only: Option<&str>, seconds: u32) -> Result<()> {
         let mut fuzz = Command::new(out.join(host).join("fuzz/fuzz"));
         fuzz.env("KCLOUD_FUZZ_TARGET", name).arg(format!("-artifact_prefix={}/", findings.display()));
         fuzz.arg(format!("-max_total_time={seconds}")).args([
-            "-timeout=20",
+            "-timeout=60",
             "-rss_limit_mb=4096",
             "-max_len=16384",
             "-print_final_stats=1",

@@ -47,6 +47,11 @@ impl Kind {
         })
     }
 
+    /// Whether a text begins as the ids of a kind do.
+    pub(super) fn leads(text: &str) -> bool {
+        text.split_once('/').is_some_and(|(head, _)| head == Self::Other.name() || Self::parse(head).is_some())
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Cluster => "cluster",

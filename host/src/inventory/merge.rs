@@ -409,9 +409,14 @@ impl Working {
         }
         let slot = found.unwrap_or_else(|| {
             let id = match subject.kind {
-                Kind::Accelerator | Kind::Vm => first.clone(),
-                _ => format!("{}/{first}", subject.kind.name()),
+                // As everybody knows it, unless it looks like another kind's: an id names one subject of all.
+                Kind::Accelerator if !Kind::leads(&first) => first.clone(),
+                kind => format!("{}/{first}", kind.name()),
             };
+            // A key that passed to another card may still be the id of the first.
+            let is_contested = self.by_key.get(&subject.kind).is_some_and(|of_kind| of_kind.contains_key(&first));
+            let is_taken = |id: &str| is_contested && self.slots.iter().any(|s| &*s.subject.id == id);
+            let id = std::iter::once(id.clone()).chain((2u32..).map(|n| format!("{id}#{n}"))).find(|id| !is_taken(id)).unwrap_or(id);
             let new = Slot {
                 subject: Arc::new(Subject {
                     id: id.into(),

@@ -129,6 +129,23 @@ fn a_stamp_from_the_future_is_a_problem_and_not_taken() {
     assert_eq!(publish(&i, 1).snapshot.get("GPU-1").unwrap().gap(power()), Some(Reason::Absent));
 }
 
+#[test]
+fn an_id_names_one_subject_whatever_a_plugin_calls_a_card() {
+    let i = Inventory::new(0);
+    let of = |kind, key: &str, value: &str| BatchSubject { kind, identity: vec![(key.into(), value.into())], ..card("", "") };
+    let all = vec![
+        of(Kind::Node, "node", "worker1"),
+        of(Kind::Accelerator, "uuid", "node/cluster1/worker1"),
+        of(Kind::Vm, "uuid", "one"),
+        of(Kind::Accelerator, "uuid", "one"),
+    ];
+    i.apply(&source("a"), batch(all, &[]), 0);
+    let snapshot = publish(&i, 1).snapshot;
+    assert_eq!(snapshot.subjects.len(), 4);
+    assert!(snapshot.subjects.iter().all(|s| Arc::ptr_eq(snapshot.get(&s.id).unwrap(), s)));
+    assert_eq!(snapshot.get("one").unwrap().kind, Kind::Accelerator, "a card has its own name");
+}
+
 fn cards(from: usize, count: usize) -> Vec<BatchSubject> {
     (from..from + count).map(|i| card(&format!("GPU-{i}"), "")).collect()
 }
@@ -231,4 +248,20 @@ fn readings_and_series_of_a_plugin_are_counted_over_all_of_its_answers() {
     let p = publish(&i, 47 * SECOND);
     assert!(p.points.iter().all(|p| p.value.is_none()), "only ends of what was");
     assert_eq!(p.snapshot.get("GPU-2000").unwrap().number(power()), Some(1.0));
+}
+
+#[test]
+fn a_card_whose_uuid_is_what_another_was_known_by_has_an_id_of_its_own() {
+    let i = Inventory::new(0);
+    let of = |uuid: &str| BatchSubject {
+        identity: [("uuid", uuid), ("node", "worker1"), ("device", "nvidia0")].map(|(k, v)| (k.into(), v.into())).to_vec(),
+        ..card("", "")
+    };
+    // Known by its place first, then by name; another card in its place; a third that calls itself what the first is known by.
+    for uuid in ["", "GPU-1", "GPU-2", "cluster1/worker1/nvidia0"] {
+        i.apply(&source("a"), batch(vec![of(uuid)], &[]), 0);
+    }
+    let snapshot = publish(&i, 1).snapshot;
+    let ids: Vec<&str> = snapshot.subjects.iter().map(|s| &*s.id).collect();
+    assert_eq!(ids, ["GPU-2", "cluster1/worker1/nvidia0", "cluster1/worker1/nvidia0#2"]);
 }

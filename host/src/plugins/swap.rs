@@ -317,7 +317,10 @@ async fn build(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settin
             LoadError::NeedsGrant { missing, .. } => (State::WaitingForApproval, missing.clone()),
             _ => (State::Rejected, Vec::new()),
         };
-        Refusal { state, rights_asked: asked, rights_missing: missing, ..Refusal::new(error.to_string()) }
+        // What the host or the machine was to blame for may be over the next time.
+        let is_final =
+            !matches!(&error, LoadError::Describe(f) | LoadError::Configure(f) if matches!(f.blame(), Blame::Host | Blame::Target));
+        Refusal { state, rights_asked: asked, rights_missing: missing, is_final, ..Refusal::new(error.to_string()) }
     })
 }
 
