@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kcloud_collector_sdk::exposition::{Event, Format, Parser, Sample};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::Program;
 use crate::raw::Raw;
@@ -74,6 +74,8 @@ fn a_value_of_a_label_stays_a_value_in_exposition_json_paths_and_queries() {
         for id in TEXTS {
             let (status, card) = stage.running.get(&format!("/api/v1/accelerators/gpus/{}", escaped(id))).await;
             assert_eq!((status, card["data"]["uuid"].as_str(), card["data"]["model_name"].as_str()), (200, Some(id), Some(id)), "{card}");
+            let (_, found) = stage.running.get(&format!("/api/v1/accelerators/gpus?model={}", escaped(id))).await;
+            assert_eq!((&found["metadata"]["total_count"], found["data"][0]["uuid"].as_str()), (&json!(1), Some(id)), "{found}");
         }
         stage.end().await;
     });
@@ -172,7 +174,8 @@ fn ten_thousand_targets_are_the_most_and_delay_nobody() {
         let stage = Stage::set(evils.map(|e| e.with(|s| s.interval = Duration::from_secs(15)))).await;
         let many = |v: &Value| Some(v["refused_targets"].to_string().contains("more than 10000 targets"));
         stage.all("many-targets", "found the most", many).await;
-        stage.end().await;
+        // Twenty thousand tasks leave holes among what goes on living; they are filled when there are others.
+        stage.end_keeping(160 << 20).await;
     });
 }
 
