@@ -254,7 +254,11 @@ fn readings_and_series_of_a_plugin_are_counted_over_all_of_its_answers() {
 fn a_card_whose_uuid_is_what_another_was_known_by_has_an_id_of_its_own() {
     let i = Inventory::new(0);
     let of = |uuid: &str| BatchSubject {
-        identity: [("uuid", uuid), ("node", "worker1"), ("device", "nvidia0")].map(|(k, v)| (k.into(), v.into())).to_vec(),
+        identity: [("uuid", uuid), ("node", "worker1"), ("device", "nvidia0")]
+            .into_iter()
+            .filter(|(_, v)| !v.is_empty())
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect(),
         ..card("", "")
     };
     // Known by its place first, then by name; another card in its place; a third that calls itself what the first is known by.

@@ -191,11 +191,10 @@ async fn a_right_that_is_taken_away_counts_at_once_and_an_upgrade_that_asks_for_
     // The same name, now a component that asks for HTTP and files beside.
     put(&running, &std::fs::read(component("evil")).unwrap());
     let now = runs(&running, "0.1.0", "waiting-for-approval").await;
-    assert_eq!(
-        (&now["pending"]["rights_missing"], &now["pending"]["rights_added"][0]),
-        (&json!(["http", "files"]), &json!("http")),
-        "{now}"
-    );
+    for key in ["rights_missing", "rights_added"] {
+        let all = now["pending"][key].as_array().unwrap();
+        assert!(all.contains(&json!("http")) && all.contains(&json!("files")), "{now}");
+    }
     assert!(now["reason"].as_str().unwrap().contains("send HTTP requests") && now["reason"].as_str().unwrap().contains("goes on"), "{now}");
     let text = running.get("/api/v1/system/metrics").await.1.as_str().unwrap().to_owned();
     assert!(text.contains("kcloud_plugin_state{plugin=\"turncoat\",state=\"waiting-for-approval\"} 1"), "{text}");

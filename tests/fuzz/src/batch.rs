@@ -35,11 +35,12 @@ fn story(u: &mut Unstructured<'_>) -> Result<()> {
             cluster: ["default", "default", "edge"][source].into(),
             interval_ms: 15_000,
             priority: source as i32,
+            max_subjects: 40,
         };
         now += i64::from(u.arbitrary::<u8>()?) * 10_000;
         match u.int_in_range(0..=9)? {
             0 => inventory.failed(&info, "unreachable"),
-            1 => inventory.remove_source(&info.plugin, Some(&info.target), now),
+            1 => inventory.remove_source(&info.plugin, &info.target, now),
             2 => past(u, &limits)?,
             _ => match whole(u, (&catalogue, &left, &known), &limits)? {
                 Ok(batch) => {
