@@ -36,6 +36,7 @@ fn story(u: &mut Unstructured<'_>) -> Result<()> {
             interval_ms: 15_000,
             priority: source as i32,
             max_subjects: 40,
+            max_values: 200,
         };
         now += i64::from(u.arbitrary::<u8>()?) * 10_000;
         match u.int_in_range(0..=9)? {
