@@ -48,6 +48,8 @@ struct Entry {
 pub struct Kept {
     dir: PathBuf,
     ledger: Mutex<BTreeMap<String, Entry>>,
+    /// One change at a time: a component is written before the ledger names it.
+    changing: Mutex<()>,
 }
 
 impl Kept {
@@ -64,19 +66,24 @@ impl Kept {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(e) => return Err(e),
         };
-        Ok(Self { dir, ledger: Mutex::new(ledger) })
+        Ok(Self { dir, ledger: Mutex::new(ledger), changing: Mutex::default() })
     }
 
-    fn change<T>(&self, plugin: &str, change: impl FnOnce(&mut Entry) -> T) -> std::io::Result<T> {
-        let mut ledger = self.ledger.lock().unwrap_or_else(|e| e.into_inner());
-        let mut next = ledger.clone();
+    /// Writes files that the change will name, then the change.
+    fn change<T>(&self, plugin: &str, files: &[(String, &[u8])], change: impl FnOnce(&mut Entry) -> T) -> std::io::Result<T> {
+        let _turn = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        for (name, bytes) in files {
+            self.write(name, bytes)?;
+        }
+        let mut next = self.ledger.lock().unwrap_or_else(|e| e.into_inner()).clone();
         let result = change(next.entry(plugin.to_owned()).or_default());
         self.write("ledger.json", &serde_json::to_vec_pretty(&next)?)?;
-        *ledger = next;
-        let named = |e: &Entry| e.good.iter().map(|g| g.sha256.clone()).collect::<Vec<_>>();
-        let wanted: Vec<String> = ledger.values().flat_map(named).collect();
-        drop(ledger);
-        self.sweep(&wanted)?;
+        let wanted: Vec<String> = next.values().flat_map(|e| e.good.iter().map(|g| g.sha256.clone())).collect();
+        *self.ledger.lock().unwrap_or_else(|e| e.into_inner()) = next;
+        // The change is made; what is left over goes with the next one.
+        if let Err(error) = self.sweep(&wanted) {
+            tracing::warn!(%error, dir = %self.dir.display(), "components that are good no more were not removed");
+        }
         Ok(result)
     }
 
@@ -112,11 +119,9 @@ impl Kept {
         if self.look(plugin, |e| e.good.first().is_some_and(|g| g.sha256 == good.sha256)) {
             return Ok(());
         }
-        self.write(&format!("{}.wasm", good.sha256), bytes)?;
-        if let Some(signature) = signature {
-            self.write(&format!("{}.wasm.minisig", good.sha256), signature)?;
-        }
-        self.change(plugin, |e| {
+        let mut files = vec![(format!("{}.wasm", good.sha256), bytes)];
+        files.extend(signature.map(|s| (format!("{}.wasm.minisig", good.sha256), s)));
+        self.change(plugin, &files, |e| {
             e.good.retain(|g| g.sha256 != good.sha256);
             e.good.insert(0, good);
             e.good.truncate(KEEP);
@@ -153,7 +158,7 @@ impl Kept {
     /// Takes a digest out of use until it is released.
     pub fn quarantine(&self, plugin: &str, digest: ContentDigest, reason: &str) -> std::io::Result<()> {
         let sha256 = digest.to_string();
-        self.change(plugin, |e| {
+        self.change(plugin, &[], |e| {
             e.quarantined.retain(|q| q.sha256 != sha256);
             e.quarantined.insert(0, Quarantined { sha256, reason: reason.to_owned(), at_ms: crate::now_ms() });
             e.quarantined.truncate(MAX_QUARANTINED);
@@ -175,13 +180,13 @@ impl Kept {
     pub fn release(&self, plugin: &str) -> std::io::Result<usize> {
         match self.look(plugin, |e| e.quarantined.len()) {
             0 => Ok(0),
-            _ => self.change(plugin, |e| std::mem::take(&mut e.quarantined).len()),
+            _ => self.change(plugin, &[], |e| std::mem::take(&mut e.quarantined).len()),
         }
     }
 
     /// Switches a plugin off, or on again, over restarts.
     pub fn disable(&self, plugin: &str, by: Option<&str>) -> std::io::Result<()> {
-        self.change(plugin, |e| e.disabled_by = by.map(str::to_owned))
+        self.change(plugin, &[], |e| e.disabled_by = by.map(str::to_owned))
     }
 
     /// Who switched it off.
@@ -210,6 +215,24 @@ mod tests {
         assert_eq!(again.read(&last).unwrap(), (b"three".to_vec(), Some(b"sig".to_vec())));
         assert_eq!(again.versions("p").len(), KEEP);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2 * KEEP + 1, "swept");
+    }
+
+    #[test]
+    fn plugins_that_prove_good_at_once_lose_no_component_to_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::open(dir.path().to_owned()).unwrap();
+        std::thread::scope(|scope| {
+            for plugin in ["a", "b", "c", "d"] {
+                let kept = &kept;
+                scope.spawn(move || {
+                    for round in 0..25 {
+                        let bytes = format!("{plugin} {round}").into_bytes();
+                        kept.good(plugin, good(&bytes, "1.0.0"), &bytes, None).unwrap();
+                        assert_eq!(kept.read(&kept.versions(plugin)[0]).unwrap().0, bytes);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -110,6 +110,7 @@ pub struct Discovered {
 }
 
 /// The version before, which can take over at once.
+#[derive(Clone)]
 pub(super) struct Previous {
     pub generation: Arc<Generation>,
     pub key: Key,

@@ -222,10 +222,15 @@ impl Registry {
         judging.await.map_err(|e| format!("the host failed on it: {e}"))?.map_err(|refusal| refusal.to_string())
     }
 
-    /// Judges what runs by today's policy and pins; what is not trusted any more stops.
+    /// Judges what runs by today's policy and pins; what is not trusted any more stops. The version before is judged when it is to
+    /// come back.
     fn judge_again(&self, plugin: &Plugin, pins: &[ContentDigest]) {
+        let policy = self.policy();
+        if plugin.shadow().is_some_and(|s| policy.again(&s.generation.admission.load(), pins).is_err()) {
+            plugin.shadow.store(None);
+        }
         let Some(running) = plugin.generation() else { return };
-        match self.policy().again(&running.admission.load(), pins) {
+        match policy.again(&running.admission.load(), pins) {
             Ok(admission) => running.admission.store(Arc::new(admission)),
             Err(refusal) => {
                 self.stop(plugin);
@@ -259,10 +264,10 @@ impl Registry {
     /// Brings the version before back and quarantines the one that runs. What was done, or why not.
     pub fn roll_back(&self, plugin: &Plugin, by: &str) -> Result<String, String> {
         let running = plugin.generation().ok_or("nothing of it runs")?;
-        self.give_way(plugin, &running, &format!("version {} was rolled back by {by}", running.info.version))?;
+        let back = self.give_way(plugin, &running, &format!("version {} was rolled back by {by}", running.info.version))?;
         self.look_again.notify_one();
         self.changed.notify_one();
-        Ok(format!("version {} is quarantined; the version before answers", running.info.version))
+        Ok(format!("version {} was taken out; {back}", running.info.version))
     }
 
     /// Switches a plugin off over restarts.

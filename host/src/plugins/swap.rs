@@ -11,7 +11,7 @@ use super::call::{Blame, Failure};
 use super::capabilities::Shared;
 use super::contract::Target;
 use super::generation::{Compiled, Generation, LoadError};
-use super::kept::Good;
+use super::kept::{Good, Kept};
 use super::plugin::{Key, Plugin, Previous, State, note};
 use super::registry::Registry;
 use super::settings::Settings;
@@ -143,6 +143,7 @@ pub(super) async fn bring(registry: &Arc<Registry>, plugin: &Arc<Plugin>, work: 
         Err(reason) => {
             // Trust may come without the bytes changing: a signature beside them, a key, a pin.
             plugin.status().refused = None;
+            plugin.shadow.store(None);
             return wait(plugin, Pending::new(State::Rejected, reason));
         }
     };
@@ -233,6 +234,12 @@ async fn instead(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Sett
     wait(plugin, pending);
 }
 
+/// A kept version, as if it lay in the directory.
+fn candidate(kept: &Kept, good: &Good, component: String, place: Place) -> Result<Candidate, String> {
+    let (bytes, signature) = kept.read(good).map_err(|e| e.to_string())?;
+    Ok(Candidate { name: component, place, bytes: bytes.into(), signature: signature.map(|s| Ok(s.into())) })
+}
+
 /// Brings a kept version back; it is judged like any other.
 async fn restore(
     registry: &Arc<Registry>,
@@ -242,10 +249,9 @@ async fn restore(
     place: Place,
     good: &Good,
 ) -> Result<(), String> {
-    let (kept, wanted) = (registry.clone(), good.clone());
-    let read = tokio::task::spawn_blocking(move || kept.kept().read(&wanted)).await.map_err(|e| e.to_string())?;
-    let (bytes, signature) = read.map_err(|e| e.to_string())?;
-    let candidate = Candidate { name: settings.component.clone(), place, bytes: bytes.into(), signature: signature.map(|s| Ok(s.into())) };
+    let (kept, wanted, component) = (registry.clone(), good.clone(), settings.component.clone());
+    let read = tokio::task::spawn_blocking(move || candidate(kept.kept(), &wanted, component, place)).await;
+    let candidate = read.map_err(|e| e.to_string())??;
     let verified = registry.judge(candidate.clone(), settings).await?;
     let key = Key { digest: verified.admission().digest(), fingerprint: key.fingerprint.clone() };
     advance(registry, plugin, settings, (candidate, verified), key, false).await.map_err(|refusal| refusal.reason)
@@ -423,14 +429,13 @@ impl Registry {
     fn swap_in(&self, plugin: &Plugin, new: Arc<Generation>, key: Key, report: Swapped) {
         let admission = new.admission.load();
         tracing::info!(plugin = plugin.name, version = new.info.version, digest = %new.digest, trust = %admission.trust, rule = admission.rule, "loaded");
-        let old = plugin.generation.swap(Some(new));
-        plugin.begin_anew();
         plugin.swaps.fetch_add(1, Ordering::Relaxed);
-        let before = {
+        let (old, before) = {
             let mut status = plugin.status();
             (status.refused, status.pending, status.last_swap) = (None, None, Some(report));
-            status.running.replace(key.clone())
+            (plugin.generation.swap(Some(new)), status.running.replace(key.clone()))
         };
+        plugin.begin_anew();
         // The same anew (a reload) is no way back.
         let before = before.filter(|b| b.digest != key.digest || b.fingerprint.trim_end() != key.fingerprint);
         if let (Some(old), Some(before)) = (&old, before) {
@@ -452,14 +457,15 @@ impl Registry {
             let strikes = generation.strikes.load(Ordering::Relaxed);
             let last = outcome.err().map(ToString::to_string).unwrap_or_default();
             let reason = format!("version {} failed {strikes} times in a row ({last})", generation.info.version);
-            match self.give_way(plugin, generation, &reason) {
-                Ok(()) => {
+            let (registry, plugin, generation) = (self.clone(), plugin.clone(), generation.clone());
+            tokio::task::spawn_blocking(move || match registry.give_way(&plugin, &generation, &reason) {
+                Ok(_) => {
                     plugin.returns.fetch_add(1, Ordering::Relaxed);
-                    self.look_again.notify_one();
+                    registry.look_again.notify_one();
                 }
                 // The breaker holds it.
                 Err(why) => tracing::debug!(plugin = plugin.name, why, "no way back"),
-            }
+            });
         } else if outcome.is_ok()
             && let Some(source) = generation.take_source()
         {
@@ -474,43 +480,66 @@ impl Registry {
         }
     }
 
-    /// Quarantines what runs and lets the version before answer: at once where it is still there, else at the next look.
-    pub(super) fn give_way(&self, plugin: &Plugin, generation: &Generation, reason: &str) -> Result<(), String> {
-        let fingerprint = plugin.settings().fingerprint();
+    /// Quarantines what runs and lets the version before answer: at once where it is still there, else at the next look. What comes
+    /// back, or why nothing can. Blocking: the ledger is written durably.
+    pub(super) fn give_way(&self, plugin: &Plugin, generation: &Generation, reason: &str) -> Result<String, String> {
+        let settings = plugin.settings();
+        let runs = || plugin.generation().is_some_and(|g| g.number == generation.number);
         let (running, previous) = {
-            let mut status = plugin.status();
-            if plugin.generation().is_none_or(|g| g.number != generation.number) {
+            let status = plugin.status();
+            if !runs() {
                 return Err("it no longer runs".into());
             }
-            (status.running.clone(), status.previous.take())
+            (status.running.clone().ok_or("nothing runs")?, status.previous.clone())
         };
-        let running = running.ok_or("nothing runs")?;
         let is_config_only = previous.as_ref().is_some_and(|p| p.key.digest == running.digest);
         let is_fit = |p: &Previous| {
-            is_config_only || (p.key.fingerprint == fingerprint && self.kept().quarantined(&plugin.name, p.key.digest).is_none())
+            let is_free = p.key.fingerprint == settings.fingerprint() && self.kept().quarantined(&plugin.name, p.key.digest).is_none();
+            (is_config_only || is_free) && self.policy().again(&p.generation.admission.load(), &settings.pins).is_ok()
         };
         let previous = previous.filter(is_fit);
-        if previous.is_none() && self.kept().last_good(&plugin.name, Some(running.digest)).is_none() {
-            return Err("there is no version before this one".into());
+        let back = match (&previous, self.kept().last_good(&plugin.name, Some(running.digest))) {
+            (Some(previous), _) => format!("version {} answers", previous.generation.info.version),
+            (None, Some(good)) if !is_config_only => {
+                let place = generation.admission.load().place();
+                let judged = candidate(self.kept(), &good, settings.component.clone(), place)
+                    .and_then(|c| self.policy().judge(&c, &settings.pins).map_err(|refusal| refusal.to_string()));
+                judged.map_err(|reason| format!("version {} before this one cannot be used: {reason}", good.version))?;
+                format!("version {} is being brought back", good.version)
+            }
+            _ => return Err("there is no version before this one".into()),
+        };
+        let (state, what) = match is_config_only {
+            true => (State::Rejected, "its settings of now are left aside"),
+            false => (State::Quarantined, "quarantined"),
+        };
+        let mut text = format!("{what}: {reason}; `plugin reload {}` tries it again", plugin.name);
+        let written = if is_config_only { Ok(()) } else { self.kept().quarantine(&plugin.name, running.digest, reason) };
+        if let Err(error) = &written {
+            // A full disk keeps no version that fails running while another is at hand.
+            text.push_str(&format!("; a restart tries it again too: the quarantine could not be written: {error}"));
+            if previous.is_none() {
+                return Err(format!("the quarantine could not be written: {error}"));
+            }
         }
-        if is_config_only {
-            plugin.status().refused = Some(running.clone());
-        } else {
-            self.kept()
-                .quarantine(&plugin.name, running.digest, reason)
-                .map_err(|e| format!("the quarantine could not be written: {e}"))?;
-        }
-        let state = if is_config_only { State::Rejected } else { State::Quarantined };
-        let what = if is_config_only { "its settings of now are left aside: " } else { "quarantined: " };
-        let mut pending = Pending::new(state, format!("{what}{reason}; `plugin reload {}` tries it again", plugin.name));
+        let mut pending = Pending::new(state, text);
         (pending.digest_sha256, pending.version) = (Some(running.digest.to_string()), Some(generation.info.version.clone()));
         if let Some(previous) = previous {
-            let old = plugin.generation.swap(Some(previous.generation));
+            let old = {
+                let mut status = plugin.status();
+                if !runs() {
+                    return Err("it no longer runs".into());
+                }
+                if is_config_only || written.is_err() {
+                    status.refused = Some(running);
+                }
+                (status.running, status.previous) = (Some(previous.key), None);
+                plugin.generation.swap(Some(previous.generation))
+            };
             plugin.begin_anew();
-            plugin.status().running = Some(previous.key);
             self.drain(old);
         }
         wait(plugin, pending);
-        Ok(())
+        Ok(back)
     }
 }

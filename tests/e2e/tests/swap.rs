@@ -9,6 +9,7 @@ use kcloud_monitor::plugins::Settings;
 use kcloud_monitor::plugins::capabilities::Grants;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
 use kcloud_monitor::plugins::contract::Target;
+use kcloud_monitor::plugins::verify::{ContentDigest, Demand, Policy as Trust};
 use serde_json::{Value, json};
 
 const NAME: &str = "turncoat";
@@ -162,6 +163,52 @@ async fn an_operator_rolls_back_disables_and_enables() {
     assert!(again.plugin_is(NAME, "disabled").await.contains("switched off by admin"));
     assert_eq!(order(&again, "enable").await.0, 200);
     runs(&again, "0.1.0", "quarantined").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_whose_trust_was_withdrawn_is_no_way_back() {
+    let pinned = |marks: &[char]| {
+        let pins = marks.iter().map(|m| ContentDigest::of(&version(*m))).collect();
+        vec![Settings { pins, ..settings() }]
+    };
+    let policy = Trust { demand: Some(Demand::Pinned), ..Trust::default() };
+    let running = Running::start_with(&[], pinned(&['3', '4']), |options| options.policy = policy).await;
+    put(&running, &version('4'));
+    until("it proved good", async || (!detail(&running).await["good_versions"].as_array()?.is_empty()).then_some(())).await;
+    put(&running, &version('3'));
+    runs(&running, "0.1.3", "active").await;
+    *running.settings.lock().unwrap() = pinned(&['3']);
+    running.host.look_again.notify_one();
+    let plugin = running.host.app.registry.get(NAME).unwrap();
+    until("the pin is gone", async || (plugin.settings().pins.len() == 1).then_some(())).await;
+    let (status, body) = order(&running, "rollback").await;
+    let message = body["error"]["message"].as_str().unwrap_or_default();
+    assert!(status == 409 && message.contains("version 0.1.4 before this one cannot be used: not trusted"), "{body}");
+    let now = runs(&running, "0.1.3", "active").await;
+    assert!(now["quarantined"].as_array().unwrap().is_empty(), "{now}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_cannot_be_written_keeps_no_bad_version_running() {
+    let running = started(settings()).await;
+    put(&running, &version('3'));
+    runs(&running, "0.1.3", "active").await;
+    // As on a full disk: a directory that is not empty takes the ledger's place, so that every write of it fails.
+    let ledger = running.dir.path().join("kept/ledger.json");
+    until("both are kept", async || (detail(&running).await["good_versions"].as_array()?.len() == 2).then_some(())).await;
+    std::fs::remove_file(&ledger).unwrap();
+    std::fs::create_dir_all(ledger.join("full")).unwrap();
+    let (status, body) = order(&running, "rollback").await;
+    assert_eq!((status, &body["data"]["version"]), (200, &json!("0.1.0")), "{body}");
+    assert!(body["data"]["reason"].as_str().unwrap().contains("the quarantine could not be written"), "{body}");
+    // The directory, where the bad one still lies, does not bring it back.
+    put(&running, &version('3'));
+    let pending = runs(&running, "0.1.0", "quarantined").await["pending"].clone();
+    assert_eq!(pending["version"], "0.1.3");
+    // With no other version in memory nothing is left half done.
+    let (status, body) = order(&running, "rollback").await;
+    assert!(status == 409 && body["error"]["message"].as_str().unwrap().contains("the quarantine could not be written"), "{body}");
+    runs(&running, "0.1.0", "quarantined").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

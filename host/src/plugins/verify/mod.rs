@@ -142,6 +142,10 @@ impl Admission {
     pub fn digest(&self) -> ContentDigest {
         self.evidence.digest
     }
+
+    pub fn place(&self) -> Place {
+        self.evidence.place
+    }
 }
 
 /// Which rule keeps a component out.
