@@ -142,7 +142,7 @@ fn an_id_names_one_subject_whatever_a_plugin_calls_a_card() {
 fn a_card_whose_uuid_is_what_another_was_known_by_has_an_id_of_its_own() {
     let i = Inventory::new(0);
     let of = |uuid: &str| BatchSubject {
-        identity: [("uuid", uuid), ("node", "worker1"), ("device", "nvidia0")].map(|(k, v)| (k.into(), v.into())).to_vec(),
+        identity: card(uuid, "").identity.into_iter().chain([("device".into(), "nvidia0".into())]).collect(),
         ..card("", "")
     };
     // Known by its place first, then by name; another card in its place; a third that calls itself what the first is known by.
