@@ -109,8 +109,6 @@ fn components(root: &Path) -> Result<String> {
     let compile = |what: &[&str]| {
         let mut command = cargo(&plugins);
         command.args(["build", "--locked", "--release", "--target", TARGET]).args(what).env("CARGO_TARGET_DIR", &target_dir);
-        // The host's engine has it; looking for the end of a line takes a third of the time.
-        command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C target-feature=+simd128");
         run(&mut command)
     };
     // Gives the component's digest.
