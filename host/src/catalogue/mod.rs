@@ -7,7 +7,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, LazyLock, RwLock};
 
 pub use table::{METRICS, Metric};
 
@@ -37,6 +37,9 @@ pub enum Combine {
 /// Raw metrics that plugins brought along, at most: a guard against a plugin that invents names.
 const MAX_RAW: usize = 8_192;
 const MAX_BROUGHT: usize = 2_048;
+/// Names of one state.
+pub const MAX_STATES: usize = 256;
+const MAX_STATE: usize = 128;
 
 /// Why a plugin's metric definition is not accepted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -47,9 +50,13 @@ pub enum Refused {
     Kind { name: String, given: Kind, expected: Kind },
     #[error("metric {0:?} is not in the catalogue; a name of your own starts with x_, then [a-z0-9_], at most 100 bytes")]
     Unknown(String),
-    #[error("no room for metric {0:?}: {MAX_RAW} names of plugins' own are known already")]
+    #[error("metric {name:?} has no state {given:?}; its states are {}", expected.join(", "))]
+    State { name: String, given: String, expected: &'static [&'static str] },
+    #[error("metric {0:?} has at most {MAX_STATES} states, each with a name of 1 to {MAX_STATE} bytes without control characters")]
+    States(String),
+    #[error("no room for metric {0:?}: {MAX_RAW} names of plugins' own (of states, too) are known already")]
     Full(String),
-    #[error("no room for metric {0:?}: one plugin brings at most {MAX_BROUGHT} names of its own")]
+    #[error("no room for metric {0:?}: one plugin brings at most {MAX_BROUGHT} names of its own, of states, too")]
     Brought(String),
 }
 
@@ -62,6 +69,17 @@ impl Default for NamesLeft {
     }
 }
 
+impl NamesLeft {
+    /// Counts one more name, of a metric or of a state of it.
+    fn take(&self, metric: &str, all: usize) -> Result<(), Refused> {
+        if all >= MAX_RAW {
+            return Err(Refused::Full(metric.into()));
+        }
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.map(drop).map_err(|_| Refused::Brought(metric.into()))
+    }
+}
+
 /// The known metrics and the raw ones seen so far. Grows, never shrinks, so that an id stays valid.
 #[derive(Default)]
 pub struct Catalogue {
@@ -71,7 +89,15 @@ pub struct Catalogue {
 #[derive(Default)]
 struct RawNames {
     by_name: HashMap<Arc<str>, u16>,
-    metrics: Vec<(Arc<str>, Kind)>,
+    metrics: Vec<RawMetric>,
+    /// Names of their states, all together.
+    states: usize,
+}
+
+struct RawMetric {
+    name: Arc<str>,
+    kind: Kind,
+    states: Vec<Arc<str>>,
 }
 
 impl Catalogue {
@@ -104,22 +130,64 @@ impl Catalogue {
         }
         let mut raw = self.raw.write().unwrap_or_else(|e| e.into_inner());
         if let Some(i) = raw.by_name.get(name) {
-            let (_, known) = &raw.metrics[*i as usize];
-            return match *known == kind {
+            let known = raw.metrics[*i as usize].kind;
+            return match known == kind {
                 true => Ok(MetricId(METRICS.len() as u16 + i)),
-                false => Err(Refused::Kind { name: name.into(), given: kind, expected: *known }),
+                false => Err(Refused::Kind { name: name.into(), given: kind, expected: known }),
             };
         }
-        if raw.metrics.len() >= MAX_RAW {
-            return Err(Refused::Full(name.into()));
-        }
-        let taken = left.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        taken.map_err(|_| Refused::Brought(name.into()))?;
+        left.take(name, raw.metrics.len() + raw.states)?;
         let index = raw.metrics.len() as u16;
         let name: Arc<str> = name.into();
         raw.by_name.insert(name.clone(), index);
-        raw.metrics.push((name, kind));
+        raw.metrics.push(RawMetric { name, kind, states: Vec::new() });
         Ok(MetricId(METRICS.len() as u16 + index))
+    }
+
+    /// Where each of a plugin's names for a state stands here.
+    pub fn states(&self, id: MetricId, names: &[String], left: &NamesLeft) -> Result<Vec<u32>, Refused> {
+        if let Some(m) = Self::metric(id) {
+            let place = |given: &String| m.states.iter().position(|s| s == given).map(|i| i as u32);
+            let unknown = |given: &String| Refused::State { name: m.name.into(), given: given.clone(), expected: m.states };
+            return names.iter().map(|given| place(given).ok_or_else(|| unknown(given))).collect();
+        }
+        let RawNames { metrics, states: all, .. } = &mut *self.raw.write().unwrap_or_else(|e| e.into_inner());
+        let mut count = metrics.len() + *all;
+        let Some(RawMetric { name, states, .. }) = metrics.get_mut(id.0 as usize - METRICS.len()) else { return Ok(Vec::new()) };
+        let mut place = |given: &String| {
+            if let Some(known) = states.iter().position(|s| **s == **given) {
+                return Ok(known as u32);
+            }
+            if given.is_empty() || given.len() > MAX_STATE || given.chars().any(char::is_control) || states.len() >= MAX_STATES {
+                return Err(Refused::States((**name).into()));
+            }
+            left.take(name, count)?;
+            (count, *all) = (count + 1, *all + 1);
+            states.push(given.as_str().into());
+            Ok(states.len() as u32 - 1)
+        };
+        names.iter().map(&mut place).collect()
+    }
+
+    /// The name of a state that a reading holds.
+    pub fn state(&self, id: MetricId, value: f64) -> Option<Arc<str>> {
+        match Self::metric(id) {
+            Some(m) => m.states.get(value as usize).map(|s| (*s).into()),
+            None => {
+                let raw = self.raw.read().unwrap_or_else(|e| e.into_inner());
+                raw.metrics.get(id.0 as usize - METRICS.len())?.states.get(value as usize).cloned()
+            }
+        }
+    }
+
+    /// The gauge that is the growth of a counter a second, where the catalogue has one.
+    pub fn rate_of(counter: MetricId) -> Option<MetricId> {
+        static RATES: LazyLock<Vec<Option<MetricId>>> = LazyLock::new(|| {
+            let rate =
+                |m: &Metric| table::RATES.iter().find(|(counter, _)| *counter == m.name).and_then(|(_, gauge)| Catalogue::known(gauge));
+            METRICS.iter().map(rate).collect()
+        });
+        RATES.get(counter.0 as usize).copied().flatten()
     }
 
     /// Name of a metric, known or raw.
@@ -128,7 +196,7 @@ impl Catalogue {
             Some(m) => m.name.into(),
             None => {
                 let raw = self.raw.read().unwrap_or_else(|e| e.into_inner());
-                raw.metrics.get(id.0 as usize - METRICS.len()).map_or_else(|| "".into(), |(n, _)| n.clone())
+                raw.metrics.get(id.0 as usize - METRICS.len()).map_or_else(|| "".into(), |m| m.name.clone())
             }
         }
     }
@@ -141,6 +209,25 @@ mod tests {
     #[test]
     fn the_table_is_sorted_so_that_it_can_be_searched() {
         assert!(METRICS.windows(2).all(|w| w[0].name < w[1].name));
+        for (counter, gauge) in table::RATES {
+            let of = |name: &str, kind: Kind| Catalogue::known(name).is_some_and(|id| METRICS[id.0 as usize].kind == kind);
+            assert!(of(counter, Kind::Counter) && of(gauge, Kind::Gauge), "{counter} {gauge}");
+        }
+    }
+
+    #[test]
+    fn a_state_is_known_by_its_name_whatever_order_a_plugin_lists() {
+        let (c, left) = (Catalogue::default(), NamesLeft::default());
+        let names = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let health = c.admit("health", "state", Kind::State, &left).unwrap();
+        assert_eq!(c.states(health, &names(&["critical", "ok"]), &left), Ok(vec![2, 0]));
+        assert_eq!(&*c.state(health, 2.0).unwrap(), "critical");
+        assert!(matches!(c.states(health, &names(&["good"]), &left), Err(Refused::State { .. })));
+        let own = c.admit("x_acme_mode_state", "state", Kind::State, &left).unwrap();
+        assert_eq!(c.states(own, &names(&["fast", "slow"]), &left), Ok(vec![0, 1]));
+        assert_eq!(c.states(own, &names(&["slow", "off"]), &left), Ok(vec![1, 2]));
+        assert_eq!((c.state(own, 2.0).as_deref(), c.state(own, 3.0)), (Some("off"), None));
+        assert!(c.states(own, &(0..MAX_STATES).map(|i| i.to_string()).collect::<Vec<_>>(), &left).is_err());
     }
 
     #[test]

@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 
 use super::batch::{Batch, BatchSubject, Coverage};
 use super::identity::keys;
-use super::{Event, Kind, Labels, Life, Quality, Reading, Sequence, Severity, Snapshot, Source, Subject, Value};
-use crate::catalogue::MetricId;
+use super::{Event, Kind, Labels, Life, Quality, Reading, Reason, Sequence, Severity, Snapshot, Source, Subject, Value};
+use crate::catalogue::{Catalogue, MetricId};
 use crate::plugins::limits::Bucket;
 
 /// Stale after this many intervals without a sign of it (model.md, "Who is who").
@@ -25,6 +25,8 @@ const MAX_SAID: usize = 8;
 const SERIES_PER: Duration = Duration::from_secs(10 * 24 * 3_600);
 /// Gone sources are looked through at this many.
 const MAX_GONE: usize = 1_000;
+/// Two readings of a counter that lie further apart, and further than a source may be silent, are not joined.
+const MAX_JOINED_MS: i64 = 5 * 60_000;
 /// A stamp further ahead than this is the source's clock being wrong.
 const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
@@ -457,6 +459,18 @@ impl Working {
                 of_kind.insert(key, slot);
             }
         }
+        let life = match subject.kind {
+            Kind::Pod => "uid",
+            Kind::Container => "runtime_id",
+            _ => "",
+        };
+        let of_life = |all: &[(Arc<str>, Arc<str>)]| all.iter().find(|(k, _)| &**k == life).map(|(_, v)| v.clone());
+        let now = subject.identity.iter().find(|(k, _)| k == life);
+        if of_life(&self.slots[slot].subject.identity).zip(now).is_some_and(|(before, (_, now))| *before != **now) {
+            // Another one under the name: its counters start anew, and nothing joins the two.
+            self.unsay(slot, |_| false);
+            self.merge(slot, now_ms);
+        }
         let s = &mut self.slots[slot];
         s.is_left = false;
         if std::mem::take(&mut s.forgotten) {
@@ -558,6 +572,9 @@ impl Working {
         mut given: Vec<(String, String)>,
         now_ms: i64,
     ) -> usize {
+        if let Some(before) = self.slots[slot].said.iter().find(|x| x.source == source) {
+            add_rates(&mut readings, &before.readings, self.sources[source as usize].info.interval_ms);
+        }
         // The last of one metric wins: a gap comes before a number in `apply`.
         readings.sort_by_key(|r| r.metric);
         readings.dedup_by(|later, earlier| {
@@ -720,6 +737,38 @@ impl Working {
             index,
         });
         Some(Publication { snapshot, points: std::mem::take(&mut self.points) })
+    }
+}
+
+/// Derives what grows a second from counters, where a source says no such gauge itself. `before` is sorted.
+fn add_rates(readings: &mut Vec<Reading>, before: &[Reading], interval_ms: i64) {
+    let last = |metric: MetricId| before.binary_search_by_key(&metric, |r| r.metric).ok().map(|i| before[i]);
+    for i in 0..readings.len() {
+        let now = readings[i];
+        let Some(gauge) = Catalogue::rate_of(now.metric) else { continue };
+        let (Value::Number(count, quality), Some(then)) = (now.value, last(now.metric)) else { continue };
+        let Value::Number(counted, _) = then.value else { continue };
+        if readings.iter().any(|r| r.metric == gauge && matches!(r.value, Value::Number(..))) {
+            continue;
+        }
+        let span_ms = now.at_ms - then.at_ms;
+        let rate = if span_ms == 0 {
+            // The same observation again: what was derived of it stands.
+            last(gauge)
+        } else if span_ms > 0 && span_ms <= (interval_ms * STALE_INTERVALS).max(MAX_JOINED_MS) {
+            let rate = (count - counted) / span_ms as f64 * 1e3;
+            let is_sane = Catalogue::metric(gauge).is_none_or(|m| rate <= m.range.1);
+            let value = match (rate >= 0.0, is_sane) {
+                (true, true) => Value::Number(rate, quality.max(Quality::Derived)),
+                // The counter began anew: what it counted in between is not known.
+                (false, _) => Value::Gap(Reason::Absent),
+                (_, false) => Value::Gap(Reason::Error),
+            };
+            Some(Reading { metric: gauge, value, ..now })
+        } else {
+            None
+        };
+        readings.extend(rate);
     }
 }
 

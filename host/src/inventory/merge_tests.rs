@@ -62,6 +62,34 @@ fn two_sources_that_share_a_pci_address_mean_one_card() {
 }
 
 #[test]
+fn what_a_counter_grows_by_a_second_is_derived_until_it_begins_anew() {
+    let i = Inventory::new(0);
+    let pod = |uid: &str| BatchSubject {
+        kind: Kind::Pod,
+        identity: [("name", "train-0"), ("namespace", "ml"), ("uid", uid)].map(|(k, v)| (k.into(), v.into())).to_vec(),
+        ..card("", "")
+    };
+    let (joules, cpu) = (Catalogue::known("energy_joules").unwrap(), Catalogue::known("cpu_seconds_total").unwrap());
+    let cores = Catalogue::known("cpu_usage_cores").unwrap();
+    let say = |uid: &str, at: i64, energy: f64, seconds: f64| {
+        let point = |metric, value, quality| BatchPoint { subject: 0, metric, value, quality, at_ms: Some(at) };
+        let points = vec![point(joules, energy, Quality::Modelled), point(cpu, seconds, Quality::Measured)];
+        i.apply(&source("a"), Batch { subjects: vec![pod(uid)], points, ..Batch::default() }, at);
+        let publication = publish(&i, at);
+        let pod = publication.snapshot.of_kind(Kind::Pod)[0].clone();
+        (pod.reading(power()).map(|r| r.value), pod.reading(cores).map(|r| r.value))
+    };
+    assert_eq!(say("1", 0, 100.0, 10.0), (None, None), "one reading has no rate");
+    let first = (Some(Value::Number(20.0, Quality::Modelled)), Some(Value::Number(2.0, Quality::Derived)));
+    assert_eq!(say("1", 10 * SECOND, 300.0, 30.0), first);
+    assert_eq!(say("1", 10 * SECOND, 300.0, 30.0), first, "the same observation again");
+    let reset = (Some(Value::Gap(Reason::Absent)), Some(Value::Number(1.0, Quality::Derived)));
+    assert_eq!(say("1", 20 * SECOND, 5.0, 40.0), reset);
+    assert_eq!(say("2", 30 * SECOND, 400.0, 90.0), (None, None), "another pod under the name");
+    assert_eq!(say("2", 30 * SECOND + MAX_JOINED_MS + 1, 500.0, 91.0), (None, None), "too far apart");
+}
+
+#[test]
 fn a_card_that_took_anothers_slot_is_another_card() {
     let i = Inventory::new(0);
     i.apply(&source("a"), batch(vec![card("GPU-1", "0000:17:00.0")], &[]), 0);

@@ -11,7 +11,6 @@ const MAX_EVENTS: usize = 1_000;
 const MAX_PROBLEMS: usize = 1_000;
 /// Metrics of a description or a page, and states of one metric.
 const MAX_METRICS: usize = 4_096;
-const MAX_STATES: usize = 256;
 /// Bytes of an event's code and key.
 const MAX_CODE: usize = 256;
 /// What an answer may hold over all its pages: so many times what one page may.
@@ -22,12 +21,13 @@ const MAX_SERIES: usize = 3;
 const OLDEST_MS: i64 = 1_000_000_000_000;
 
 /// One metric of a plugin, admitted to the catalogue.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Admitted {
     id: MetricId,
     kind: MetricKind,
     quality: Quality,
-    states: u32,
+    /// By the plugin's index, the catalogue's.
+    states: Vec<u32>,
 }
 
 /// What an answer may still bring, over all its pages: a page's own limits hold too.
@@ -74,9 +74,10 @@ pub fn metrics(catalogue: &Catalogue, left: &NamesLeft, defs: &[MetricDef]) -> R
     within("metrics", defs.len(), MAX_METRICS)?;
     defs.iter()
         .map(|d| {
-            within("states of a metric", d.states.len(), MAX_STATES)?;
+            within("states of a metric", d.states.len(), crate::catalogue::MAX_STATES)?;
             let id = catalogue.admit(&d.name, &d.unit, d.kind, left).map_err(|e| e.to_string())?;
-            Ok(Admitted { id, kind: d.kind, quality: d.quality, states: d.states.len() as u32 })
+            let states = catalogue.states(id, &d.states, left).map_err(|e| e.to_string())?;
+            Ok(Admitted { id, kind: d.kind, quality: d.quality, states })
         })
         .collect()
 }
@@ -131,11 +132,10 @@ pub fn batch(catalogue: &Catalogue, left: &NamesLeft, known: &[Admitted], limits
     }
     for s in &batch.states {
         let m = metric(s.metric)?;
-        if m.kind != MetricKind::State || s.state >= m.states {
-            return Err(format!("metric {}: state {} of {}", catalogue.name(m.id), s.state, m.states));
-        }
+        let state = m.states.get(s.state as usize).filter(|_| m.kind == MetricKind::State);
+        let state = state.ok_or_else(|| format!("metric {}: state {} of {}", catalogue.name(m.id), s.state, m.states.len()))?;
         let subject = subject(s.subject)?;
-        out.points.push(b::BatchPoint { subject, metric: m.id, value: s.state.into(), quality: m.quality, at_ms: None });
+        out.points.push(b::BatchPoint { subject, metric: m.id, value: (*state).into(), quality: m.quality, at_ms: None });
     }
     for g in &batch.gaps {
         out.gaps.push(b::BatchGap { subject: subject(g.subject)?, metric: metric(g.metric)?.id, reason: g.reason });
