@@ -112,7 +112,7 @@ pub(super) fn keys(kind: Kind, scope: &str, parent: Option<&str>, node: Option<&
 }
 
 /// `00000000:17:00.0`, `0000:17:00.0` and `0000:17:00` in upper or lower case name one address.
-fn pci(address: &str) -> String {
+pub(crate) fn pci(address: &str) -> String {
     let lower = address.to_ascii_lowercase();
     let (head, rest) = lower.split_once(':').unwrap_or(("", &lower));
     let domain = head.trim_start_matches('0');

@@ -8,10 +8,13 @@ mod identity;
 mod merge;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::catalogue::MetricId;
+use crate::power::{Account, Workloads};
 pub use identity::Kind;
+pub(crate) use identity::pci;
+pub(crate) use merge::STALE_INTERVALS;
 pub use merge::{Inventory, NewPoint, Publication, SourceInfo};
 
 /// Number of a snapshot; grows by one with each that is published.
@@ -167,6 +170,9 @@ pub struct Snapshot {
     /// When the last critical event of a subject was.
     critical: HashMap<Arc<str>, i64>,
     index: Arc<HashMap<Arc<str>, usize>>,
+    /// What `power/` makes of it; made by who asks first, for all.
+    account: OnceLock<Account>,
+    workloads: OnceLock<Workloads>,
 }
 
 impl Snapshot {
@@ -180,6 +186,16 @@ impl Snapshot {
     /// Those that are asked now.
     pub fn asked(&self) -> impl Iterator<Item = &Arc<Source>> {
         self.sources.iter().filter(|s| !s.is_gone)
+    }
+
+    /// What its servers draw.
+    pub fn account(&self) -> &Account {
+        self.account.get_or_init(|| Account::of(self))
+    }
+
+    /// What its pods and virtual machines draw of that.
+    pub fn workloads(&self) -> &Workloads {
+        self.workloads.get_or_init(|| Workloads::of(self))
     }
 
     /// When the last critical event of a subject was, in milliseconds since the Unix epoch.
