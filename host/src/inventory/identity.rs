@@ -47,6 +47,11 @@ impl Kind {
         })
     }
 
+    /// Whether its ids begin with its parent's.
+    pub(super) fn is_known_by_its_parent(self) -> bool {
+        !matches!(self, Self::Cluster | Self::Facility | Self::Node | Self::Accelerator | Self::Vm | Self::Pod)
+    }
+
     /// Whether a text begins as the ids of a kind do.
     pub(super) fn leads(text: &str) -> bool {
         text.split_once('/').is_some_and(|(head, _)| head == Self::Other.name() || Self::parse(head).is_some())
@@ -107,7 +112,7 @@ pub(super) fn keys(kind: Kind, scope: &str, parent: Option<&str>, node: Option<&
 }
 
 /// `00000000:17:00.0`, `0000:17:00.0` and `0000:17:00` in upper or lower case name one address.
-fn pci(address: &str) -> String {
+pub(crate) fn pci(address: &str) -> String {
     let lower = address.to_ascii_lowercase();
     let (head, rest) = lower.split_once(':').unwrap_or(("", &lower));
     let domain = head.trim_start_matches('0');

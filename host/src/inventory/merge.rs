@@ -13,7 +13,7 @@ use crate::catalogue::{Catalogue, MetricId};
 use crate::plugins::limits::Bucket;
 
 /// Stale after this many intervals without a sign of it (model.md, "Who is who").
-const STALE_INTERVALS: i64 = 3;
+pub(crate) const STALE_INTERVALS: i64 = 3;
 const OFFLINE_MS: i64 = 10 * 60_000;
 /// Events kept in a snapshot. Who brought the most gives way first.
 const MAX_EVENTS: usize = 10_000;
@@ -735,6 +735,7 @@ impl Working {
             events,
             critical,
             index,
+            ..Snapshot::default()
         });
         Some(Publication { snapshot, points: std::mem::take(&mut self.points) })
     }
