@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use bmc::BmcFault;
 pub use card::{Card, Model};
 pub use clock::Moment;
-pub use serve::{Origins, router, serve, serve_bmc};
+pub use serve::{BMC_BASIC, Origins, router, serve, serve_bmc};
 pub use truth::*;
 pub use world::{Bmc, Cluster, Container, Node, Phase, Pod, Shape, Vm};
 

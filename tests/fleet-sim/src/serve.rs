@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 
 use crate::{BmcFault, Fleet, Moment, pages, redfish};
 
-/// Name and password of every simulated BMC, in Basic form: `monitor`, `simulated`.
-const BMC_BASIC: &str = "Basic bW9uaXRvcjpzaW11bGF0ZWQ=";
+/// What every simulated BMC wants to be shown: `monitor` with the password `simulated`, as Basic.
+pub const BMC_BASIC: &str = "Basic bW9uaXRvcjpzaW11bGF0ZWQ=";
 
 #[derive(Deserialize)]
 struct At {

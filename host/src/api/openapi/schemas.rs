@@ -163,7 +163,8 @@ const OVER_TIME: Fields = &[
     ("timeseries", "[@PowerPoint]", ""),
 ];
 
-const MACHINE: Fields = &[("node_name", "s", "Its node, else the address of its BMC"), ("cluster", "s", ""), ("timestamp", "t", "Of the newest reading")];
+const MACHINE: Fields =
+    &[("node_name", "s", "Its node, else the address of its BMC"), ("cluster", "s", ""), ("timestamp", "t", "Of the newest reading")];
 
 #[rustfmt::skip]
 const CLUSTER: Fields = &[
