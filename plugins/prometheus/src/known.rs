@@ -7,6 +7,7 @@ use kcloud_collector_sdk::exporter::{self, Out, Source};
 use kcloud_collector_sdk::mapping::Mapping;
 use kcloud_collector_sdk::promql::{Ask, Series};
 use kcloud_collector_sdk::{Batch, MetricDef, SubjectRef, Target};
+use kube_mapping::model::Writer;
 
 /// One source: its names and what its rows mean.
 pub(crate) trait Known {
@@ -48,8 +49,12 @@ pub(crate) trait Known {
 type New = fn(u32) -> Box<dyn Known>;
 
 /// In the order of their metrics in `describe`; each is told the place of its first.
-const KNOWN: &[New] =
-    &[|first| Box::new(Dcgm { first, mapping: Mapping::new(dcgm_mapping::ROWS) }), rows::<node_exporter_mapping::NodeExporter>];
+const KNOWN: &[New] = &[
+    |first| Box::new(Dcgm { first, mapping: Mapping::new(dcgm_mapping::ROWS) }),
+    |first| Box::new(KubeStateMetrics { first }),
+    |first| Box::new(Cadvisor { first }),
+    rows::<node_exporter_mapping::NodeExporter>,
+];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {
     let mut first = 0;
@@ -146,5 +151,91 @@ impl Known for Dcgm {
 
     fn is_blank(&self, value: f64) -> bool {
         !value.is_finite() || kcloud_collector_sdk::blank::dcgm(value).is_some()
+    }
+}
+
+struct KubeStateMetrics {
+    first: u32,
+}
+
+impl Known for KubeStateMetrics {
+    fn name(&self) -> &'static str {
+        "kube-state-metrics"
+    }
+
+    fn like(&self) -> &'static str {
+        "kube_(node|pod|namespace|replicaset|job)_.*"
+    }
+
+    fn asks(&self) -> &'static [Ask] {
+        &[Ask::Rows(kube_mapping::state::NAMES, "")]
+    }
+
+    fn definitions(&self) -> Vec<MetricDef> {
+        kube_mapping::model::definitions()
+    }
+
+    fn read(&mut self, _: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
+        let mut state = kube_mapping::state::State::new();
+        each(rows, scraped, |name, labels, value, at_ms| state.row(name, labels, value, at_ms));
+        if state.rows() > 0
+            && let Err(error) = state.finish(&mut Writer::new(self.first), batch)
+        {
+            batch.problem(error, None);
+        }
+    }
+}
+
+struct Cadvisor {
+    first: u32,
+}
+
+impl Known for Cadvisor {
+    fn name(&self) -> &'static str {
+        "cadvisor"
+    }
+
+    fn like(&self) -> &'static str {
+        "(container|machine)_.*"
+    }
+
+    fn asks(&self) -> &'static [Ask] {
+        static ASKS: LazyLock<[Ask; 1]> = LazyLock::new(|| [Ask::Rows(kube_mapping::cadvisor::names().collect::<Vec<_>>().leak(), "")]);
+        &*ASKS
+    }
+
+    fn definitions(&self) -> Vec<MetricDef> {
+        kube_mapping::model::definitions()
+    }
+
+    fn read(&mut self, target: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
+        let mut all = kube_mapping::cadvisor::Cadvisor::new(target);
+        each(rows, scraped, |name, labels, value, at_ms| all.row(name, labels, value, at_ms));
+        if all.rows() > 0
+            && let Err(error) = all.finish(&mut Writer::new(self.first), batch, &mut Default::default())
+        {
+            batch.problem(error, None);
+        }
+    }
+
+    /// Of its containers, what is one row.
+    fn holding(&self, metric: &str) -> Vec<(&'static str, f64)> {
+        kube_mapping::cadvisor::holding(metric).map(|name| (name, 1.0)).into_iter().collect()
+    }
+
+    fn subject(&self, target: &Target, row: &Series, batch: &mut Batch) -> Option<SubjectRef> {
+        kube_mapping::cadvisor::Cadvisor::new(target).subject(&row.labels, batch)
+    }
+}
+
+/// Hands out every sample with when it was scraped; what is no number is none of a reader's.
+fn each(
+    rows: &[Series],
+    scraped: &BTreeMap<(String, String), i64>,
+    mut take: impl FnMut(&str, &BTreeMap<String, String>, f64, Option<i64>),
+) {
+    for series in rows {
+        let at_ms = kube_mapping::scraped_at(series, scraped);
+        series.samples().filter_map(|(_, value)| value).for_each(|value| take(series.name(), &series.labels, value, at_ms));
     }
 }
