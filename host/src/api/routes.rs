@@ -53,7 +53,8 @@ const PAGE: &[&str] = &["limit", "offset"];
 const NODES: &[&str] = &[
     "cluster", "role", "status", "has_gpu", "label_selector", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons",
 ];
-const NODE: &[&str] = &["cluster", "include_metrics", "include_power", "include_reasons", "period", "step", "start_time", "end_time", "start", "end"];
+const NODE: &[&str] =
+    &["cluster", "include_metrics", "include_power", "include_reasons", "period", "step", "start_time", "end_time", "start", "end"];
 const IN_CLUSTER: &[&str] = &["cluster", "period", "step", "start_time", "end_time", "start", "end"];
 #[rustfmt::skip]
 const PODS: &[&str] = &[
@@ -67,7 +68,8 @@ const CONTAINERS: &[&str] = &[
     "include_metrics", "include_reasons",
 ];
 const CONTAINER: &[&str] = &["cluster", "include_metrics", "include_reasons"];
-const VMS: &[&str] = &["cluster", "project", "status", "hypervisor", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons"];
+const VMS: &[&str] =
+    &["cluster", "project", "status", "hypervisor", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons"];
 const VMS_SUMMARY: &[&str] = &["cluster", "project"];
 const SENSORS: &[&str] = &["cluster", "node", "sensor_type", "status", "limit", "offset", "fields", "include_reasons"];
 const SENSORS_OF: &[&str] = &["cluster", "sensor_type", "status", "limit", "offset", "fields", "include_reasons"];

@@ -74,7 +74,10 @@ fn node(cards: &Cards<'_>, kepler: &BTreeSet<&str>, s: &Subject) -> Map<String, 
 /// Nodes of a cluster that Kepler speaks of.
 fn with_kepler<'a>(snapshot: &'a Snapshot, cluster: &'a str) -> BTreeSet<&'a str> {
     let is_keplers = |s: &&Arc<Subject>| {
-        s.readings.iter().chain(&s.others).any(|r| snapshot.sources.get(r.source as usize).is_some_and(|source| &*source.plugin == "kepler"))
+        s.readings
+            .iter()
+            .chain(&s.others)
+            .any(|r| snapshot.sources.get(r.source as usize).is_some_and(|source| &*source.plugin == "kepler"))
     };
     let by_node = of(snapshot, Kind::Node, cluster).filter(is_keplers);
     let by_chassis = of(snapshot, Kind::Chassis, cluster).filter(|s| s.label("method") == Some("kepler"));
@@ -88,7 +91,9 @@ fn find<'a>(clusters: &'a [ClusterInfo], name: &str) -> Result<&'a ClusterInfo, 
 /// A cluster whose sources are silent shows what they said last.
 fn warnings(snapshot: &Snapshot, name: &str) -> Vec<String> {
     match health(snapshot, name) {
-        ("unreachable", seen, _) => vec![format!("no source of cluster {name} answers; its last data is from {}", seen.as_deref().unwrap_or("never"))],
+        ("unreachable", seen, _) => {
+            vec![format!("no source of cluster {name} answers; its last data is from {}", seen.as_deref().unwrap_or("never"))]
+        }
         ("unknown", ..) => vec![format!("cluster {name} has no source")],
         _ => vec![],
     }
@@ -144,14 +149,20 @@ pub(in crate::api) async fn summary(State(app): State<App>, Id(name): Id, params
     })
 }
 
-pub(in crate::api) async fn topology(State(app): State<App>, Id(name): Id, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn topology(
+    State(app): State<App>,
+    Id(name): Id,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let clusters = app.clusters();
     find(&clusters, &name)?;
     let with_pods = params.flag_or("include_pods", true)?;
     respond(&app, &headers, "cluster", &format!("clusters/{name}/topology"), &params, |snapshot| {
         let (cards, kepler) = (Cards::of(snapshot), with_kepler(snapshot, &name));
         let space = params.get("namespace");
-        let pods: Vec<_> = of(snapshot, Kind::Pod, &name).filter(|s| space.is_none_or(|wanted| pods::namespace(s) == Some(wanted))).collect();
+        let pods: Vec<_> =
+            of(snapshot, Kind::Pod, &name).filter(|s| space.is_none_or(|wanted| pods::namespace(s) == Some(wanted))).collect();
         let mut by_node: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for pod in &pods {
             let short = json!({ "name": pods::name(pod), "namespace": pods::namespace(pod) });

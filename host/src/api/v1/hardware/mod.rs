@@ -27,7 +27,9 @@ type Machines<'a> = BTreeMap<(Arc<str>, Arc<str>), Vec<Row<'a>>>;
 /// Rows that the filters let through.
 fn select<'a>(snapshot: &'a Snapshot, params: &Params) -> Vec<Row<'a>> {
     let mut rows = all(snapshot);
-    rows.retain(|r| params.cluster.as_deref().is_none_or(|c| *r.subject.cluster == *c) && params.get("node").is_none_or(|n| *r.machine == *n));
+    rows.retain(|r| {
+        params.cluster.as_deref().is_none_or(|c| *r.subject.cluster == *c) && params.get("node").is_none_or(|n| *r.machine == *n)
+    });
     rows
 }
 
@@ -212,7 +214,8 @@ fn temperature_row(rows: &[Row<'_>]) -> Option<Map<String, Value>> {
         return None;
     }
     let is_cpu = |n: &str| n.contains("cpu") || n.contains("processor");
-    let cpus: Vec<f64> = all.iter().filter(|r| is_cpu(&r.name.to_lowercase()) && !r.name.to_lowercase().contains("dimm")).filter_map(|r| r.value).collect();
+    let cpus: Vec<f64> =
+        all.iter().filter(|r| is_cpu(&r.name.to_lowercase()) && !r.name.to_lowercase().contains("dimm")).filter_map(|r| r.value).collect();
     let hottest = |words: &[&str]| {
         let named = all.iter().filter(|r| words.iter().any(|w| r.name.to_lowercase().contains(w)));
         most(&named.filter_map(|r| r.value).collect::<Vec<_>>())

@@ -118,8 +118,8 @@ fn readings(snapshot: &Snapshot, s: &Subject) -> Map<String, Value> {
 /// By runtime id, with or without its scheme, or by `namespace/pod/container`.
 fn find<'a>(snapshot: &'a Snapshot, id: &str, params: &Params) -> Result<&'a Arc<Subject>, Problem> {
     let in_cluster = |s: &&Arc<Subject>| params.cluster.as_deref().is_none_or(|c| *s.cluster == *c);
-    let bare = |id: &'a str| id.split_once("://").map_or(id, |(_, bare)| bare);
-    let is = |s: &&Arc<Subject>| runtime_id(s).is_some_and(|r| r == id || bare(r) == id);
+    let is_it = |known: &str| known == id || known.split_once("://").is_some_and(|(_, bare)| bare == id);
+    let is = |s: &&Arc<Subject>| runtime_id(s).is_some_and(is_it);
     let containers = || snapshot.of_kind(Kind::Container).iter().filter(in_cluster);
     let mut found: Vec<_> = containers().filter(is).collect();
     if found.is_empty() {
@@ -136,7 +136,8 @@ pub(in crate::api) async fn list(State(app): State<App>, params: Params, h: Head
     let bounds = (params.decimal("min_power")?, params.decimal("max_power")?);
     respond(&app, &h, "container", "infrastructure/containers", &params, |snapshot| {
         let by_pod = params.get("namespace").is_some() || params.get("pod").is_some();
-        let is = |p: &Subject, key: &str, value: Option<&str>| params.get(key).is_none_or(|given| value == Some(given)) && p.kind == Kind::Pod;
+        let is =
+            |p: &Subject, key: &str, value: Option<&str>| params.get(key).is_none_or(|given| value == Some(given)) && p.kind == Kind::Pod;
         let mut all: Vec<&Arc<Subject>> = snapshot
             .of_kind(Kind::Container)
             .iter()
@@ -170,24 +171,32 @@ pub(in crate::api) async fn list(State(app): State<App>, params: Params, h: Head
 async fn one(app: App, id: String, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     let (with_metrics, with_reasons) = (params.flag_or("include_metrics", true)?, params.flag("include_reasons")?);
     let route = format!("infrastructure/containers/{id:?}");
-    about((app, params, h), ("container", route), move |snapshot, params| find(snapshot, &id, params), move |_, _, snapshot, s| {
-        let mut out = row(snapshot, s);
-        if with_metrics {
-            out.insert("metrics".into(), readings(snapshot, s).into());
-        }
-        if with_reasons {
-            out.insert("unavailable".into(), unavailable(s));
-        }
-        Rendered::object(&out)
-    })
+    about(
+        (app, params, h),
+        ("container", route),
+        move |snapshot, params| find(snapshot, &id, params),
+        move |_, _, snapshot, s| {
+            let mut out = row(snapshot, s);
+            if with_metrics {
+                out.insert("metrics".into(), readings(snapshot, s).into());
+            }
+            if with_reasons {
+                out.insert("unavailable".into(), unavailable(s));
+            }
+            Rendered::object(&out)
+        },
+    )
     .await
 }
 
 async fn read(app: App, id: String, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     let route = format!("infrastructure/containers/{id:?}/metrics");
-    about((app, params, h), ("container", route), move |snapshot, params| find(snapshot, &id, params), |app, params, snapshot, s| {
-        with_series(app, params, s, &OVER_TIME, readings(snapshot, s), snapshot.at_ms)
-    })
+    about(
+        (app, params, h),
+        ("container", route),
+        move |snapshot, params| find(snapshot, &id, params),
+        |app, params, snapshot, s| with_series(app, params, s, &OVER_TIME, readings(snapshot, s), snapshot.at_ms),
+    )
     .await
 }
 
@@ -198,7 +207,12 @@ pub(in crate::api) async fn detail(State(app): State<App>, Id(id): Id, params: P
     one(app, id, params, h).await
 }
 
-pub(in crate::api) async fn named(State(app): State<App>, Path((n, p, c)): Named, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn named(
+    State(app): State<App>,
+    Path((n, p, c)): Named,
+    params: Params,
+    h: HeaderMap,
+) -> Result<Response, Problem> {
     one(app, format!("{n}/{p}/{c}"), params, h).await
 }
 

@@ -102,7 +102,14 @@ fn power_over(app: &App, s: &Subject, metric: &str, window: &Window) -> Result<M
 }
 
 /// Readings and, with a window, their series.
-fn with_series(app: &App, params: &Params, s: &Subject, over: &[Field<'_>], mut row: Map<String, Value>, now_ms: i64) -> Result<Rendered, Problem> {
+fn with_series(
+    app: &App,
+    params: &Params,
+    s: &Subject,
+    over: &[Field<'_>],
+    mut row: Map<String, Value>,
+    now_ms: i64,
+) -> Result<Rendered, Problem> {
     let mut over_time = Series::default();
     let mut warning = None;
     if OVER_TIME.iter().any(|p| params.get(p).is_some()) {

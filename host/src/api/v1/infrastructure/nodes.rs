@@ -203,8 +203,10 @@ pub(in crate::api) async fn summary(State(app): State<App>, params: Params, h: H
             "power_known_count": watts.len(), "nodes_by_role": by_role,
         });
         let missing = all.len() - watts.len();
-        let warnings: Vec<String> =
-            (missing > 0).then(|| format!("{missing} of {} nodes have no power reading and are not in the total", all.len())).into_iter().collect();
+        let warnings: Vec<String> = (missing > 0)
+            .then(|| format!("{missing} of {} nodes have no power reading and are not in the total", all.len()))
+            .into_iter()
+            .collect();
         let power = |s: &Subject| account.server(&s.id).and_then(|w| w.watts());
         all.sort_by(|a, b| power(b).unwrap_or(-1.0).total_cmp(&power(a).unwrap_or(-1.0)));
         let top = all.iter().filter(|s| power(s).is_some()).take(10).map(|s| Value::Object(row(snapshot, &account, &cards, s)));
@@ -217,20 +219,25 @@ pub(in crate::api) async fn detail(State(app): State<App>, Id(name): Id, params:
     let (with_metrics, with_power, with_reasons) =
         (params.flag("include_metrics")?, params.flag("include_power")?, params.flag("include_reasons")?);
     let route = format!("infrastructure/nodes/{name:?}");
-    about((app, params, h), ("node", route), move |snapshot, params| find(snapshot, &name, params), move |app, params, snapshot, s| {
-        let account = snapshot.account();
-        let mut out = row(snapshot, &account, &Cards::of(snapshot), s);
-        if with_metrics {
-            out.insert("metrics".into(), readings(snapshot, s).into());
-        }
-        if with_power {
-            out.insert("power".into(), power_row(app, params, snapshot, s)?.0.into());
-        }
-        if with_reasons {
-            out.insert("unavailable".into(), unavailable(s));
-        }
-        Rendered::object(&out)
-    })
+    about(
+        (app, params, h),
+        ("node", route),
+        move |snapshot, params| find(snapshot, &name, params),
+        move |app, params, snapshot, s| {
+            let account = snapshot.account();
+            let mut out = row(snapshot, &account, &Cards::of(snapshot), s);
+            if with_metrics {
+                out.insert("metrics".into(), readings(snapshot, s).into());
+            }
+            if with_power {
+                out.insert("power".into(), power_row(app, params, snapshot, s)?.0.into());
+            }
+            if with_reasons {
+                out.insert("unavailable".into(), unavailable(s));
+            }
+            Rendered::object(&out)
+        },
+    )
     .await
 }
 
@@ -244,17 +251,25 @@ fn power_row(app: &App, params: &Params, snapshot: &Snapshot, s: &Subject) -> Re
 
 pub(in crate::api) async fn power(State(app): State<App>, Id(name): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     let route = format!("infrastructure/nodes/{name:?}/power");
-    about((app, params, h), ("node", route), move |snapshot, params| find(snapshot, &name, params), |app, params, snapshot, s| {
-        let (out, warnings) = power_row(app, params, snapshot, s)?;
-        Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&out)? })
-    })
+    about(
+        (app, params, h),
+        ("node", route),
+        move |snapshot, params| find(snapshot, &name, params),
+        |app, params, snapshot, s| {
+            let (out, warnings) = power_row(app, params, snapshot, s)?;
+            Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&out)? })
+        },
+    )
     .await
 }
 
 pub(in crate::api) async fn metrics(State(app): State<App>, Id(name): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     let route = format!("infrastructure/nodes/{name:?}/metrics");
-    about((app, params, h), ("node", route), move |snapshot, params| find(snapshot, &name, params), |app, params, snapshot, s| {
-        with_series(app, params, s, &OVER_TIME, readings(snapshot, s), snapshot.at_ms)
-    })
+    about(
+        (app, params, h),
+        ("node", route),
+        move |snapshot, params| find(snapshot, &name, params),
+        |app, params, snapshot, s| with_series(app, params, s, &OVER_TIME, readings(snapshot, s), snapshot.at_ms),
+    )
     .await
 }

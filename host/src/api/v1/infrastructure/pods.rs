@@ -1,6 +1,6 @@
 //! Pods, whichever of Kubernetes, kube-state-metrics, cAdvisor and Kepler speak of them. What a pod uses is said once, on the pod.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -21,7 +21,8 @@ use crate::inventory::{Kind, Life, Snapshot, Subject};
 use crate::power::Workloads;
 
 pub(in crate::api) const STATUSES: [&str; 5] = ["running", "pending", "succeeded", "failed", "unknown"];
-const SORTS: [&str; 7] = ["pod_name", "namespace", "node_name", "current_power_watts", "cpu_usage_millicores", "memory_used_mb", "created_at"];
+const SORTS: [&str; 7] =
+    ["pod_name", "namespace", "node_name", "current_power_watts", "cpu_usage_millicores", "memory_used_mb", "created_at"];
 const OVER_TIME: [Field<'_>; 5] = [
     ("cpu_usage_millicores", "cpu_usage_cores", 1e3),
     ("memory_used_mb", "memory_used_bytes", 1.0 / MIB),
@@ -173,10 +174,8 @@ fn readings(snapshot: &Snapshot, s: &Subject) -> Map<String, Value> {
 
 fn current(snapshot: &Snapshot, work: &Workloads, s: &Subject) -> Value {
     let Some(share) = work.share(&s.id) else { return Value::Null };
-    let containers: Map<String, Value> = snapshot
-        .children(&s.id, Kind::Container)
-        .filter_map(|c| Some((name(c)?.to_owned(), json!(number(c, "power_watts")?))))
-        .collect();
+    let containers: Map<String, Value> =
+        snapshot.children(&s.id, Kind::Container).filter_map(|c| Some((name(c)?.to_owned(), json!(number(c, "power_watts")?)))).collect();
     json!({
         "total_power_watts": share.watts(), "quality": share.quality, "timestamp": rfc3339(share.at_ms),
         "cpu_power_watts": share.cpu, "dram_power_watts": share.memory, "gpu_power_watts": share.accelerators,
@@ -259,22 +258,27 @@ pub(in crate::api) async fn detail(State(app): State<App>, Path(names): Named, p
     let (with_metrics, with_power) = (params.flag_or("include_metrics", true)?, params.flag_or("include_power", true)?);
     let with_reasons = params.flag("include_reasons")?;
     let route = format!("infrastructure/pods/{names:?}");
-    about((app, params, h), ("pod", route), move |snapshot, params| find(snapshot, (&names.0, &names.1), params), move |app, params, snapshot, s| {
-        let work = snapshot.workloads();
-        let mut out = row(snapshot, &work, s, (with_power, with_metrics));
-        let containers: Vec<_> = snapshot.children(&s.id, Kind::Container).map(|c| part(c)).collect();
-        out.insert("containers".into(), json!(containers));
-        if with_metrics {
-            out.insert("metrics".into(), readings(snapshot, s).into());
-        }
-        if with_power {
-            out.insert("power".into(), power_row(app, params, snapshot, s)?.0.into());
-        }
-        if with_reasons {
-            out.insert("unavailable".into(), unavailable(s));
-        }
-        Rendered::object(&out)
-    })
+    about(
+        (app, params, h),
+        ("pod", route),
+        move |snapshot, params| find(snapshot, (&names.0, &names.1), params),
+        move |app, params, snapshot, s| {
+            let work = snapshot.workloads();
+            let mut out = row(snapshot, &work, s, (with_power, with_metrics));
+            let containers: Vec<_> = snapshot.children(&s.id, Kind::Container).map(|c| part(c)).collect();
+            out.insert("containers".into(), json!(containers));
+            if with_metrics {
+                out.insert("metrics".into(), readings(snapshot, s).into());
+            }
+            if with_power {
+                out.insert("power".into(), power_row(app, params, snapshot, s)?.0.into());
+            }
+            if with_reasons {
+                out.insert("unavailable".into(), unavailable(s));
+            }
+            Rendered::object(&out)
+        },
+    )
     .await
 }
 
@@ -294,17 +298,25 @@ fn power_row(app: &App, params: &Params, snapshot: &Snapshot, s: &Subject) -> Re
 
 pub(in crate::api) async fn power(State(app): State<App>, Path(names): Named, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     let route = format!("infrastructure/pods/{names:?}/power");
-    about((app, params, h), ("pod", route), move |snapshot, params| find(snapshot, (&names.0, &names.1), params), |app, params, snapshot, s| {
-        let (out, warnings) = power_row(app, params, snapshot, s)?;
-        Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&out)? })
-    })
+    about(
+        (app, params, h),
+        ("pod", route),
+        move |snapshot, params| find(snapshot, (&names.0, &names.1), params),
+        |app, params, snapshot, s| {
+            let (out, warnings) = power_row(app, params, snapshot, s)?;
+            Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&out)? })
+        },
+    )
     .await
 }
 
 pub(in crate::api) async fn metrics(State(app): State<App>, Path(names): Named, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     let route = format!("infrastructure/pods/{names:?}/metrics");
-    about((app, params, h), ("pod", route), move |snapshot, params| find(snapshot, (&names.0, &names.1), params), |app, params, snapshot, s| {
-        with_series(app, params, s, &OVER_TIME, readings(snapshot, s), snapshot.at_ms)
-    })
+    about(
+        (app, params, h),
+        ("pod", route),
+        move |snapshot, params| find(snapshot, (&names.0, &names.1), params),
+        |app, params, snapshot, s| with_series(app, params, s, &OVER_TIME, readings(snapshot, s), snapshot.at_ms),
+    )
     .await
 }

@@ -115,7 +115,10 @@ fn select<'a>(snapshot: &'a Snapshot, params: &Params) -> Vec<&'a Arc<Subject>> 
 /// An empty list is no proof that there are none.
 fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let is_silent = snapshot.of_kind(Kind::Vm).is_empty();
-    is_silent.then(|| "no source speaks of virtual machines: openstack, nova or libvirt is not configured or does not answer".to_owned()).into_iter().collect()
+    is_silent
+        .then(|| "no source speaks of virtual machines: openstack, nova or libvirt is not configured or does not answer".to_owned())
+        .into_iter()
+        .collect()
 }
 
 fn find<'a>(snapshot: &'a Snapshot, id: &str, params: &Params) -> Result<&'a Arc<Subject>, Problem> {
@@ -187,19 +190,24 @@ pub(in crate::api) async fn detail(State(app): State<App>, Id(id): Id, params: P
     let (with_metrics, with_power, with_reasons) =
         (params.flag("include_metrics")?, params.flag("include_power")?, params.flag("include_reasons")?);
     let route = format!("infrastructure/vms/{id:?}");
-    about((app, params, h), ("vm", route), move |snapshot, params| find(snapshot, &id, params), move |app, params, snapshot, s| {
-        let mut out = row(snapshot, snapshot.workloads().share(&s.id).and_then(|w| w.watts()), s);
-        if with_metrics {
-            out.insert("metrics".into(), readings(s).into());
-        }
-        if with_power {
-            out.insert("power".into(), power_row(app, params, snapshot, s)?.0.into());
-        }
-        if with_reasons {
-            out.insert("unavailable".into(), unavailable(s));
-        }
-        Rendered::object(&out)
-    })
+    about(
+        (app, params, h),
+        ("vm", route),
+        move |snapshot, params| find(snapshot, &id, params),
+        move |app, params, snapshot, s| {
+            let mut out = row(snapshot, snapshot.workloads().share(&s.id).and_then(|w| w.watts()), s);
+            if with_metrics {
+                out.insert("metrics".into(), readings(s).into());
+            }
+            if with_power {
+                out.insert("power".into(), power_row(app, params, snapshot, s)?.0.into());
+            }
+            if with_reasons {
+                out.insert("unavailable".into(), unavailable(s));
+            }
+            Rendered::object(&out)
+        },
+    )
     .await
 }
 
@@ -223,17 +231,25 @@ fn power_row(app: &App, params: &Params, snapshot: &Snapshot, s: &Subject) -> Re
 
 pub(in crate::api) async fn power(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     let route = format!("infrastructure/vms/{id:?}/power");
-    about((app, params, h), ("vm", route), move |snapshot, params| find(snapshot, &id, params), |app, params, snapshot, s| {
-        let (out, warnings) = power_row(app, params, snapshot, s)?;
-        Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&out)? })
-    })
+    about(
+        (app, params, h),
+        ("vm", route),
+        move |snapshot, params| find(snapshot, &id, params),
+        |app, params, snapshot, s| {
+            let (out, warnings) = power_row(app, params, snapshot, s)?;
+            Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&out)? })
+        },
+    )
     .await
 }
 
 pub(in crate::api) async fn metrics(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
     let route = format!("infrastructure/vms/{id:?}/metrics");
-    about((app, params, h), ("vm", route), move |snapshot, params| find(snapshot, &id, params), |app, params, snapshot, s| {
-        with_series(app, params, s, &OVER_TIME, readings(s), snapshot.at_ms)
-    })
+    about(
+        (app, params, h),
+        ("vm", route),
+        move |snapshot, params| find(snapshot, &id, params),
+        |app, params, snapshot, s| with_series(app, params, s, &OVER_TIME, readings(s), snapshot.at_ms),
+    )
     .await
 }
