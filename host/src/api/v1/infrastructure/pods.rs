@@ -1,6 +1,6 @@
 //! Pods, whichever of Kubernetes, kube-state-metrics, cAdvisor and Kepler speak of them. What a pod uses is said once, on the pod.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
