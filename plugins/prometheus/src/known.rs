@@ -54,6 +54,7 @@ const KNOWN: &[New] = &[
     |first| Box::new(KubeStateMetrics { first }),
     |first| Box::new(Cadvisor { first }),
     rows::<node_exporter_mapping::NodeExporter>,
+    rows::<ipmi_exporter_mapping::IpmiExporter>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {

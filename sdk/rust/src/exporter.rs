@@ -53,8 +53,8 @@ pub trait Source {
     const ASKS: &'static [Ask];
     const METRICS: &'static [Def];
 
-    /// Puts what one exporter says into the batch.
-    fn read(&mut self, page: &Page<'_>, out: &mut Out<'_>);
+    /// Puts what one exporter says into the batch. An error is an exporter that speaks and has nothing to say.
+    fn read(&mut self, page: &Page<'_>, out: &mut Out<'_>) -> Result<(), CollectError>;
 }
 
 /// The definitions of a source, in order.
@@ -77,7 +77,7 @@ pub fn collect<S: Source>(
             let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4";
             let answer = http::get(target, &target.address, accept, deadline_ms)?;
             let (text, format) = answer.exposition()?;
-            read_text(source, target, &text, format, &mut out);
+            read_text(source, target, &text, format, &mut out)?;
         }
         Transport::Promql => {
             let server = Server::new(target, deadline_ms);
@@ -92,7 +92,7 @@ pub fn collect<S: Source>(
 }
 
 /// What an exporter answered.
-pub fn read_text<S: Source>(source: &mut S, target: &Target, text: &str, format: Format, out: &mut Out<'_>) {
+pub fn read_text<S: Source>(source: &mut S, target: &Target, text: &str, format: Format, out: &mut Out<'_>) -> Result<(), CollectError> {
     let mut page = Page::of_target::<S>(target);
     for event in Parser::new(text, format) {
         match event {
@@ -104,7 +104,8 @@ pub fn read_text<S: Source>(source: &mut S, target: &Target, text: &str, format:
             }
         }
     }
-    out.take(source, &page);
+    out.is_alone = true;
+    out.take(source, &page)
 }
 
 /// What a server holds of many exporters. `scraped` is when each (job, instance) was scraped.
@@ -116,7 +117,9 @@ pub fn read_series<S: Source>(
     out: &mut Out<'_>,
 ) {
     for page in Page::of_series::<S>(target, series, scraped) {
-        out.take(source, &page);
+        if let Err(error) = out.take(source, &page) {
+            out.batch.problem(error, None);
+        }
     }
 }
 
@@ -127,17 +130,20 @@ pub struct Out<'b> {
     first: u32,
     metrics: &'static [Def],
     rows: usize,
+    /// One exporter is all there is in the batch.
+    is_alone: bool,
 }
 
 impl<'b> Out<'b> {
     pub fn new<S: Source>(batch: &'b mut Batch, first: u32) -> Self {
-        Self { batch, first, metrics: S::METRICS, rows: 0 }
+        Self { batch, first, metrics: S::METRICS, rows: 0, is_alone: false }
     }
 
-    fn take<S: Source>(&mut self, source: &mut S, page: &Page<'_>) {
+    fn take<S: Source>(&mut self, source: &mut S, page: &Page<'_>) -> Result<(), CollectError> {
         self.rows += page.len();
-        if !page.is_empty() {
-            source.read(page, self);
+        match page.is_empty() {
+            true => Ok(()),
+            false => source.read(page, self),
         }
     }
 
@@ -204,6 +210,15 @@ impl<'b> Out<'b> {
         {
             labels.push(label(key, value));
         }
+    }
+
+    /// Half of what an exporter has could not be read: what it did not name is not gone, and ages. Of many exporters in one answer
+    /// the others' are whole: one that is broken for good must not keep theirs from going.
+    pub fn half(&mut self, why: CollectError) {
+        if self.is_alone {
+            self.batch.partial();
+        }
+        self.batch.problem(why, None);
     }
 
     /// Something that is wrong with a part of the answer.

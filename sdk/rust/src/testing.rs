@@ -6,7 +6,7 @@ use crate::bindings::kcloud::collector::types as t;
 use crate::exporter::{Out, Source, definitions, read_series, read_text};
 use crate::exposition::Format;
 use crate::promql::Series;
-use crate::{Batch, GapReason, MetricDef, Quality, Target};
+use crate::{Batch, CollectError, GapReason, MetricDef, Quality, Target};
 
 /// A batch with its metrics' definitions.
 pub struct Seen {
@@ -29,20 +29,26 @@ pub fn target(address: &str, labels: &[(&str, &str)]) -> Target {
 impl Seen {
     /// What a source makes of an exporter's text.
     pub fn text<S: Source>(source: &mut S, target: &Target, text: &str) -> Self {
+        Self::try_text(source, target, text).expect("an answer")
+    }
+
+    /// The same of a text that may have nothing to say.
+    pub fn try_text<S: Source>(source: &mut S, target: &Target, text: &str) -> Result<Self, CollectError> {
         Self::with::<S>(|out| read_text(source, target, text, Format::Prometheus, out))
     }
 
     /// What it makes of a server's answer: the `result` of an instant query.
     pub fn series<S: Source>(source: &mut S, series: &[Series], scraped: &BTreeMap<(String, String), i64>) -> Self {
-        Self::with::<S>(|out| read_series(source, &target("http://prometheus:9090", &[]), series, scraped, out))
+        let mut read = |out: &mut Out<'_>| read_series(source, &target("http://prometheus:9090", &[]), series, scraped, out);
+        Self::with::<S>(|out| Ok(read(out))).expect("an answer")
     }
 
-    fn with<S: Source>(read: impl FnOnce(&mut Out<'_>)) -> Self {
+    fn with<S: Source>(read: impl FnOnce(&mut Out<'_>) -> Result<(), CollectError>) -> Result<Self, CollectError> {
         let metrics = definitions(S::METRICS);
         let mut batch = Batch::new(metrics.clone());
-        read(&mut Out::new::<S>(&mut batch, 0));
+        read(&mut Out::new::<S>(&mut batch, 0))?;
         let batch = batch.finish();
-        Self { metrics: metrics.into_iter().chain(batch.metrics.iter().cloned()).collect(), batch }
+        Ok(Self { metrics: metrics.into_iter().chain(batch.metrics.iter().cloned()).collect(), batch })
     }
 
     fn name(&self, metric: u32) -> &str {

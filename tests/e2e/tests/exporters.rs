@@ -1,5 +1,7 @@
 //! Real exporters of Debian's, read straight and by way of a real Prometheus.
 
+mod bmc;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -101,4 +103,74 @@ async fn this_machine_by_way_of_a_real_prometheus() {
         let plugin = plugin(name, &address, config).await;
         read("two scrapes", &plugin, &address, &[], |r| of_this_machine(r, "worker1")).await;
     }
+}
+
+/// An ipmi_exporter that logs in as the simulator wants it, of these collectors.
+fn ipmi_exporter(dir: &Path, collectors: &str) -> Option<(Part, String)> {
+    let flags = "[\"-I\", \"3\"]";
+    let module = format!(
+        "modules: {{default: {{user: admin, pass: secret1, driver: LAN_2_0, privilege: admin, timeout: 5000, collectors: [{collectors}], \
+         workaround_flags: [opensesspriv], custom_args: {{ipmi: {flags}, bmc: {flags}, chassis: {flags}, sel: {flags}, dcmi: {flags}}}}}}}\n"
+    );
+    let config = dir.join("ipmi_exporter.yml");
+    std::fs::write(&config, module).unwrap();
+    let port = free_port();
+    let mut command = Command::new("prometheus-ipmi-exporter");
+    command.arg(format!("--config.file={}", config.display())).arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    Some((part(&mut command)?, format!("127.0.0.1:{port}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulated_bmc_by_way_of_a_real_ipmi_exporter() {
+    let dir = tempfile::tempdir().unwrap();
+    let bmc_port = free_port();
+    if bmc::write(dir.path(), bmc_port).is_none() {
+        return;
+    }
+    let Some(simulator) = part(&mut bmc::simulator(dir.path())) else { return };
+    let Some((_exporter, at)) = ipmi_exporter(dir.path(), "bmc, ipmi, chassis, sel") else { return };
+    let address = format!("http://{at}/ipmi?target=127.0.0.1:{bmc_port}&module=default");
+    let plugin = plugin("ipmi-exporter", &format!("http://{at}/"), json!({})).await;
+    let labels = [("node", "worker1")];
+    let watts = read("the supply's watts", &plugin, &address, &labels, |r| {
+        let psu = r.subject(Kind::Psu, "name", "PSU1")?;
+        let temperature = r.subject(Kind::Sensor, "name", "GPU0 Temp")?;
+        assert_eq!(r.value(temperature, "temperature_celsius"), Some(61.0));
+        assert_eq!(r.value(r.subject(Kind::Fan, "name", "Fan1")?, "fan_speed_rpm"), Some(8_400.0));
+        assert_eq!(r.value(r.subject(Kind::Sensor, "name", "12V rail")?, "voltage_volts"), Some(12.06));
+        assert_eq!(r.subjects(Kind::Psu).count(), 1, "its status is one of its sensors");
+        let chassis = r.subject(Kind::Chassis, "name", "bmc")?;
+        assert_eq!(
+            (r.value(chassis, "power_state"), r.value(chassis, "x_ipmi_sel_count")),
+            (Some(0.0), Some(0.0)),
+            "on, and nothing in its log"
+        );
+        assert!(r.subject(Kind::Node, "bmc_address", "127.0.0.1").is_some());
+        r.value(psu, "power_input_watts")
+    })
+    .await;
+    assert_eq!(watts, 744.0);
+    bmc::set(dir.path(), 1, 97);
+    let state = read("the new temperature", &plugin, &address, &labels, |r| {
+        let sensor = r.subject(Kind::Sensor, "name", "GPU0 Temp")?;
+        (r.value(sensor, "temperature_celsius") == Some(97.0)).then(|| r.value(sensor, "sensor_state"))
+    })
+    .await;
+    // nominal, warning, critical, unknown
+    assert_eq!(state, Some(2.0));
+    // A collector that the BMC has no answer for leaves the others' whole.
+    let Some((_more, with_dcmi)) = ipmi_exporter(dir.path(), "chassis, dcmi") else { return };
+    let half = Setup { http: vec![format!("http://{with_dcmi}/")], ..Setup::default() };
+    let half = Plugin::load(&component("ipmi-exporter"), half).await.expect("it loads");
+    let address_with_dcmi = address.replace(&at, &with_dcmi);
+    let problems = read("half an answer", &half, &address_with_dcmi, &labels, |r| {
+        assert!(r.subject(Kind::Chassis, "name", "dcmi").is_none(), "no watts are no chassis");
+        r.subject(Kind::Chassis, "name", "bmc").map(|_| r.batch.problems.join("; "))
+    })
+    .await;
+    assert!(problems.contains("dcmi"), "{problems}");
+    drop(simulator);
+    let target = target("t", &address_with_dcmi, &labels);
+    let error = until("the BMC is gone", async || half.collect(&target, Duration::from_secs(30)).await.err()).await.to_string();
+    assert!(error.contains("127.0.0.1") && error.contains("unreachable"), "{error}");
 }

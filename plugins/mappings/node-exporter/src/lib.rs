@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use kcloud_collector_sdk::exporter::{Def, Out, Page, Source};
 use kcloud_collector_sdk::promql::Ask;
-use kcloud_collector_sdk::{Quality, SubjectRef};
+use kcloud_collector_sdk::{CollectError, Quality, SubjectRef};
 
 use cpu::Busy;
 use total::Total;
@@ -38,12 +38,11 @@ impl Source for NodeExporter {
     const ASKS: &'static [Ask] = table::ASKS;
     const METRICS: &'static [Def] = table::METRICS;
 
-    fn read(&mut self, page: &Page<'_>, out: &mut Out<'_>) {
+    fn read(&mut self, page: &Page<'_>, out: &mut Out<'_>) -> Result<(), CollectError> {
         let uname = page.first("node_uname_info");
         let own = || uname.and_then(|u| u.get("nodename")).map(|n| n.into_owned());
         let Some(name) = page.node.clone().or_else(own).or_else(|| page.host.clone()) else {
-            out.problem("nobody says which node this is: give the target labels.node");
-            return;
+            return Err(CollectError::Config("nobody says which node this is: give the target labels.node".to_owned()));
         };
         let node = out.node(&name);
         for (key, family, label) in table::LABELS {
@@ -69,6 +68,7 @@ impl Source for NodeExporter {
         self.disks(&mut reading);
         reading.filesystems();
         reading.sensors();
+        Ok(())
     }
 }
 
