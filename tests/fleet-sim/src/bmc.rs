@@ -106,7 +106,9 @@ impl Fleet {
             .enumerate()
             .map(|(psu, s)| sensor(&format!("PSU{} Current", psu + 1), "current", (s.value / 230.0 * 100.0).round() / 100.0))
             .collect();
-        BmcTruth { temperatures, fans: fans.collect(), voltages, supplies, currents }
+        // The old shape shows one without a supply.
+        let supply_bays = supplies.len() + usize::from(bmc.redfish == Some(RedfishShape::Old));
+        BmcTruth { temperatures, fans: fans.collect(), voltages, supplies, currents, supply_bays }
     }
 }
 

@@ -143,6 +143,8 @@ pub struct BmcTruth {
     pub voltages: Vec<SensorTruth>,
     pub supplies: Vec<SensorTruth>,
     pub currents: Vec<SensorTruth>,
+    /// With the empty ones, where the BMC tells them.
+    pub supply_bays: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
