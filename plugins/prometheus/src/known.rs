@@ -55,6 +55,7 @@ const KNOWN: &[New] = &[
     |first| Box::new(Cadvisor { first }),
     rows::<node_exporter_mapping::NodeExporter>,
     rows::<ipmi_exporter_mapping::IpmiExporter>,
+    rows::<kepler_mapping::Kepler>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {
@@ -87,7 +88,7 @@ impl<S: Source> Known for Rows<S> {
     }
 
     fn asks(&self) -> &'static [Ask] {
-        S::ASKS
+        self.source.asks()
     }
 
     fn definitions(&self) -> Vec<MetricDef> {

@@ -6,6 +6,7 @@
 
 mod known;
 mod past;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use kcloud_collector_sdk::{
 use serde::Deserialize;
 
 use known::Known;
+use settle::Settle;
 
 #[derive(Deserialize)]
 struct Config {
@@ -37,6 +39,7 @@ struct Prometheus {
     known: Vec<Box<dyn Known>>,
     /// By target: when asked, and which names it holds of any source.
     held: HashMap<String, (u64, HashSet<&'static str>)>,
+    settle: Settle,
 }
 
 const SCHEMA: &str = r#"{
@@ -81,7 +84,12 @@ impl Collector for Prometheus {
             return Err(CollectError::Config(format!("leave_out: {other:?} is not known; known are {}", names.join(", "))));
         }
         known.retain(|k| !config.leave_out.iter().any(|name| name == k.name()));
-        Ok(Self { discover_ms: config.discover_seconds * 1_000, known, held: HashMap::new() })
+        Ok(Self {
+            discover_ms: config.discover_seconds * 1_000,
+            known,
+            held: HashMap::new(),
+            settle: Settle::new(&Self::describe().metrics),
+        })
     }
 
     fn collect(&mut self, target: &Target, deadline_ms: u32, batch: &mut Batch) -> Result<(), CollectError> {
@@ -102,6 +110,7 @@ impl Collector for Prometheus {
             let rows = server.ask(known.asks(), |name| held.contains(name))?;
             known.read(target, &rows, &scraped, batch);
         }
+        self.settle.settle(batch, now);
         Ok(())
     }
 }

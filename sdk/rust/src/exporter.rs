@@ -49,9 +49,10 @@ pub trait Source {
     const NAME: &'static str;
     /// A regular expression that all its names match, for asking a server which it holds.
     const LIKE: &'static str;
-    /// What is asked of a server; no other name is looked at when the exporter itself is read.
-    const ASKS: &'static [Ask];
     const METRICS: &'static [Def];
+
+    /// What is asked of a server; no other name is looked at when the exporter itself is read.
+    fn asks(&self) -> &'static [Ask];
 
     /// Puts what one exporter says into the batch. An error is an exporter that speaks and has nothing to say.
     fn read(&mut self, page: &Page<'_>, out: &mut Out<'_>) -> Result<(), CollectError>;
@@ -81,7 +82,7 @@ pub fn collect<S: Source>(
         }
         Transport::Promql => {
             let server = Server::new(target, deadline_ms);
-            let series = server.ask(S::ASKS, |_| true)?;
+            let series = server.ask(source.asks(), |_| true)?;
             read_series(source, target, &series, &server.scraped_at()?, &mut out);
         }
     }
@@ -93,7 +94,7 @@ pub fn collect<S: Source>(
 
 /// What an exporter answered.
 pub fn read_text<S: Source>(source: &mut S, target: &Target, text: &str, format: Format, out: &mut Out<'_>) -> Result<(), CollectError> {
-    let mut page = Page::of_target::<S>(target);
+    let mut page = Page::of_target(source.asks(), target);
     for event in Parser::new(text, format) {
         match event {
             Ok(Event::Sample(sample)) => page.sample(&sample),
@@ -116,7 +117,7 @@ pub fn read_series<S: Source>(
     scraped: &BTreeMap<(String, String), i64>,
     out: &mut Out<'_>,
 ) {
-    for page in Page::of_series::<S>(target, series, scraped) {
+    for page in Page::of_series(source.asks(), target, series, scraped) {
         if let Err(error) = out.take(source, &page) {
             out.batch.problem(error, None);
         }
@@ -197,9 +198,30 @@ impl<'b> Out<'b> {
         self.batch.subject(kind, &format!("{below}/{value}"), parent, |s| s.identity = vec![label(key, value)])
     }
 
-    /// A node.
+    /// A node. In one answer the same for every source, as its pods and their containers are.
     pub fn node(&mut self, name: &str) -> SubjectRef {
-        self.subject("node", "node", name, None)
+        self.batch.subject("node", name, None, |s| s.identity = vec![label("node", name)])
+    }
+
+    /// A pod by its name; `uid` tells its lives apart.
+    pub fn pod(&mut self, node: Option<SubjectRef>, namespace: &str, name: &str, uid: Option<&str>) -> SubjectRef {
+        self.batch.subject("pod", &format!("{namespace}/{name}"), node, |s| {
+            s.identity = vec![label("namespace", namespace), label("name", name)];
+            s.identity.extend(uid.map(|uid| label("uid", uid)));
+        })
+    }
+
+    /// A container of a pod, or of a node; the runtime's id tells its lives apart.
+    pub fn container(&mut self, parent: SubjectRef, name: &str, runtime_id: Option<&str>) -> SubjectRef {
+        self.batch.subject("container", &format!("{}/{name}", parent.index()), Some(parent), |s| {
+            s.identity = vec![label("name", name)];
+            s.identity.extend(runtime_id.map(|id| label("runtime_id", id)));
+        })
+    }
+
+    /// A virtual machine by its UUID.
+    pub fn vm(&mut self, uuid: &str, node: Option<SubjectRef>) -> SubjectRef {
+        self.batch.subject("vm", uuid, node, |s| s.identity = vec![label("uuid", uuid)])
     }
 
     /// Adds a descriptive label, unless it is there or there is nothing to say.
@@ -225,6 +247,13 @@ impl<'b> Out<'b> {
     pub fn problem(&mut self, text: impl Into<String>) {
         self.batch.problem(CollectError::Protocol(text.into()), None);
     }
+}
+
+/// Whether a text is a UUID: what a source calls an id may be a name.
+pub fn is_uuid(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_hexdigit).count();
+    let dashes = text.bytes().filter(|b| *b == b'-').count();
+    digits == 32 && digits + dashes == text.len() && matches!(dashes, 0 | 4)
 }
 
 /// One label.

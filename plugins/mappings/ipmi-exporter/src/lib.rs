@@ -31,8 +31,11 @@ struct Reading<'p, 'r, 'o, 'b> {
 impl Source for IpmiExporter {
     const NAME: &'static str = "ipmi_exporter";
     const LIKE: &'static str = "ipmi_.*";
-    const ASKS: &'static [Ask] = table::ASKS;
     const METRICS: &'static [Def] = table::METRICS;
+
+    fn asks(&self) -> &'static [Ask] {
+        table::ASKS
+    }
 
     fn read(&mut self, page: &Page<'_>, out: &mut Out<'_>) -> Result<(), CollectError> {
         answered(page, out)?;

@@ -35,8 +35,11 @@ struct Reading<'p, 'r, 'o, 'b> {
 impl Source for NodeExporter {
     const NAME: &'static str = "node_exporter";
     const LIKE: &'static str = "node_[a-z].*";
-    const ASKS: &'static [Ask] = table::ASKS;
     const METRICS: &'static [Def] = table::METRICS;
+
+    fn asks(&self) -> &'static [Ask] {
+        table::ASKS
+    }
 
     fn read(&mut self, page: &Page<'_>, out: &mut Out<'_>) -> Result<(), CollectError> {
         let uname = page.first("node_uname_info");

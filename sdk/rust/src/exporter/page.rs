@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use super::Source;
 use crate::exposition::{Labels, Sample};
 use crate::promql::{Ask, Series};
 use crate::{Target, target_label};
@@ -64,17 +63,17 @@ pub struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn empty<S: Source>() -> Self {
-        let wanted = S::ASKS.iter().flat_map(Ask::names).map(|name| (name, Vec::new()));
+    fn empty(asks: &'static [Ask]) -> Self {
+        let wanted = asks.iter().flat_map(Ask::names).map(|name| (name, Vec::new()));
         let read_ms = i64::try_from(crate::clock_ms()).unwrap_or(i64::MAX);
         let (rows, help) = (wanted.collect(), HashMap::new());
         Self { rows, help, count: 0, key: String::new(), node: None, host: None, asked: None, read_ms }
     }
 
-    pub(super) fn of_target<S: Source>(target: &Target) -> Self {
+    pub(super) fn of_target(asks: &'static [Ask], target: &Target) -> Self {
         let node = target_label(target, "node").filter(|n| !n.is_empty()).map(str::to_owned);
         let (host, asked) = (host_of(&target.address), asked_of(&target.address));
-        Self { node, host, asked: asked.map(|a| without_port(a).to_owned()), ..Self::empty::<S>() }
+        Self { node, host, asked: asked.map(|a| without_port(a).to_owned()), ..Self::empty(asks) }
     }
 
     pub(super) fn sample(&mut self, sample: &Sample<'a>) {
@@ -91,7 +90,12 @@ impl<'a> Page<'a> {
     }
 
     /// One page for each exporter that the series are of.
-    pub(super) fn of_series<S: Source>(target: &Target, series: &'a [Series], scraped: &BTreeMap<(String, String), i64>) -> Vec<Self> {
+    pub(super) fn of_series(
+        asks: &'static [Ask],
+        target: &Target,
+        series: &'a [Series],
+        scraped: &BTreeMap<(String, String), i64>,
+    ) -> Vec<Self> {
         let mut pages: BTreeMap<[&str; 3], Self> = BTreeMap::new();
         for one in series {
             let own = |name: &str| one.labels.get(name).map_or("", String::as_str);
@@ -99,7 +103,7 @@ impl<'a> Page<'a> {
             let page = pages.entry(key).or_insert_with(|| Self {
                 key: format!("{}\n{}", target.id, key.join("\n")),
                 host: Some(without_port(key[1]).to_owned()).filter(|h| !h.is_empty()),
-                ..Self::empty::<S>()
+                ..Self::empty(asks)
             });
             if page.node.is_none() {
                 page.node = NODE_LABELS.iter().map(|name| own(name)).find(|n| !n.is_empty()).map(str::to_owned);
@@ -116,7 +120,7 @@ impl<'a> Page<'a> {
         pages.into_values().collect()
     }
 
-    /// The rows of a name that is in the source's [`Source::ASKS`].
+    /// The rows of a name that is in the source's asks.
     pub fn rows(&self, name: &str) -> &[Row<'a>] {
         self.rows.get(name).map_or(&[], Vec::as_slice)
     }
