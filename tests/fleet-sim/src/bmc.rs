@@ -108,7 +108,8 @@ impl Fleet {
             .collect();
         // The old shape shows one without a supply.
         let supply_bays = supplies.len() + usize::from(bmc.redfish == Some(RedfishShape::Old));
-        BmcTruth { temperatures, fans: fans.collect(), voltages, supplies, currents, supply_bays }
+        let line_voltages = if bmc.redfish.is_some() { supplies.len() } else { 0 };
+        BmcTruth { temperatures, fans: fans.collect(), voltages, supplies, currents, supply_bays, line_voltages }
     }
 }
 

@@ -79,6 +79,7 @@ pub struct Sums {
     pub fans: usize,
     pub failed_fans: usize,
     pub temperatures: usize,
+    /// Of rails and of lines.
     pub voltages: usize,
     pub supplies: usize,
 }
@@ -145,6 +146,8 @@ pub struct BmcTruth {
     pub currents: Vec<SensorTruth>,
     /// With the empty ones, where the BMC tells them.
     pub supply_bays: usize,
+    /// Supplies that tell the voltage of their line, too.
+    pub line_voltages: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -405,7 +408,7 @@ fn sums(nodes: &[NodeTruth], pods: &[PodTruth], vms: &[VmTruth], is_in: impl Fn(
         fans: bmcs.iter().map(|b| b.fans.len()).sum(),
         failed_fans: bmcs.iter().flat_map(|b| &b.fans).filter(|f| f.state == "critical").count(),
         temperatures: bmcs.iter().map(|b| b.temperatures.len()).sum(),
-        voltages: bmcs.iter().map(|b| b.voltages.len()).sum(),
+        voltages: bmcs.iter().map(|b| b.voltages.len() + b.line_voltages).sum(),
         supplies: bmcs.iter().map(|b| b.supplies.len()).sum(),
     }
 }
