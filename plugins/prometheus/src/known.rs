@@ -56,6 +56,7 @@ const KNOWN: &[New] = &[
     rows::<node_exporter_mapping::NodeExporter>,
     rows::<ipmi_exporter_mapping::IpmiExporter>,
     rows::<kepler_mapping::Kepler>,
+    rows::<openstack_mapping::OpenStack>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {
