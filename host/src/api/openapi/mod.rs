@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document, made of the table of routes and the tables beside this file.
 
 mod parameters;
+mod power;
 mod schemas;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub(super) fn document() -> Value {
     let tags = [
         ("accelerators", "GPUs, NPUs and their partitions"),
         ("clusters", "Configured clusters"),
+        ("monitoring", "What is drawn, by whom, and over time"),
         ("system", "The host itself and its plugins"),
         ("auth", "Credentials"),
         ("probes", "For orchestrators and scrapers"),

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-type Fields = &'static [(&'static str, &'static str, &'static str)];
+pub(super) type Fields = &'static [(&'static str, &'static str, &'static str)];
 
 const ENVELOPE: Fields = &[
     ("timestamp", "t", "When this was written"),
@@ -94,6 +94,7 @@ const SHAPES: &[(&str, &[Fields])] = &[
         ("as_of", "t", "When the snapshot was made"),
         ("partial", "b", "Some sources do not answer"),
         ("warnings", "[s]", ""),
+        ("~window", "@Window", "Of a time series: what was really used"),
         ("~history", "@Seam", "Where a time series passes from another's memory to this host's own"),
     ]]),
     ("Seam", &[&[
@@ -407,7 +408,11 @@ const CHOSEN: [&str; 3] = ["Gpu", "Npu", "Accelerator"];
 
 /// All shapes by name.
 pub(super) fn components() -> Map<String, Value> {
-    SHAPES.iter().map(|(name, parts)| ((*name).to_owned(), shape(parts.iter().copied().flatten(), !CHOSEN.contains(name)))).collect()
+    SHAPES
+        .iter()
+        .chain(super::power::SHAPES)
+        .map(|(name, parts)| ((*name).to_owned(), shape(parts.iter().copied().flatten(), !CHOSEN.contains(name))))
+        .collect()
 }
 
 /// The envelope, to which the caller adds `data`.

@@ -4,4 +4,5 @@ pub(super) mod accelerators;
 pub(super) mod auth;
 pub(super) mod clusters;
 pub(super) mod fleet;
+pub(super) mod monitoring;
 mod view;
