@@ -57,7 +57,7 @@ pub(super) const SHAPES: &[(&str, &[Fields])] = &[
     ]]),
     ("InfrastructureParts", &[&[("nodes", "@NodesPower", ""), ("pods", "@WorkloadsPower", ""), ("vms", "@WorkloadsPower", "")]]),
     ("NodesPower", &[STAT, &[("guests", "i", "Nodes that are virtual machines of others")]]),
-    ("WorkloadsPower", &[STAT, &[("note", "s?", "Where not all are known")]]),
+    ("WorkloadsPower", &[STAT, &[("status", "known|partial|unknown", "Of how many of them watts are known"), ("note", "s?", "Where not all are known")]]),
     ("ServerPower", &[&[
         ("name", "s", ""),
         ("kind", "server", ""),

@@ -80,8 +80,14 @@ pub(in crate::api) async fn efficiency(State(app): State<App>, params: Params, h
     answer((&app, &params, &h), "efficiency", |s| Ok(now::efficiency(s, params.cluster.as_deref(), &app.facilities())))
 }
 
-pub(in crate::api) async fn of_cluster(State(app): State<App>, Id(name): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+pub(in crate::api) async fn of_cluster(
+    State(app): State<App>,
+    Id(name): Id,
+    mut params: Params,
+    h: HeaderMap,
+) -> Result<Response, Problem> {
     known(&app, Some(&name))?;
+    params.cluster = Some(name.clone());
     let (by, with_efficiency) = (view(&params)?, params.flag("include_efficiency")?);
     respond(&app, &h, "cluster", &format!("clusters/{name}/power"), &params, |s| {
         now::of_cluster(s, &name, by.unwrap_or(By::Node), with_efficiency).rendered()

@@ -139,7 +139,12 @@ pub(super) fn infrastructure(snapshot: &Snapshot, cluster: Option<&str>, node: O
         let (sum, known) = sum_of_shares(snapshot, cluster, kind);
         let all = snapshot.of_kind(kind).iter().filter(|s| cluster.is_none_or(|c| *s.cluster == *c)).count();
         let note = (known < all || sum.is_none()).then_some(note);
-        json!({ "power_watts": watts(sum), "count": all.max(known), "known_count": known, "avg_power_watts": watts(sum.map(|w| w / known as f64)), "note": note })
+        let status = match known {
+            0 => "unknown",
+            known if known < all => "partial",
+            _ => "known",
+        };
+        json!({ "power_watts": watts(sum), "count": all.max(known), "known_count": known, "avg_power_watts": watts(sum.map(|w| w / known as f64)), "status": status, "note": note })
     };
     let listed: Vec<&Server> =
         account.servers.iter().filter(|s| cluster.is_none_or(|c| *s.cluster == *c) && node.is_none_or(|n| *s.name == *n)).collect();

@@ -240,6 +240,23 @@ fn the_total_over_time_is_what_was_shown_and_a_step_nobody_observed_is_null() {
 }
 
 #[test]
+fn statistics_of_a_node_are_those_of_what_was_shown() {
+    let (_world, history, _dir) = past();
+    let start = 1_700_000_100_000;
+    let of = |end: i64| crate::power::statistics(&history, "node/cluster1/worker1", crate::power::SERVER_WATTS, (start, end)).unwrap();
+    let short = of(start + 30 * 60_000);
+    assert_eq!((short.least, short.most, short.energy.gaps), (Some(3_500.0), Some(4_000.0), 1));
+    let known = short.energy.covered_ms as f64 / 1e3;
+    assert!((short.average.unwrap() * known - short.energy.joules.unwrap()).abs() < 1e-3);
+    // 3,500 W for 15 minutes, half a reading between, 4,000 W for five and for five once more, each up to the last reading.
+    assert_eq!(short.energy.covered_ms, (79 + 19) * 15_000);
+    let long = of(start + 24 * 3_600_000);
+    assert_eq!((long.least, long.most, long.energy.covered_ms), (Some(3_500.0), Some(4_000.0), 25 * 60_000));
+    let none = crate::power::statistics(&history, "node/cluster1/worker9", crate::power::SERVER_WATTS, (start, start + 1)).unwrap();
+    assert_eq!(none.average, None);
+}
+
+#[test]
 fn two_windows_are_two_answers_and_two_keys() {
     let (world, history, _dir) = past();
     let snapshot = world.inventory.current();
@@ -313,4 +330,51 @@ fn metrics_over_time_name_their_unit_and_state_their_window() {
     assert_eq!(none, json!([]));
     let much = of("start=2022-11-14T22:15:00Z&end=2023-11-14T22:25:00Z&step=1s", "power");
     assert!(much.is_err());
+}
+
+#[test]
+fn the_worked_example_of_the_specification_holds() {
+    let mut world = fleet();
+    world.say("pdu", "cluster1", &[(Kind::Facility, None, &[("name", "hall1")], &[("power_watts", 5_040.0)])]);
+    let snapshot = world.snapshot();
+    let row = |by, category: &str| {
+        let rows = now::breakdown(&snapshot, None, by).data["breakdowns"].clone();
+        let row = rows.as_array().unwrap().iter().find(|r| r["category"] == category).cloned().unwrap();
+        (row["power_watts"].as_f64().unwrap(), row["percentage"].as_f64().unwrap())
+    };
+    assert_eq!(snapshot.account().total(None).watts, Some(4_200.0));
+    let data = now::infrastructure(&snapshot, Some("cluster1"), None, (10, 0)).data;
+    let way = &data["servers"][0]["ways"][1];
+    assert_eq!((&way["measured_by"], &way["power_watts"], &way["method"]), (&json!("parts"), &json!(2_900.0), &json!("modelled")));
+    assert_eq!(data["servers"][0]["remainder_watts"], 600.0);
+    assert_eq!((row(By::Vendor, "nvidia"), row(By::Vendor, "unattributed")), ((2_400.0, 57.14), (1_800.0, 42.86)));
+    assert_eq!((row(By::Namespace, "ml"), row(By::Namespace, "unattributed")), ((350.0, 8.33), (3_850.0, 91.67)));
+    assert_eq!(row(By::ResourceType, "unattributed").0, 1_300.0);
+    let halls = [hall(&["cluster1", "cluster2"])];
+    let whole = now::power(&snapshot, None, &halls, &now::parts(None).unwrap()).data;
+    assert_eq!(
+        (&whole["tree"]["kind"], &whole["tree"]["power_watts"], &whole["tree"]["remainder_watts"]),
+        (&json!("facility"), &json!(5_040.0), &json!(840.0))
+    );
+    // The BMC of cluster2 falls silent.
+    world.now += 60_000;
+    say_cards(&world, &[300.0; 8]);
+    world.say("ipmi", "cluster1", &[NODE, (Kind::Chassis, Some(0), &chassis("dcmi"), &[("power_watts", 3_500.0)])]);
+    let answer = now::power(&world.snapshot(), None, &halls, &now::parts(None).unwrap());
+    assert_eq!((&answer.data["total_power_watts"], &answer.data["coverage"]["servers_known"]), (&json!(3_500.0), &json!(1)));
+    assert!(answer.warnings.iter().any(|w| w.contains("worker1")), "{:?}", answer.warnings);
+    assert_eq!(now::efficiency(&world.snapshot(), None, &halls).data["pue"], Value::Null);
+}
+
+#[test]
+fn the_exposition_says_each_server_once_and_how_it_is_known() {
+    let text = super::super::super::metrics_text(&fleet().snapshot());
+    for line in [
+        r#"kcloud_server_power_watts{cluster="cluster1",id="node/cluster1/worker1",kind="node",node="worker1"} 3500"#,
+        r#"kcloud_server_power_method_info{cluster="cluster1",id="node/cluster1/worker1",kind="node",node="worker1",measured_by="dcmi",method="measured"} 1"#,
+        r#"kcloud_cluster_power_watts{cluster="cluster2"} 700"#,
+        r#"kcloud_cluster_power_known_servers{cluster="cluster2"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}");
+    }
 }
