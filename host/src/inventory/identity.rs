@@ -47,6 +47,11 @@ impl Kind {
         })
     }
 
+    /// Whether its ids begin with its parent's.
+    pub(super) fn is_known_by_its_parent(self) -> bool {
+        !matches!(self, Self::Cluster | Self::Facility | Self::Node | Self::Accelerator | Self::Vm | Self::Pod)
+    }
+
     /// Whether a text begins as the ids of a kind do.
     pub(super) fn leads(text: &str) -> bool {
         text.split_once('/').is_some_and(|(head, _)| head == Self::Other.name() || Self::parse(head).is_some())

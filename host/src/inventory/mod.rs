@@ -208,8 +208,17 @@ impl Snapshot {
         self.index.get(id).map(|i| &self.subjects[*i])
     }
 
-    /// Direct children of a subject, of one kind.
+    /// Direct children of a subject, of one kind. Where ids are made of the parent's they stand together.
     pub fn children<'a>(&'a self, id: &'a str, kind: Kind) -> impl Iterator<Item = &'a Arc<Subject>> {
-        self.of_kind(kind).iter().filter(move |s| s.parent.as_deref() == Some(id))
+        let all = self.of_kind(kind);
+        let near = match kind.is_known_by_its_parent() {
+            true => {
+                let prefix = format!("{}/{id}/", kind.name());
+                let start = all.partition_point(|s| *s.id < *prefix);
+                &all[start..start + all[start..].partition_point(|s| s.id.starts_with(&prefix))]
+            }
+            false => all,
+        };
+        near.iter().filter(move |s| s.parent.as_deref() == Some(id))
     }
 }

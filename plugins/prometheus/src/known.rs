@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kcloud_collector_sdk::mapping::Mapping;
 use kcloud_collector_sdk::promql::Series;
 use kcloud_collector_sdk::{Batch, MetricDef, SubjectRef, Target};
+use kube_mapping::model::Writer;
 
 /// One source: its names and what its rows mean.
 pub(crate) trait Known {
@@ -33,11 +34,21 @@ pub(crate) trait Known {
     fn is_blank(&self, value: f64) -> bool;
 }
 
-/// In the order of their metrics in `describe`.
-pub(crate) const KNOWN: [fn() -> Box<dyn Known>; 1] = [|| Box::new(Dcgm { first: 0, mapping: Mapping::new(dcgm_mapping::ROWS) })];
+/// In the order of their metrics in `describe`; each takes the place of its first.
+const KNOWN: [fn(u32) -> Box<dyn Known>; 3] = [
+    |first| Box::new(Dcgm { first, mapping: Mapping::new(dcgm_mapping::ROWS) }),
+    |first| Box::new(KubeStateMetrics { first }),
+    |first| Box::new(Cadvisor { first }),
+];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {
-    KNOWN.iter().map(|k| k()).collect()
+    let mut first = 0;
+    let place = |new: &fn(u32) -> Box<dyn Known>| {
+        let known = new(first);
+        first += known.definitions().len() as u32;
+        known
+    };
+    KNOWN.iter().map(place).collect()
 }
 
 struct Dcgm {
@@ -92,5 +103,115 @@ impl Known for Dcgm {
 
     fn is_blank(&self, value: f64) -> bool {
         !value.is_finite() || kcloud_collector_sdk::blank::dcgm(value).is_some()
+    }
+}
+
+struct KubeStateMetrics {
+    first: u32,
+}
+
+impl Known for KubeStateMetrics {
+    fn name(&self) -> &'static str {
+        "kube-state-metrics"
+    }
+
+    fn like(&self) -> &'static str {
+        "kube_(node|pod|namespace|replicaset|job)_.*"
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        kube_mapping::state::NAMES.to_vec()
+    }
+
+    fn definitions(&self) -> Vec<MetricDef> {
+        kube_mapping::model::definitions()
+    }
+
+    fn read(&self, _: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
+        let mut state = kube_mapping::state::State::new();
+        each(rows, scraped, |name, labels, value, at_ms| state.row(name, labels, value, at_ms));
+        if state.rows() > 0
+            && let Err(error) = state.finish(&mut Writer::new(self.first), batch)
+        {
+            batch.problem(error, None);
+        }
+    }
+
+    /// None of its past: what it says is a state, or a sum over rows.
+    fn holding(&self, _: &str) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    fn spellings(&self, _: &str) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn subject(&self, _: &Target, _: &Series, _: &mut Batch) -> Option<SubjectRef> {
+        None
+    }
+
+    fn is_blank(&self, value: f64) -> bool {
+        !value.is_finite()
+    }
+}
+
+struct Cadvisor {
+    first: u32,
+}
+
+impl Known for Cadvisor {
+    fn name(&self) -> &'static str {
+        "cadvisor"
+    }
+
+    fn like(&self) -> &'static str {
+        "(container|machine)_.*"
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        kube_mapping::cadvisor::names().collect()
+    }
+
+    fn definitions(&self) -> Vec<MetricDef> {
+        kube_mapping::model::definitions()
+    }
+
+    fn read(&self, target: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
+        let mut all = kube_mapping::cadvisor::Cadvisor::new(target);
+        each(rows, scraped, |name, labels, value, at_ms| all.row(name, labels, value, at_ms));
+        if all.rows() > 0
+            && let Err(error) = all.finish(&mut Writer::new(self.first), batch, &mut Default::default())
+        {
+            batch.problem(error, None);
+        }
+    }
+
+    /// Of its containers, what is one row.
+    fn holding(&self, metric: &str) -> Vec<(&'static str, f64)> {
+        kube_mapping::cadvisor::holding(metric).map(|name| (name, 1.0)).into_iter().collect()
+    }
+
+    fn spellings(&self, _: &str) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn subject(&self, target: &Target, row: &Series, batch: &mut Batch) -> Option<SubjectRef> {
+        kube_mapping::cadvisor::Cadvisor::new(target).subject(&row.labels, batch)
+    }
+
+    fn is_blank(&self, value: f64) -> bool {
+        !value.is_finite()
+    }
+}
+
+/// Hands out every sample with when it was scraped; what is no number is none of a reader's.
+fn each(
+    rows: &[Series],
+    scraped: &BTreeMap<(String, String), i64>,
+    mut take: impl FnMut(&str, &BTreeMap<String, String>, f64, Option<i64>),
+) {
+    for series in rows {
+        let at_ms = kube_mapping::scraped_at(series, scraped);
+        series.samples().filter_map(|(_, value)| value).for_each(|value| take(series.name(), &series.labels, value, at_ms));
     }
 }

@@ -15,7 +15,7 @@ use kcloud_collector_sdk::promql::{NAMES_A_QUERY, Series, Server, selector};
 use kcloud_collector_sdk::{Affinity, Batch, CollectError, Collector, History, Info, Page, RangeQuery, Target, register_with_history};
 use serde::Deserialize;
 
-use known::{KNOWN, Known};
+use known::Known;
 
 #[derive(Deserialize)]
 struct Config {
@@ -58,7 +58,7 @@ impl Collector for Prometheus {
             version: env!("CARGO_PKG_VERSION"),
             vendor: "kcloud",
             description: "Every known source whose rows a Prometheus-compatible server holds, with their past",
-            metrics: KNOWN.iter().flat_map(|k| k().definitions()).collect(),
+            metrics: known::all().iter().flat_map(|k| k.definitions()).collect(),
             config_schema: SCHEMA,
             affinity: Affinity::Target,
         }

@@ -35,3 +35,30 @@ fn a_metric_of_the_catalogue_is_found_under_both_generations_of_names() {
     assert_eq!(names, [("DCGM_FI_DEV_POWER_USAGE", 1.0), ("DCGM_FI_DEV_BOARD_POWER_WATTS", 1.0)]);
     assert!(known::all()[0].holding("no_such_metric").is_empty());
 }
+
+#[test]
+fn sources_of_one_cluster_speak_of_the_same_pod() {
+    let row = |name: &str, labels: &str, value: &str| {
+        format!(r#"{{"metric":{{"__name__":"{name}","namespace":"ml","pod":"train-1",{labels}}},"value":[1764000010.5,"{value}"]}}"#)
+    };
+    let rows = [
+        row("kube_pod_info", r#""node":"worker1","uid":"p-1""#, "1"),
+        row("kube_pod_container_info", r#""container":"main","image":"img:1""#, "1"),
+        row("kube_pod_container_resource_requests", r#""container":"main","resource":"nvidia_com_gpu""#, "2"),
+        row("container_memory_working_set_bytes", r#""container":"main","id":"/k/1","image":"img:1""#, "1500"),
+        row("container_memory_working_set_bytes", r#""container":"","id":"/k""#, "9999"),
+    ];
+    let rows: Vec<Series> = serde_json::from_str(&format!("[{}]", rows.join(","))).unwrap();
+    let mut batch = Batch::new(Prometheus::describe().metrics);
+    known::all().iter().for_each(|k| k.read(&target(), &rows, &Default::default(), &mut batch));
+    let batch = batch.finish();
+    let kinds: Vec<&str> = batch.subjects.iter().map(|s| s.kind.as_str()).collect();
+    assert_eq!(kinds, ["node", "pod", "container"]);
+    let metrics = Prometheus::describe().metrics;
+    let of = |name: &str, subject: u32| {
+        let found = batch.points.iter().find(|p| p.subject == subject && metrics.get(p.metric as usize).is_some_and(|m| m.name == name));
+        found.map(|p| p.value)
+    };
+    assert_eq!((of("gpu_request_count", 1), of("memory_working_set_bytes", 1)), (Some(2.0), Some(1500.0)));
+    assert_eq!(batch.subjects[2].labels.iter().filter(|l| l.key == "image").count(), 1);
+}

@@ -1,6 +1,6 @@
-//! Shapes of `/monitoring` and `/clusters/{name}/power`, as in `schemas.rs`.
+//! `/monitoring` and `/clusters/{name}/power`.
 
-use super::schemas::Fields;
+use super::{Fields, Shapes};
 
 const STAT: Fields = &[
     ("power_watts", "n?", "Sum over those that are known"),
@@ -10,7 +10,7 @@ const STAT: Fields = &[
 ];
 
 #[rustfmt::skip] // One row a field.
-pub(super) const SHAPES: &[(&str, &[Fields])] = &[
+pub(super) const SHAPES: Shapes = &[
     ("Window", &[&[
         ("start_time", "t", ""),
         ("end_time", "t", "The step in which it lies is shown, too"),
