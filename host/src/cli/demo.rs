@@ -14,12 +14,13 @@ use super::Demo;
 use crate::api::ClusterInfo;
 use crate::auth::Auth;
 use crate::history::Keep;
-use crate::host::{Host, Options};
+use crate::host::{Host, Look, Options};
 use crate::plugins::Settings;
 use crate::plugins::capabilities::{Credential, Grants, Secret, http_policy};
 use crate::plugins::contract::Target;
 use crate::plugins::engine::Compiler;
 use crate::plugins::verify::Policy;
+use crate::power::Facility;
 
 pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     let Demo { listen, nodes, gpus_per_node, pods, seed, data_dir, plugins_dir } = args;
@@ -41,6 +42,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     let fleet = Arc::new(Fleet::whole(config, shape));
     let origins = Origins::serve(&fleet).await?;
     let settings = fleet_settings(&fleet, &origins, &components(&plugins_dir)?);
+    let facilities = facilities(&fleet);
     let count = fleet.truth(0).total;
     let options = Options {
         plugins_dir,
@@ -63,7 +65,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     };
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
-    let host = Host::start(options, move || settings.clone()).await?;
+    let host = Host::start(options, move || Look { facilities: Some(facilities.clone()), ..settings.clone().into() }).await?;
     let (nodes, gpus, pods, vms) = (count.nodes, count.gpus, count.pods, count.vms);
     println!("KCloud Monitor demo: {nodes} nodes, {gpus} GPUs, {pods} pods, {vms} VMs in two clusters (simulated, seed {seed})");
     println!("  http://{address}/docs   user admin, password changeme");
@@ -84,6 +86,12 @@ fn components(dir: &Path) -> std::io::Result<Vec<String>> {
 pub fn clusters(fleet: &Fleet) -> Vec<ClusterInfo> {
     let one = |name: &String| ClusterInfo { name: name.clone(), region: None, description: Some("simulated".into()) };
     fleet.clusters().iter().map(|c| one(&c.name)).collect()
+}
+
+/// The hall that they all stand in, and the meter at its door: the chassis that its Redfish service tells.
+pub fn facilities(fleet: &Fleet) -> Vec<Facility> {
+    let meter = format!("chassis/{}/127.0.0.1/main", fleet.clusters()[0].name);
+    vec![Facility { name: "hall1".to_owned(), clusters: Vec::new(), meters: vec![meter], power_watts: None }]
 }
 
 /// What each of these components reads of the fleet, as an operator would write it. Those that the demo has no source for are
@@ -118,7 +126,10 @@ pub fn fleet_settings(fleet: &Fleet, origins: &Origins, components: &[String]) -
             "kube-state-metrics" => of_clusters("kube-state-metrics", &|_| true),
             "openstack" => of_clusters("openstack", &|c| c.vms > 0),
             "ipmi-exporter" => nodes(&|_, n| n.bmc.ipmi.map(|_| format!("{base}/clusters/{}/ipmi?target={}-bmc", cluster(n), n.name))),
-            "redfish" => nodes(&|at, _| bmc(at)),
+            "redfish" => {
+                let meter = target("facility".to_owned(), format!("http://{}", origins.meter), fleet.clusters()[0].name.clone());
+                nodes(&|at, _| bmc(at)).into_iter().chain([meter]).collect()
+            }
             _ => return Settings { enabled: false, ..Settings::bare(name) },
         };
         let mut credentials = HashMap::new();

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use demo::{clusters as demo_clusters, demo_settings, fleet_settings};
+pub use demo::{clusters as demo_clusters, demo_settings, facilities as demo_facilities, fleet_settings};
 
 /// Watches AI accelerators and the machines around them through sandboxed collectors.
 #[derive(Parser)]

@@ -11,9 +11,10 @@ use kcloud_fleet_sim::{Faults, Fleet, FleetConfig};
 use kcloud_monitor::api::ClusterInfo;
 use kcloud_monitor::auth::Auth;
 use kcloud_monitor::history::Keep;
-use kcloud_monitor::host::{Host, Options};
+use kcloud_monitor::host::{Host, Look, Options};
 use kcloud_monitor::plugins::Settings;
 use kcloud_monitor::plugins::verify::Policy;
+use kcloud_monitor::power::Facility;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -57,6 +58,7 @@ pub struct Running {
     pub base: String,
     pub dir: tempfile::TempDir,
     pub settings: Arc<Mutex<Vec<Settings>>>,
+    facilities: Arc<Mutex<Vec<Facility>>>,
     pub client: reqwest::Client,
     serving: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
@@ -110,14 +112,25 @@ impl Running {
             forget_after: Duration::from_secs(3_600),
         };
         change(&mut options);
-        let shared = settings.clone();
-        let host = Host::start(options, move || shared.lock().expect("not poisoned").clone()).await.expect("it starts");
+        let facilities: Arc<Mutex<Vec<Facility>>> = Arc::default();
+        let (shared, metered) = (settings.clone(), facilities.clone());
+        let look = move || Look {
+            facilities: Some(metered.lock().expect("not poisoned").clone()),
+            ..shared.lock().expect("not poisoned").clone().into()
+        };
+        let host = Host::start(options, look).await.expect("it starts");
         let host = Arc::new(host);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let base = format!("http://{}", listener.local_addr().expect("bound"));
         let answering = host.clone();
         let serving = tokio::spawn(async move { answering.serve(listener, std::future::pending()).await });
-        Self { host, base, dir, settings, client: reqwest::Client::new(), serving }
+        Self { host, base, dir, settings, facilities, client: reqwest::Client::new(), serving }
+    }
+
+    /// What is metered around the servers from now on.
+    pub fn set_facilities(&self, facilities: Vec<Facility>) {
+        *self.facilities.lock().expect("not poisoned") = facilities;
+        self.host.look_again.notify_one();
     }
 
     /// Where components lie.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use kcloud_e2e::{Running, root, until};
 use kcloud_fleet_sim::{BmcFault, Faults, Fleet, FleetConfig, Origins, Shape};
-use kcloud_monitor::cli::{demo_clusters, fleet_settings};
-use serde_json::Value;
+use kcloud_monitor::cli::{demo_clusters, demo_facilities, fleet_settings};
+use serde_json::{Value, json};
 
 /// What is read as it is, and summed.
 const EXACT: f64 = 0.001;
@@ -27,6 +27,7 @@ const SERVERS: &[&str] = &["ipmi-exporter", "redfish", "kepler"];
 const BMCS: &[&str] = &["ipmi-exporter", "redfish"];
 const WORK: &[&str] = &["kube-state-metrics", "nvidia-dcgm", "kepler"];
 const CLOUD: &[&str] = &["openstack"];
+const VMS: &[&str] = &["openstack", "kepler"];
 
 #[rustfmt::skip] // One row a figure.
 const ROWS: &[Row] = &[
@@ -70,11 +71,38 @@ const ROWS: &[Row] = &[
     (KSM, "/api/v1/clusters/cluster1/summary", "/data/resources/active_pods", "/clusters/0/running_pods", 1.0, 0.0),
     (KSM, "/api/v1/clusters/cluster1/topology", "/data/summary/total_nodes", "/clusters/0/nodes", 1.0, 0.0),
     (KSM, "/api/v1/clusters/cluster1/topology", "/data/summary/master_nodes", "/clusters/0/masters", 1.0, 0.0),
+    (SERVERS, "/api/v1/clusters/cluster1/power", "/data/total_power_watts", "/clusters/0/server_watts", 1.0, EXACT),
+    (SERVERS, "/api/v1/clusters/cluster2/power?breakdown_by=workload", "/data/breakdown/*/power_watts", "/clusters/1/server_watts", 1.0, EXACT),
+    (KSM, "/api/v1/clusters/cluster2/power?breakdown_by=workload", "/data/pod_count", "/clusters/1/pods", 1.0, 0.0),
+    (SERVERS, "/api/v1/monitoring/power", "/data/total_power_watts", "/total/server_watts", 1.0, EXACT),
+    (SERVERS, "/api/v1/monitoring/power", "/data/coverage/servers", "/total/nodes", 1.0, 0.0),
+    (SERVERS, "/api/v1/monitoring/power", "/data/coverage/servers_known", "/total/nodes", 1.0, 0.0),
+    (BMCS, "/api/v1/monitoring/power", "/data/breakdown/hardware/ipmi_measured", "/total/metered_watts", 1.0, EXACT),
+    (CARDS, "/api/v1/monitoring/power", "/data/breakdown/accelerators/gpus", "/total_power_watts", 1.0, EXACT),
+    (WORK, "/api/v1/monitoring/power", "/data/breakdown/infrastructure/pods", "/total/pod_watts", 1.0, EXACT),
+    (VMS, "/api/v1/monitoring/power", "/data/breakdown/infrastructure/vms", "/total/vm_watts", 1.0, RATE),
+    (SERVERS, "/api/v1/monitoring/power?cluster=cluster2", "/data/total_power_watts", "/clusters/1/server_watts", 1.0, EXACT),
+    (CARDS, "/api/v1/monitoring/power/accelerators", "/data/breakdown/gpus/power_watts", "/total_power_watts", 1.0, EXACT),
+    (CARDS, "/api/v1/monitoring/power/accelerators", "/data/breakdown/gpus/count", "/total_gpus", 1.0, 0.0),
+    (SERVERS, "/api/v1/monitoring/power/infrastructure?limit=1000", "/data/breakdown/nodes/power_watts", "/total/server_watts", 1.0, EXACT),
+    (SERVERS, "/api/v1/monitoring/power/infrastructure?limit=1000", "/data/servers/#", "/total/nodes", 1.0, 0.0),
+    (SERVERS, "/api/v1/monitoring/power/breakdown", "/data/breakdowns/*/power_watts", "/total/server_watts", 1.0, EXACT),
+    (SERVERS, "/api/v1/monitoring/power/breakdown?breakdown_by=node", "/data/breakdowns/*/power_watts", "/total/server_watts", 1.0, EXACT),
+    (WORK, "/api/v1/monitoring/power/breakdown?breakdown_by=namespace", "/data/breakdowns/*/power_watts", "/total/server_watts", 1.0, EXACT),
+    (WORK, "/api/v1/monitoring/power/breakdown?breakdown_by=namespace", "/data/breakdowns/*/percentage", "/hundred", 1.0, 0.0),
+    (WORK, "/api/v1/monitoring/power/breakdown?breakdown_by=workload", "/data/breakdowns/*/percentage", "/hundred", 1.0, 0.0),
+    (CARDS, "/api/v1/monitoring/power/breakdown?breakdown_by=vendor", "/data/breakdowns/*/power_watts", "/total/server_watts", 1.0, EXACT),
+    (SERVERS, "/api/v1/monitoring/power/breakdown?breakdown_by=resource_type", "/data/breakdowns/*/power_watts", "/total/server_watts", 1.0, EXACT),
+    (SERVERS, "/api/v1/monitoring/power/efficiency", "/data/it_power_watts", "/total/server_watts", 1.0, EXACT),
+    (SERVERS, "/api/v1/monitoring/power/efficiency", "/data/total_facility_power_watts", "/facility/power_watts", 1.0, EXACT),
+    (SERVERS, "/api/v1/monitoring/power/efficiency", "/data/pue", "/facility/pue", 1.0, EXACT),
 ];
 
 /// A list, the keys of its rows and theirs in the truth, and each figure of a row.
 struct List {
     path: &'static str,
+    /// Where its rows stand.
+    rows: &'static str,
     keys: &'static [(&'static str, &'static str)],
     truth: &'static str,
     figures: &'static [(&'static [&'static str], &'static str, &'static str, f64, f64)],
@@ -84,13 +112,13 @@ const NODE: &[(&str, &str)] = &[("cluster", "cluster"), ("node_name", "name")];
 
 #[rustfmt::skip] // One row a figure.
 const LISTS: &[List] = &[
-    List { path: "/api/v1/accelerators/gpus?limit=1000&include_metrics=true", keys: &[("uuid", "uuid")], truth: "/cards", figures: &[
+    List { path: "/api/v1/accelerators/gpus?limit=1000&include_metrics=true", rows: "/data", keys: &[("uuid", "uuid")], truth: "/cards", figures: &[
         (CARDS, "/metrics/power_usage_watts", "/power_watts", 1.0, 0.0),
         (CARDS, "/memory_total_mb", "/memory_total_mib", 1.0, 0.0),
         (CARDS, "/cluster", "/cluster", 1.0, 0.0),
         (CARDS, "/hostname", "/node", 1.0, 0.0),
     ] },
-    List { path: "/api/v1/infrastructure/nodes?limit=1000&include_metrics=true", keys: NODE, truth: "/nodes", figures: &[
+    List { path: "/api/v1/infrastructure/nodes?limit=1000&include_metrics=true", rows: "/data", keys: NODE, truth: "/nodes", figures: &[
         (KSM, "/cpu_cores", "/cpu_cores", 1.0, 0.0),
         (KSM, "/memory_total_mb", "/memory_total_bytes", MIB, EXACT),
         (KSM, "/internal_ip", "/internal_ip", 1.0, 0.0),
@@ -103,7 +131,7 @@ const LISTS: &[List] = &[
         (NODES, "/metrics/network_rx_mbps", "/network_receive_bytes_per_second", 8e-6, RATE),
         (NODES, "/metrics/network_tx_mbps", "/network_transmit_bytes_per_second", 8e-6, RATE),
     ] },
-    List { path: "/api/v1/infrastructure/pods?limit=1000&include_metrics=true", keys: &[("cluster", "cluster"), ("namespace", "namespace"), ("pod_name", "name")], truth: "/pods", figures: &[
+    List { path: "/api/v1/infrastructure/pods?limit=1000&include_metrics=true", rows: "/data", keys: &[("cluster", "cluster"), ("namespace", "namespace"), ("pod_name", "name")], truth: "/pods", figures: &[
         (KSM, "/phase", "/phase", 1.0, 0.0),
         (KSM, "/uid", "/uid", 1.0, 0.0),
         (KSM, "/node_name", "/node", 1.0, 0.0),
@@ -115,19 +143,28 @@ const LISTS: &[List] = &[
         (&["kube-state-metrics", "cadvisor"], "/cpu_usage_millicores", "/cpu_millicores", 1.0, RATE),
         (WORK, "/current_power_watts", "/power_watts", 1.0, RATE),
     ] },
-    List { path: "/api/v1/infrastructure/vms?limit=1000&include_metrics=true", keys: &[("vm_id", "uuid")], truth: "/vms", figures: &[
+    List { path: "/api/v1/infrastructure/vms?limit=1000&include_metrics=true", rows: "/data", keys: &[("vm_id", "uuid")], truth: "/vms", figures: &[
         (CLOUD, "/vm_name", "/name", 1.0, 0.0),
         (CLOUD, "/project_name", "/project", 1.0, 0.0),
         (CLOUD, "/hypervisor_hostname", "/hypervisor", 1.0, 0.0),
         (CLOUD, "/vcpus", "/vcpus", 1.0, 0.0),
         (CLOUD, "/memory_mb", "/memory_bytes", MIB, EXACT),
     ] },
-    List { path: "/api/v1/hardware/ipmi/power?limit=1000", keys: NODE, truth: "/nodes", figures: &[
+    List { path: "/api/v1/hardware/ipmi/power?limit=1000", rows: "/data", keys: NODE, truth: "/nodes", figures: &[
         (BMCS, "/total_power_watts", "/server_watts", 1.0, EXACT),
         (BMCS, "/supplies/#", "/bmc/supply_bays", 1.0, 0.0),
     ] },
-    List { path: "/api/v1/hardware/ipmi/fans?limit=1000", keys: NODE, truth: "/nodes", figures: &[
+    List { path: "/api/v1/hardware/ipmi/fans?limit=1000", rows: "/data", keys: NODE, truth: "/nodes", figures: &[
         (BMCS, "/fan_count", "/bmc/fans/#", 1.0, 0.0),
+    ] },
+    List { path: "/api/v1/monitoring/power/breakdown", rows: "/data/breakdowns", keys: &[("category", "name")], truth: "/clusters", figures: &[
+        (SERVERS, "/power_watts", "/server_watts", 1.0, EXACT),
+    ] },
+    List { path: "/api/v1/monitoring/power/breakdown?breakdown_by=node", rows: "/data/breakdowns", keys: &[("cluster", "cluster"), ("category", "name")], truth: "/nodes", figures: &[
+        (SERVERS, "/power_watts", "/server_watts", 1.0, RATE),
+    ] },
+    List { path: "/api/v1/monitoring/power/breakdown?breakdown_by=namespace", rows: "/data/breakdowns", keys: &[("cluster", "cluster"), ("category", "name")], truth: "/namespaces", figures: &[
+        (WORK, "/power_watts", "/power_watts", 1.0, RATE),
     ] },
 ];
 
@@ -175,6 +212,7 @@ async fn demo(faults: Faults) -> Demo {
     let names: Vec<&str> = components.iter().map(String::as_str).collect();
     let clusters = demo_clusters(&fleet);
     let running = Running::start_with(&names, settings, |options| options.clusters = clusters).await;
+    running.set_facilities(demo_facilities(&fleet));
     Demo { fleet, running, components }
 }
 
@@ -183,6 +221,12 @@ impl Demo {
         let mut truth = serde_json::to_value(self.fleet.truth(self.fleet.now())).unwrap();
         let metered = truth["nodes"].as_array().unwrap().iter().filter(|n| !n["bmc"].is_null()).filter_map(|n| n["server_watts"].as_f64());
         truth["total"]["metered_watts"] = metered.sum::<f64>().into();
+        truth["hundred"] = 100.into();
+        let of = |c: &Value| -> Vec<Value> {
+            let all = c["namespaces_watts"].as_object().unwrap();
+            all.iter().map(|(name, watts)| json!({ "cluster": c["name"], "name": name, "power_watts": watts })).collect()
+        };
+        truth["namespaces"] = truth["clusters"].as_array().unwrap().iter().flat_map(of).collect();
         truth
     }
 
@@ -224,7 +268,10 @@ impl Demo {
         }
         for list in LISTS {
             let answer = &answers[list.path].1;
-            let rows = answer["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+            // What is left when all that the truth tells is said.
+            let is_rest = |row: &&Value| row["category"] == "unattributed" || row["category"] == "vms";
+            let rows = answer.pointer(list.rows).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let rows: Vec<&Value> = rows.iter().filter(|row| !is_rest(row)).collect();
             let truths = truth.pointer(list.truth).and_then(Value::as_array).unwrap();
             for (needs, pointer, true_pointer, factor, tolerance) in list.figures {
                 if !self.is_built(needs) {

@@ -38,6 +38,24 @@ pub(crate) fn resource(fleet: &Fleet, node: usize, moment: Moment, path: &str) -
     Some(body)
 }
 
+/// The meter at the facility's door: a distribution unit that feeds everything and is nobody's server.
+pub(crate) fn meter(fleet: &Fleet, moment: Moment, path: &str) -> Option<Value> {
+    let joules = moment.lifetime(0, |t| fleet.facility_milliwatts(t)) / 1e3;
+    let body = match path.strip_prefix("/redfish/v1").unwrap_or_default() {
+        "" => {
+            json!({ "@odata.type": "#ServiceRoot.v1_15_0.ServiceRoot", "Id": "RootService", "Name": "Root Service", "RedfishVersion": "1.17.0",
+            "Product": "Contoso PDU", "Chassis": link("/Chassis") })
+        }
+        "/Chassis" => collection(&["/Chassis/main".into()]),
+        "/Chassis/main" => json!({ "@odata.type": "#Chassis.v1_25_0.Chassis", "Id": "main", "Name": "Main meter", "ChassisType": "Other",
+            "Manufacturer": "Contoso", "Model": "M1", "Status": ok(), "EnvironmentMetrics": link("/Chassis/main/EnvironmentMetrics") }),
+        "/Chassis/main/EnvironmentMetrics" => json!({ "Id": "EnvironmentMetrics", "Name": "Main meter",
+            "PowerWatts": { "Reading": fleet.facility_milliwatts(moment.tick) as f64 / 1e3 }, "EnergykWh": { "Reading": joules / 3_600_000.0 } }),
+        _ => return None,
+    };
+    Some(identified(body, path))
+}
+
 fn identified(mut body: Value, path: &str) -> Value {
     body["@odata.id"] = path.into();
     body

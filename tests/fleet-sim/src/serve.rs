@@ -32,6 +32,8 @@ pub struct Origins {
     pub pages: SocketAddr,
     /// The node's place, and where its BMC listens.
     pub bmcs: Vec<(usize, SocketAddr)>,
+    /// The Redfish service of the meter at the facility's door.
+    pub meter: SocketAddr,
 }
 
 impl Origins {
@@ -44,9 +46,12 @@ impl Origins {
         for node in (0..fleet.nodes.len()).filter(|n| fleet.nodes[*n].bmc.redfish.is_some()) {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             bmcs.push((node, listener.local_addr()?));
-            tokio::spawn(serve_bmc(fleet.clone(), node, listener));
+            tokio::spawn(serve_bmc(fleet.clone(), Some(node), listener));
         }
-        Ok(Self { pages, bmcs })
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let meter = listener.local_addr()?;
+        tokio::spawn(serve_bmc(fleet.clone(), None, listener));
+        Ok(Self { pages, bmcs, meter })
     }
 }
 
@@ -88,8 +93,8 @@ pub async fn serve(fleet: Arc<Fleet>, listener: TcpListener, shutdown: impl Futu
     axum::serve(listener, router(fleet)).with_graceful_shutdown(shutdown).await
 }
 
-/// Serves one BMC's Redfish, to `monitor` with the password `simulated`.
-pub async fn serve_bmc(fleet: Arc<Fleet>, node: usize, listener: TcpListener) -> std::io::Result<()> {
+/// Serves the Redfish of one node's BMC, or of the facility's meter, to `monitor` with the password `simulated`.
+pub async fn serve_bmc(fleet: Arc<Fleet>, node: Option<usize>, listener: TcpListener) -> std::io::Result<()> {
     let answer = move |request: Request| {
         let fleet = fleet.clone();
         let path = request.uri().path().trim_end_matches('/').to_owned();
@@ -158,14 +163,18 @@ async fn ipmi(State(fleet): State<Arc<Fleet>>, Path(cluster): Path<String>, Quer
     }
 }
 
-async fn bmc(fleet: &Fleet, node: usize, path: &str, is_known: bool) -> Response {
-    match fleet.bmc_fault(&fleet.nodes[node]) {
+async fn bmc(fleet: &Fleet, node: Option<usize>, path: &str, is_known: bool) -> Response {
+    match node.and_then(|n| fleet.bmc_fault(&fleet.nodes[n])) {
         Some(BmcFault::Hang) => std::future::pending().await,
         Some(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         None if !is_known => return StatusCode::UNAUTHORIZED.into_response(),
         None => {}
     }
-    match redfish::resource(fleet, node, fleet.now(), path) {
+    let found = match node {
+        Some(node) => redfish::resource(fleet, node, fleet.now(), path),
+        None => redfish::meter(fleet, fleet.now(), path),
+    };
+    match found {
         Some(body) => ([("odata-version", "4.0")], Json(body)).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
