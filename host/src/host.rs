@@ -4,8 +4,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -23,6 +23,7 @@ use crate::plugins::engine::Compiler;
 use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
+use crate::power::{Facility, Recorder};
 use crate::tls::Tls;
 
 /// Snapshots are published at most this often (architecture, invariant 3).
@@ -65,6 +66,7 @@ pub struct Look {
     pub directories: Vec<PathBuf>,
     /// `None` leaves them as they are.
     pub clusters: Option<Vec<ClusterInfo>>,
+    pub facilities: Option<Vec<Facility>>,
     pub forget_after: Option<Duration>,
     pub policy: Option<Policy>,
     /// Of all plugins together.
@@ -151,12 +153,13 @@ impl Host {
         let publish = tokio::spawn(async move {
             let mut tick = tokio::time::interval(PUBLISH);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let recorder = Arc::new(Mutex::new(Recorder::default()));
             loop {
                 tick.tick().await;
                 let Some(next) = inventory.prepare(now_ms(), forget_ms.load(Ordering::Relaxed)) else { continue };
-                let (history, catalogue) = (history.clone(), catalogue.clone());
+                let (history, catalogue, recorder) = (history.clone(), catalogue.clone(), recorder.clone());
                 // Durable first: what a client can see is on disk.
-                let committed = tokio::task::spawn_blocking(move || commit(&*history, &catalogue, next)).await;
+                let committed = tokio::task::spawn_blocking(move || commit(&*history, &catalogue, &recorder, next)).await;
                 match committed {
                     Ok((snapshot, result)) => {
                         if let Err(error) = result {
@@ -269,7 +272,12 @@ impl Host {
 }
 
 /// Makes a snapshot's points durable and hands it on.
-fn commit(history: &dyn History, catalogue: &Catalogue, next: Publication) -> (Arc<Snapshot>, Result<(), HistoryError>) {
+fn commit(
+    history: &dyn History,
+    catalogue: &Catalogue,
+    recorder: &Mutex<Recorder>,
+    next: Publication,
+) -> (Arc<Snapshot>, Result<(), HistoryError>) {
     let mut names = std::collections::HashMap::new();
     let mut point = |p: NewPoint| Point {
         metric: names.entry(p.metric).or_insert_with(|| catalogue.name(p.metric)).clone(),
@@ -277,7 +285,8 @@ fn commit(history: &dyn History, catalogue: &Catalogue, next: Publication) -> (A
         at_ms: p.at_ms,
         value: p.value,
     };
-    let points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
+    let mut points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
+    recorder.lock().unwrap_or_else(|e| e.into_inner()).note(&next.snapshot, &mut points);
     let result = history.commit(next.snapshot.sequence, next.snapshot.at_ms, &points);
     (next.snapshot, result)
 }

@@ -12,7 +12,7 @@ pub(crate) struct World {
     pub now: i64,
 }
 
-type Row<'a> = (Kind, Option<u32>, &'a [(&'a str, &'a str)], &'a [(&'a str, f64)]);
+pub(crate) type Row<'a> = (Kind, Option<u32>, &'a [(&'a str, &'a str)], &'a [(&'a str, f64)]);
 
 impl World {
     pub(crate) fn new() -> Self {
@@ -56,9 +56,9 @@ impl World {
     }
 }
 
-const NODE: Row<'static> = (Kind::Node, None, &[("node", "worker1")], &[]);
+pub(crate) const NODE: Row<'static> = (Kind::Node, None, &[("node", "worker1")], &[]);
 
-fn chassis(method: &'static str) -> [(&'static str, &'static str); 2] {
+pub(crate) fn chassis(method: &'static str) -> [(&'static str, &'static str); 2] {
     [("name", method), ("method", method)]
 }
 
@@ -68,7 +68,7 @@ fn cards(pod: &'static str) -> Vec<(String, Vec<(&'static str, &'static str)>)> 
     (0..8).map(|i| (format!("GPU-{i}"), if i == 0 { who.to_vec() } else { who[2..].to_vec() })).collect()
 }
 
-fn say_cards(world: &World, watts: &[f64]) {
+pub(crate) fn say_cards(world: &World, watts: &[f64]) {
     let all = cards("train-0");
     let labels: Vec<Vec<(&str, &str)>> =
         all.iter().map(|(uuid, l)| [("uuid", uuid.as_str())].into_iter().chain(l.iter().copied()).collect()).collect();
@@ -278,8 +278,10 @@ fn a_pod_that_only_a_card_names_has_its_watts_too() {
     assert_eq!(snapshot.workloads().shares.len(), 1);
 }
 
+type Readings<'a> = &'a [(&'a str, f64)];
+
 /// Watts of pods `a` and `b` on a card of 400 W whose parts read so.
-fn split(kind: Kind, parts: [&[(&str, f64)]; 2]) -> [Option<f64>; 2] {
+fn split(kind: Kind, parts: [Readings<'_>; 2]) -> [Option<f64>; 2] {
     let world = World::new();
     let id = if kind == Kind::Partition { "partition_id" } else { "pid" };
     let labels = [[(id, "1"), ("namespace", "ml"), ("pod", "a")], [(id, "2"), ("namespace", "ml"), ("pod", "b")]];
@@ -291,7 +293,7 @@ fn split(kind: Kind, parts: [&[(&str, f64)]; 2]) -> [Option<f64>; 2] {
 
 #[test]
 fn a_shared_card_is_split_by_load_else_memory_else_size_else_equally() {
-    let cases: [(Kind, [&[(&str, f64)]; 2], [f64; 2]); 5] = [
+    let cases: [(Kind, [Readings<'_>; 2], [f64; 2]); 5] = [
         (Kind::Partition, [&[("memory_total_bytes", 10e9)], &[("memory_total_bytes", 30e9)]], [100.0, 300.0]),
         (
             Kind::Partition,

@@ -51,6 +51,13 @@ async fn every_answer_is_as_the_document_says_with_no_field_more() {
         if all("period") {
             queries.push("?period=1m&step=1h".into());
         }
+        if all("metric_name") {
+            queries.push("?metric_name=power&period=1h".into());
+        }
+        if all("breakdown_by") {
+            let extra = if all("include_efficiency") { "&include_efficiency=true" } else { "" };
+            queries.extend(["node", "resource_type", "vendor"].map(|by| format!("?breakdown_by={by}{extra}")));
+        }
         queries.push("?no_such=1".into());
         for query in queries {
             let (status, body) = running.get(&format!("{concrete}{query}")).await;

@@ -24,6 +24,7 @@ pub(super) fn document() -> Value {
         ("infrastructure", "Nodes, pods, containers and virtual machines"),
         ("hardware", "What BMCs read, by IPMI or Redfish"),
         ("clusters", "Configured clusters"),
+        ("monitoring", "What is drawn, by whom, and over time"),
         ("system", "The host itself and its plugins"),
         ("auth", "Credentials"),
         ("probes", "For orchestrators and scrapers"),
