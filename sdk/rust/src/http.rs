@@ -28,8 +28,44 @@ impl Answer {
     }
 }
 
-/// Reads a URL of a target with the target's credential.
-pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Answer, CollectError> {
+/// An answer of whatever status, for a source that says more by it.
+pub struct Raw {
+    pub status: u16,
+    pub headers: Vec<Label>,
+    pub body: Vec<u8>,
+}
+
+impl Raw {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|h| h.key.eq_ignore_ascii_case(name)).map(|h| h.value.as_str())
+    }
+
+    /// What a status other than a good one means.
+    pub fn refused(&self) -> CollectError {
+        match self.status {
+            401 | 403 => CollectError::Auth(format!("HTTP {}{}", self.status, self.why())),
+            429 => CollectError::Throttled(self.header("retry-after").and_then(|s| s.parse().ok())),
+            300..=399 => {
+                CollectError::Protocol(format!("HTTP {}: redirects are not followed; write the address that it leads to", self.status))
+            }
+            500..=599 => CollectError::Unreachable(format!("HTTP {}", self.status)),
+            status => CollectError::Protocol(format!("HTTP {status}")),
+        }
+    }
+
+    /// What stands in a short answer of plain text: the host says there why it could not log in.
+    fn why(&self) -> String {
+        match self.header("content-type") {
+            Some(t) if t.starts_with("text/plain") && (1..=300).contains(&self.body.len()) => {
+                format!(": {}", String::from_utf8_lossy(&self.body))
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// Reads a URL of a target with the target's credential, whatever the status.
+pub fn raw(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Raw, CollectError> {
     let request = wire::Request {
         method: "GET".to_owned(),
         url: url.to_owned(),
@@ -38,17 +74,16 @@ pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<
         credential: target.credential.clone(),
         timeout_ms: Some(timeout_ms),
     };
-    let response = wire::send(&request).map_err(|e| failed(e, timeout_ms))?;
-    let header = |name: &str| response.headers.iter().find(|h| h.key.eq_ignore_ascii_case(name)).map(|h| h.value.clone());
-    match response.status {
-        200..=299 => Ok(Answer { content_type: header("content-type"), body: response.body }),
-        401 | 403 => Err(CollectError::Auth(format!("HTTP {}", response.status))),
-        429 => Err(CollectError::Throttled(header("retry-after").and_then(|s| s.parse().ok()))),
-        300..=399 => {
-            Err(CollectError::Protocol(format!("HTTP {}: redirects are not followed; write the address that it leads to", response.status)))
-        }
-        500..=599 => Err(CollectError::Unreachable(format!("HTTP {}", response.status))),
-        status => Err(CollectError::Protocol(format!("HTTP {status}"))),
+    let wire::Response { status, headers, body } = wire::send(&request).map_err(|e| failed(e, timeout_ms))?;
+    Ok(Raw { status, headers, body })
+}
+
+/// Reads a URL of a target with the target's credential.
+pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Answer, CollectError> {
+    let raw = raw(target, url, accept, timeout_ms)?;
+    match raw.status {
+        200..=299 => Ok(Answer { content_type: raw.header("content-type").map(str::to_owned), body: raw.body }),
+        _ => Err(raw.refused()),
     }
 }
 

@@ -4,10 +4,14 @@
 extern crate self as kcloud_collector_sdk;
 
 pub mod blank;
+pub mod exporter;
 pub mod exposition;
 pub mod http;
 pub mod mapping;
 pub mod promql;
+/// For native tests of a plugin.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 
 mod batch;
 mod collector;
@@ -36,6 +40,17 @@ pub use collector::{Affinity, Collector, History, Info, Registered, target_label
 pub use error::CollectError;
 #[doc(hidden)]
 pub use serde_json;
+
+/// Milliseconds on a clock that only goes forward; from the first call on in a native test.
+pub fn clock_ms() -> u64 {
+    #[cfg(target_arch = "wasm32")]
+    return bindings::kcloud::collector::clock::monotonic_ns() / 1_000_000;
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        static BEGAN: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+        BEGAN.elapsed().as_millis() as u64
+    }
+}
 
 /// Lines to the plugin's own log.
 pub mod log {

@@ -16,6 +16,8 @@ use serde_json::Value;
 use super::super::envelope::respond;
 use super::super::params::{Id, Params};
 use super::super::{App, Problem, Rendered};
+use super::listing::known_cluster;
+use super::timed::off_thread;
 use crate::inventory::Snapshot;
 use crate::power::By;
 
@@ -41,19 +43,12 @@ fn watts(value: Option<f64>) -> Option<f64> {
     value.map(|w| (w * 1e3).round() / 1e3)
 }
 
-fn known(app: &App, cluster: Option<&str>) -> Result<(), Problem> {
-    match cluster {
-        Some(name) if !app.clusters().iter().any(|c| c.name == name) => Err(Problem::not_found("cluster", name)),
-        _ => Ok(()),
-    }
-}
-
 fn answer(
     (app, params, headers): (&App, &Params, &HeaderMap),
     route: &str,
     make: impl FnOnce(&Snapshot) -> Result<Answer, Problem>,
 ) -> Result<Response, Problem> {
-    known(app, params.cluster.as_deref())?;
+    known_cluster(app, params)?;
     respond(app, headers, "power", &format!("monitoring/{route}"), params, |snapshot| make(snapshot)?.rendered())
 }
 
@@ -86,8 +81,8 @@ pub(in crate::api) async fn of_cluster(
     mut params: Params,
     h: HeaderMap,
 ) -> Result<Response, Problem> {
-    known(&app, Some(&name))?;
     params.cluster = Some(name.clone());
+    known_cluster(&app, &params)?;
     let (by, with_efficiency) = (view(&params)?, params.flag("include_efficiency")?);
     respond(&app, &h, "cluster", &format!("clusters/{name}/power"), &params, |s| {
         now::of_cluster(s, &name, by.unwrap_or(By::Node), with_efficiency).rendered()
@@ -98,16 +93,8 @@ fn view(params: &Params) -> Result<Option<By>, Problem> {
     Ok(params.one_of("breakdown_by", &By::NAMES)?.and_then(By::parse))
 }
 
-/// Reading history waits for the disk: never on a thread that answers others.
-async fn off_thread(work: impl FnOnce() -> Result<Response, Problem> + Send + 'static) -> Result<Response, Problem> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "an answer from history failed");
-        Err(Problem::internal())
-    })
-}
-
 pub(in crate::api) async fn power_series(State(app): State<App>, params: Params, h: HeaderMap) -> Result<Response, Problem> {
-    known(&app, params.cluster.as_deref())?;
+    known_cluster(&app, &params)?;
     off_thread(move || {
         respond(&app, &h, "power", "monitoring/timeseries/power", &params, |snapshot| {
             let clusters = app.clusters().iter().map(|c| c.name.clone()).collect();
@@ -118,7 +105,7 @@ pub(in crate::api) async fn power_series(State(app): State<App>, params: Params,
 }
 
 pub(in crate::api) async fn metric_series(State(app): State<App>, params: Params, h: HeaderMap) -> Result<Response, Problem> {
-    known(&app, params.cluster.as_deref())?;
+    known_cluster(&app, &params)?;
     off_thread(move || {
         respond(&app, &h, "metrics", "monitoring/timeseries/metrics", &params, |snapshot| {
             let metric = params.one_of("metric_name", &series::METRIC_NAMES)?;
@@ -130,7 +117,7 @@ pub(in crate::api) async fn metric_series(State(app): State<App>, params: Params
 }
 
 pub(in crate::api) async fn temperature_series(State(app): State<App>, params: Params, h: HeaderMap) -> Result<Response, Problem> {
-    known(&app, params.cluster.as_deref())?;
+    known_cluster(&app, &params)?;
     off_thread(move || {
         respond(&app, &h, "metrics", "monitoring/timeseries/temperature", &params, |snapshot| {
             series::metrics(&*app.history, snapshot, &params, "temperature")

@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 use super::super::super::envelope::rfc3339;
 use super::super::super::params::{Params, Window};
 use super::super::super::{Problem, Rendered};
+use super::super::timed::from_history;
 use super::super::view::{catalogue_name, converted};
 use super::watts;
 use crate::catalogue::Catalogue;
-use crate::history::{Aggregate, History, HistoryError, MAX_POINTS, Observation};
+use crate::history::{Aggregate, History, MAX_POINTS, Observation};
 use crate::inventory::{Kind, Snapshot, Subject};
 use crate::power::{self, By, Facility};
 
@@ -24,13 +25,6 @@ const STEP_MS: i64 = 5 * 60_000;
 const ALL_POINTS: usize = 400_000;
 /// Rows of a view in one answer, unless `limit` says otherwise.
 const ROWS: usize = 20;
-
-fn from_history<T>(result: Result<T, HistoryError>) -> Result<T, Problem> {
-    result.map_err(|error| {
-        tracing::error!(%error, "history");
-        Problem::unavailable("the history store does not answer", 5)
-    })
-}
 
 /// The window that is asked for, with the documented step where none is given.
 fn window(params: &Params, snapshot: &Snapshot) -> Result<Window, Problem> {

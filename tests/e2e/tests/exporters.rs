@@ -1,0 +1,176 @@
+//! Real exporters of Debian's, read straight and by way of a real Prometheus.
+
+mod bmc;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kcloud_collector_test::{Collected, Kind, Plugin, Setup, target};
+use kcloud_e2e::{component, until};
+use serde_json::json;
+
+const WALL: Duration = Duration::from_secs(10);
+
+/// Ends what it started, by its process id.
+struct Part(Child);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.kill().and_then(|()| self.0.wait().map(drop)) {
+            eprintln!("a part did not end: {error}");
+        }
+    }
+}
+
+/// Starts a part, or says loudly that it is not here.
+fn part(command: &mut Command) -> Option<Part> {
+    match command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn() {
+        Ok(child) => Some(Part(child)),
+        Err(error) => {
+            eprintln!("NOT RUN: {:?}: {error}; `apt-get install` it (cargo xtask test tries to)", command.get_program());
+            None
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A Prometheus with this scrape configuration, every second.
+fn prometheus(dir: &Path, jobs: &str) -> Option<(Part, String)> {
+    let config = dir.join("prometheus.yml");
+    std::fs::write(&config, format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}")).unwrap();
+    let port = free_port();
+    let mut command = Command::new("prometheus");
+    command.arg(format!("--config.file={}", config.display())).arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
+    let part = part(command.arg(format!("--web.listen-address=127.0.0.1:{port}")))?;
+    Some((part, format!("http://127.0.0.1:{port}")))
+}
+
+async fn plugin(name: &str, address: &str, config: serde_json::Value) -> Plugin {
+    let setup = Setup { http: vec![address.to_owned()], config, ..Setup::default() };
+    Plugin::load(&component(name), setup).await.expect("it loads")
+}
+
+/// Reads until there is what is waited for.
+async fn read<T>(what: &str, plugin: &Plugin, address: &str, labels: &[(&str, &str)], check: impl Fn(&Collected) -> Option<T>) -> T {
+    let target = target("t", address, labels);
+    until(what, async || plugin.collect(&target, WALL).await.ok().and_then(|read| check(&read))).await
+}
+
+fn node_exporter() -> Option<(Part, String)> {
+    let port = free_port();
+    let part = part(Command::new("prometheus-node-exporter").arg(format!("--web.listen-address=127.0.0.1:{port}")))?;
+    Some((part, format!("127.0.0.1:{port}")))
+}
+
+fn memory_of_this_machine() -> f64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text.lines().find(|l| l.starts_with("MemTotal:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
+}
+
+/// What every way to this machine must agree in.
+fn of_this_machine(read: &Collected, name: &str) -> Option<f64> {
+    let node = read.subject(Kind::Node, "node", name)?;
+    let ratio = read.value(node, "utilization_ratio")?;
+    assert!((0.0..=1.0).contains(&ratio), "{ratio}");
+    assert_eq!(read.value(node, "memory_total_bytes"), Some(memory_of_this_machine()));
+    let cpus = std::fs::read_to_string("/proc/stat").unwrap().lines().filter(|l| l.starts_with("cpu") && !l.starts_with("cpu ")).count();
+    assert_eq!(read.value(node, "cpu_capacity_cores"), Some(cpus as f64));
+    assert!(read.value(node, "load_1min_count").is_some() && read.value(node, "memory_used_bytes") < Some(memory_of_this_machine()));
+    assert!(read.subjects(Kind::Other).all(|(_, s)| s.identity.iter().all(|(_, v)| v != "lo")), "loopback is no card");
+    Some(ratio)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn this_machine_by_way_of_a_real_node_exporter() {
+    let Some((_part, at)) = node_exporter() else { return };
+    let address = format!("http://{at}/metrics");
+    let plugin = plugin("node-exporter", &address, json!({ "pressure": true })).await;
+    read("a second read", &plugin, &address, &[("node", "worker1")], |r| of_this_machine(r, "worker1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn this_machine_by_way_of_a_real_prometheus() {
+    let Some((_part, at)) = node_exporter() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let jobs = format!("  - job_name: node\n    static_configs: [{{targets: ['{at}'], labels: {{node: worker1}}}}]\n");
+    let Some((_server, address)) = prometheus(dir.path(), &jobs) else { return };
+    for (name, config) in [("node-exporter", json!({ "transport": "promql" })), ("prometheus", json!({ "discover_seconds": 1 }))] {
+        let plugin = plugin(name, &address, config).await;
+        read("two scrapes", &plugin, &address, &[], |r| of_this_machine(r, "worker1")).await;
+    }
+}
+
+/// An ipmi_exporter that logs in as the simulator wants it, of these collectors.
+fn ipmi_exporter(dir: &Path, collectors: &str) -> Option<(Part, String)> {
+    let flags = "[\"-I\", \"3\"]";
+    let module = format!(
+        "modules: {{default: {{user: admin, pass: secret1, driver: LAN_2_0, privilege: admin, timeout: 5000, collectors: [{collectors}], \
+         workaround_flags: [opensesspriv], custom_args: {{ipmi: {flags}, bmc: {flags}, chassis: {flags}, sel: {flags}, dcmi: {flags}}}}}}}\n"
+    );
+    let config = dir.join("ipmi_exporter.yml");
+    std::fs::write(&config, module).unwrap();
+    let port = free_port();
+    let mut command = Command::new("prometheus-ipmi-exporter");
+    command.arg(format!("--config.file={}", config.display())).arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    Some((part(&mut command)?, format!("127.0.0.1:{port}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulated_bmc_by_way_of_a_real_ipmi_exporter() {
+    let dir = tempfile::tempdir().unwrap();
+    let bmc_port = free_port();
+    if bmc::write(dir.path(), bmc_port).is_none() {
+        return;
+    }
+    let Some(simulator) = part(&mut bmc::simulator(dir.path())) else { return };
+    let Some((_exporter, at)) = ipmi_exporter(dir.path(), "bmc, ipmi, chassis, sel") else { return };
+    let address = format!("http://{at}/ipmi?target=127.0.0.1:{bmc_port}&module=default");
+    let plugin = plugin("ipmi-exporter", &format!("http://{at}/"), json!({})).await;
+    let labels = [("node", "worker1")];
+    let watts = read("the supply's watts", &plugin, &address, &labels, |r| {
+        let psu = r.subject(Kind::Psu, "name", "PSU1")?;
+        let temperature = r.subject(Kind::Sensor, "name", "GPU0 Temp")?;
+        assert_eq!(r.value(temperature, "temperature_celsius"), Some(61.0));
+        assert_eq!(r.value(r.subject(Kind::Fan, "name", "Fan1")?, "fan_speed_rpm"), Some(8_400.0));
+        assert_eq!(r.value(r.subject(Kind::Sensor, "name", "12V rail")?, "voltage_volts"), Some(12.06));
+        assert_eq!(r.subjects(Kind::Psu).count(), 1, "its status is one of its sensors");
+        let chassis = r.subject(Kind::Chassis, "name", "bmc")?;
+        assert_eq!(
+            (r.value(chassis, "power_state"), r.value(chassis, "x_ipmi_sel_count")),
+            (Some(0.0), Some(0.0)),
+            "on, and nothing in its log"
+        );
+        assert!(r.subject(Kind::Node, "bmc_address", "127.0.0.1").is_some());
+        r.value(psu, "power_input_watts")
+    })
+    .await;
+    assert_eq!(watts, 744.0);
+    bmc::set(dir.path(), 1, 97);
+    let state = read("the new temperature", &plugin, &address, &labels, |r| {
+        let sensor = r.subject(Kind::Sensor, "name", "GPU0 Temp")?;
+        (r.value(sensor, "temperature_celsius") == Some(97.0)).then(|| r.value(sensor, "sensor_state"))
+    })
+    .await;
+    // nominal, warning, critical, unknown
+    assert_eq!(state, Some(2.0));
+    // A collector that the BMC has no answer for leaves the others' whole.
+    let Some((_more, with_dcmi)) = ipmi_exporter(dir.path(), "chassis, dcmi") else { return };
+    let half = Setup { http: vec![format!("http://{with_dcmi}/")], ..Setup::default() };
+    let half = Plugin::load(&component("ipmi-exporter"), half).await.expect("it loads");
+    let address_with_dcmi = address.replace(&at, &with_dcmi);
+    let problems = read("half an answer", &half, &address_with_dcmi, &labels, |r| {
+        assert!(r.subject(Kind::Chassis, "name", "dcmi").is_none(), "no watts are no chassis");
+        r.subject(Kind::Chassis, "name", "bmc").map(|_| r.batch.problems.join("; "))
+    })
+    .await;
+    assert!(problems.contains("dcmi"), "{problems}");
+    drop(simulator);
+    let target = target("t", &address_with_dcmi, &labels);
+    let error = until("the BMC is gone", async || half.collect(&target, Duration::from_secs(30)).await.err()).await.to_string();
+    assert!(error.contains("127.0.0.1") && error.contains("unreachable"), "{error}");
+}
