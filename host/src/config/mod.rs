@@ -248,11 +248,11 @@ impl Config {
         if let Some((name, problem)) = config.tls.iter().find_map(|(name, spec)| Some((name, spec.problem()?))) {
             return Err(fail(format!("{}: [tls.{name}] {problem}", path.display())));
         }
-        if let Some((name, problem)) = config.facility.iter().find_map(|(name, f)| Some((name, f.problem(&config.clusters)?))) {
-            return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
-        }
         if let Some((name, problem)) = config.credentials.iter().find_map(|(name, c)| Some((name, c.problem(&config.tls)?))) {
             return Err(fail(format!("{}: [credentials.{name}] {problem}", path.display())));
+        }
+        if let Some((name, problem)) = config.facility.iter().find_map(|(name, f)| Some((name, f.problem(&config.clusters)?))) {
+            return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
         }
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));

@@ -18,6 +18,8 @@ pub const SERVER_METHOD: &str = "server_power_method";
 pub const CLUSTER_WATTS: &str = "cluster_power_watts";
 pub const CLUSTER_KNOWN: &str = "cluster_power_known_count";
 pub const CLUSTER_SERVERS: &str = "cluster_power_servers_count";
+/// On the id of a pod or VM that holds a card: all that it is known to draw.
+pub const WORKLOAD_WATTS: &str = "workload_power_watts";
 /// On [`group_series`].
 pub const GROUP_WATTS: &str = "group_power_watts";
 
@@ -25,6 +27,8 @@ pub const GROUP_WATTS: &str = "group_power_watts";
 const SUMS_EVERY_MS: i64 = 10_000;
 /// Rows of a view that are kept of one cluster; the largest.
 const MOST_GROUPS: usize = 500;
+/// Holders of cards that are kept; those that hold none have what a model says of them.
+const MOST_HOLDERS: usize = 20_000;
 /// The views that are kept.
 const KEPT: [By; 3] = [By::ResourceType, By::Vendor, By::Namespace];
 
@@ -99,7 +103,7 @@ impl Recorder {
         let mut clusters: Vec<&Arc<str>> = account.servers.iter().map(|s| &s.cluster).collect();
         clusters.dedup();
         let names: HashMap<&str, Arc<str>> =
-            [CLUSTER_WATTS, CLUSTER_KNOWN, CLUSTER_SERVERS, GROUP_WATTS].into_iter().map(|n| (n, n.into())).collect();
+            [CLUSTER_WATTS, CLUSTER_KNOWN, CLUSTER_SERVERS, GROUP_WATTS, WORKLOAD_WATTS].into_iter().map(|n| (n, n.into())).collect();
         let mut now = HashSet::new();
         let mut point = |subject: Arc<str>, metric: &'static str, value| {
             points.push(Point { subject: subject.clone(), metric: names[metric].clone(), at_ms: snapshot.at_ms, value: Some(value) });
@@ -118,6 +122,12 @@ impl Recorder {
                         point(group_series(cluster, by, &row.category).into(), GROUP_WATTS, watts);
                     }
                 }
+            }
+        }
+        let work = snapshot.workloads();
+        for share in work.shares.iter().filter(|s| s.accelerators.is_some()).take(MOST_HOLDERS) {
+            if let Some(watts) = share.watts() {
+                point(share.id.clone(), WORKLOAD_WATTS, watts);
             }
         }
         for (subject, metric) in self.sums.difference(&now) {
