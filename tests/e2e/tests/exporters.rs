@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kcloud_collector_test::{Collected, Kind, Plugin, Setup, target};
+use kcloud_collector_test::{Answer, Collected, Kind, Plugin, Recorded, Setup, target};
 use kcloud_e2e::{component, until};
 use serde_json::json;
 
@@ -173,4 +173,88 @@ async fn a_simulated_bmc_by_way_of_a_real_ipmi_exporter() {
     let target = target("t", &address_with_dcmi, &labels);
     let error = until("the BMC is gone", async || half.collect(&target, Duration::from_secs(30)).await.err()).await.to_string();
     assert!(error.contains("127.0.0.1") && error.contains("unreachable"), "{error}");
+}
+
+const VM: &str = "2ce4c5b3-2866-4972-93ce-77a2ea46a7f9";
+
+fn kepler() -> String {
+    let pod = "node_name=\"worker1\",pod_id=\"11111111-1111-4111-8111-111111111111\",pod_name=\"train-1\",pod_namespace=\"ml\"";
+    format!(
+        "kepler_node_cpu_watts{{node_name=\"worker1\",path=\"/sys/class/powercap/intel-rapl:0\",zone=\"package\"}} 105.5\n\
+         kepler_pod_cpu_watts{{{pod},state=\"running\",zone=\"package\"}} 30\nkepler_pod_cpu_watts{{{pod},state=\"running\",zone=\"dram\"}} 5\n\
+         kepler_pod_cpu_watts{{node_name=\"worker1\",pod_id=\"gone\",pod_name=\"gone\",pod_namespace=\"ml\",state=\"terminated\",zone=\"package\"}} 9\n\
+         kepler_platform_watts{{source=\"redfish\",node_name=\"worker1\",bmc_id=\"b\",chassis_id=\"1\",source_id=\"0\",source_name=\"c\",source_type=\"PowerControl\"}} 430\n"
+    )
+}
+
+fn openstack() -> String {
+    format!(
+        "openstack_nova_up 1\nopenstack_nova_flavor{{disk=\"40\",id=\"3\",name=\"m1.medium\",ram=\"4096\",vcpus=\"2\"}} 1\n\
+         openstack_nova_server_status{{flavor_id=\"3\",hypervisor_hostname=\"worker1\",id=\"{VM}\",instance_libvirt=\"instance-1\",name=\"vm-1\",status=\"ACTIVE\",tenant_id=\"p1\",user_id=\"u1\",uuid=\"{VM}\"}} 0\n\
+         openstack_nova_agent_state{{adminState=\"enabled\",hostname=\"worker1\",id=\"1\",service=\"nova-compute\",zone=\"nova\"}} 1\n\
+         openstack_nova_limits_vcpus_max{{tenant=\"ml\",tenant_id=\"p1\"}} -1\n\
+         openstack_placement_resource_total{{hostname=\"worker1\",resourcetype=\"VGPU\"}} 8\n"
+    )
+}
+
+fn libvirt() -> String {
+    format!(
+        "libvirtd_domain_domain_state{{uuid=\"{VM}\"}} 1\nlibvirtd_domain_balloon_current{{uuid=\"{VM}\"}} 4194304\n\
+         libvirtd_domain_net_rx_bytes{{uuid=\"{VM}\",interface=\"tap0\"}} 7\nlibvirtd_domain_vcpu_state{{uuid=\"{VM}\",vcpu=\"0\"}} 1\n"
+    )
+}
+
+/// What every way to these three pages must agree in.
+fn of_the_pages(read: &Collected, of: &str) -> Option<()> {
+    match of {
+        "kepler" => {
+            let node = read.subject(Kind::Node, "node", "worker1")?;
+            let pod = read.subject(Kind::Pod, "name", "train-1")?;
+            let chassis = read.subject(Kind::Chassis, "method", "kepler")?;
+            assert_eq!((read.value(node, "cpu_power_watts"), read.value(chassis, "power_watts")), (Some(105.5), Some(430.0)));
+            assert_eq!((read.value(pod, "power_watts"), read.subjects(Kind::Pod).count()), (Some(35.0), 1));
+        }
+        "openstack" => {
+            let vm = read.subject(Kind::Vm, "uuid", VM)?;
+            assert_eq!((read.value(vm, "vcpu_count"), read.value(vm, "vm_status")), (Some(2.0), Some(0.0)));
+            let node = read.subject(Kind::Node, "node", "worker1")?;
+            assert_eq!(read.value(node, "x_openstack_placement_vgpu_total_count"), Some(8.0));
+            assert!(read.subject(Kind::Other, "unlimited", "vcpus").is_some());
+        }
+        _ => {
+            let vm = read.subject(Kind::Vm, "uuid", VM)?;
+            assert_eq!(
+                (read.value(vm, "memory_total_bytes"), read.value(vm, "network_rx_bytes_total")),
+                (Some(4_294_967_296.0), Some(7.0))
+            );
+            assert_eq!(read.value(vm, "power_state"), Some(0.0));
+        }
+    }
+    Some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kepler_openstack_and_libvirt_say_the_same_straight_and_by_way_of_a_real_prometheus() {
+    let pages = [("kepler", kepler()), ("openstack", openstack()), ("libvirt", libvirt())];
+    let paths = pages.each_ref().map(|(name, page)| (format!("/{name}/metrics"), Answer::text(page.clone())));
+    let recorded = Recorded::start(paths.iter().map(|(path, answer)| (path.as_str(), answer.clone()))).await.expect("a port");
+    for (name, _) in &pages {
+        let address = recorded.address(&format!("/{name}/metrics"));
+        let plugin = plugin(name, &address, json!({})).await;
+        read(name, &plugin, &address, &[("node", "worker1")], |r| of_the_pages(r, name)).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let host = recorded.address("").replace("http://", "");
+    let job = |name: &str| {
+        format!(
+            "  - job_name: {name}\n    metrics_path: /{name}/metrics\n    static_configs: [{{targets: ['{host}'], labels: {{node: worker1}}}}]\n"
+        )
+    };
+    let Some((_server, address)) = prometheus(dir.path(), &pages.each_ref().map(|(name, _)| job(name)).concat()) else { return };
+    for (name, _) in &pages {
+        let plugin = plugin(name, &address, json!({ "transport": "promql" })).await;
+        read(name, &plugin, &address, &[], |r| of_the_pages(r, name)).await;
+    }
+    let all = plugin("prometheus", &address, json!({ "discover_seconds": 1 })).await;
+    read("all of them in one", &all, &address, &[], |r| pages.iter().all(|(name, _)| of_the_pages(r, name).is_some()).then_some(())).await;
 }

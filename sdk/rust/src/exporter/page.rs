@@ -8,7 +8,7 @@ use crate::promql::{Ask, Series};
 use crate::{Target, target_label};
 
 /// Labels by which a server's relabelling names the node of an exporter.
-const NODE_LABELS: [&str; 3] = ["node", "kubernetes_node", "nodename"];
+const NODE_LABELS: [&str; 2] = ["node", "kubernetes_node"];
 
 /// One sample.
 #[derive(Clone, Copy)]
@@ -128,6 +128,12 @@ impl<'a> Page<'a> {
     /// The first row of a name.
     pub fn first(&self, name: &str) -> Option<Row<'a>> {
         self.rows(name).first().copied()
+    }
+
+    /// The node, or else the host where that is a name and no address.
+    pub fn named(&self) -> Option<String> {
+        let is_name = |h: &&String| h.parse::<std::net::IpAddr>().is_err() && *h != "localhost";
+        self.node.clone().or_else(|| self.host.as_ref().filter(is_name).cloned())
     }
 
     /// What the exporter says of a name itself; a server does not keep it.
