@@ -26,6 +26,7 @@ const NODES: &[&str] = &["node-exporter"];
 const SERVERS: &[&str] = &["ipmi-exporter", "redfish", "kepler"];
 const BMCS: &[&str] = &["ipmi-exporter", "redfish"];
 const WORK: &[&str] = &["kube-state-metrics", "nvidia-dcgm", "kepler"];
+const DOMAINS: &[&str] = &["openstack", "libvirt"];
 const CLOUD: &[&str] = &["openstack"];
 const VMS: &[&str] = &["openstack", "kepler"];
 
@@ -149,6 +150,8 @@ const LISTS: &[List] = &[
         (CLOUD, "/hypervisor_hostname", "/hypervisor", 1.0, 0.0),
         (CLOUD, "/vcpus", "/vcpus", 1.0, 0.0),
         (CLOUD, "/memory_mb", "/memory_bytes", MIB, EXACT),
+        (DOMAINS, "/status", "/status", 1.0, 0.0),
+        (VMS, "/current_power_watts", "/power_watts", 1.0, RATE),
     ] },
     List { path: "/api/v1/hardware/ipmi/power?limit=1000", rows: "/data", keys: NODE, truth: "/nodes", figures: &[
         (BMCS, "/total_power_watts", "/server_watts", 1.0, EXACT),
@@ -222,6 +225,9 @@ impl Demo {
         let metered = truth["nodes"].as_array().unwrap().iter().filter(|n| !n["bmc"].is_null()).filter_map(|n| n["server_watts"].as_f64());
         truth["total"]["metered_watts"] = metered.sum::<f64>().into();
         truth["hundred"] = 100.into();
+        for vm in truth["vms"].as_array_mut().unwrap() {
+            vm["status"] = if vm["is_active"] == true { "active" } else { "shutoff" }.into();
+        }
         let of = |c: &Value| -> Vec<Value> {
             let all = c["namespaces_watts"].as_object().unwrap();
             all.iter().map(|(name, watts)| json!({ "cluster": c["name"], "name": name, "power_watts": watts })).collect()
