@@ -234,3 +234,13 @@ fn held_loads_stand_still_while_counters_run() {
     assert_eq!((a.tick, b.tick, a.total.server_watts), (30, 30, b.total.server_watts));
     assert!(b.nodes[0].server_energy_joules > a.nodes[0].server_energy_joules);
 }
+
+#[test]
+fn a_cluster_is_as_large_as_asked() {
+    let config = FleetConfig { seed: 7, nodes: 40, gpus_per_node: 8, tick: Duration::from_secs(1), faults: Faults::default() };
+    let fleet = Fleet::whole(config, Shape::one(3, 10_000));
+    let page = pages::kube_state_metrics::write(&fleet, 0, 5.into());
+    assert_eq!((sum(&page, "kube_pod_info", ""), sum(&page, "kube_node_info", "")), (10_000.0, 43.0));
+    let names: std::collections::BTreeSet<_> = fleet.pods().iter().map(|p| (p.namespace, &p.name)).collect();
+    assert_eq!(names.len(), 10_000, "names that stand twice");
+}

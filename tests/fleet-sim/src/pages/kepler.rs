@@ -199,10 +199,12 @@ fn old(page: &mut Page, fleet: &Fleet, node: usize, moment: Moment) {
             }
         }
     }
-    page.counter("kepler_vm_package_joules_total");
-    for vm in at.vms.iter().map(|v| &fleet.vms[*v]).filter(|v| v.is_active) {
-        let labels = [("mode", "dynamic"), ("source", "rapl"), ("vm_id", vm.uuid.as_str())];
-        page.sample(&labels, moment.lifetime(0, |t| vm.millicores(t) * CPU_PER_MILLICORE) / 1e3);
+    for (zone, _, per) in ZONES {
+        page.counter(&format!("kepler_vm_{zone}_joules_total"));
+        for vm in at.vms.iter().map(|v| &fleet.vms[*v]).filter(|v| v.is_active) {
+            let labels = [("mode", "dynamic"), ("source", "rapl"), ("vm_id", vm.uuid.as_str())];
+            page.sample(&labels, moment.lifetime(0, |t| vm.millicores(t) * per) / 1e3);
+        }
     }
     let system = mix(&[at.id, 22]) % 1_000;
     page.counter("kepler_node_core_joules_total")

@@ -118,12 +118,13 @@ fn rows<'a>(snapshot: &Snapshot, s: &'a Arc<Subject>, into: &mut Vec<Row<'a>>) {
 }
 
 /// Every row, in order of cluster, machine and name. What hangs below a card (its own sensors) is a card's affair, and what hangs below
-/// a node is its operating system's (hwmon), not its BMC's.
+/// a node is its operating system's (hwmon), not its BMC's; nor is the machine that Kepler tells.
 pub(super) fn all(snapshot: &Snapshot) -> Vec<Row<'_>> {
     let mut out = Vec::new();
     let is_own = |s: &Subject| s.parent.as_deref().and_then(|p| snapshot.get(p)).is_some_and(|p| p.kind == Kind::Node);
     for kind in [Kind::Chassis, Kind::Sensor, Kind::Psu, Kind::Fan] {
-        snapshot.of_kind(kind).iter().filter(|s| s.kind == Kind::Chassis || !is_own(s)).for_each(|s| rows(snapshot, s, &mut out));
+        let is_bmcs = |s: &&Arc<Subject>| if s.kind == Kind::Chassis { s.label("method") != Some("kepler") } else { !is_own(s) };
+        snapshot.of_kind(kind).iter().filter(is_bmcs).for_each(|s| rows(snapshot, s, &mut out));
     }
     once(snapshot, &mut out);
     out.sort_by(|a, b| (&a.subject.cluster, &a.machine).cmp(&(&b.subject.cluster, &b.machine)).then_with(|| natural(&a.name, &b.name)));
