@@ -1,7 +1,7 @@
 //! A fleet that never was: clusters, nodes, cards, pods, VMs and BMCs, the same for the same seed, served as the real exporters would.
 //!
 //! `serve` says which page lies where, `/truth` what a reader must find, `/tick` pins the clock so that both speak of one moment.
-//! Every watt is a whole milliwatt and every load repeats after [`card::PERIOD`] ticks, so that each energy counter is the exact
+//! Every watt is a whole milliwatt and every load repeats after 120 ticks, so that each energy counter is the exact
 //! integral of the watts beside it and any moment can be had without walking there.
 //!
 //! A [`Fleet::new`] has cards only; [`Fleet::whole`] has a [`Shape`] of everything else around the same cards.
