@@ -12,7 +12,9 @@ mod tests;
 use std::collections::HashMap;
 
 use kcloud_collector_sdk::promql::{NAMES_A_QUERY, Series, Server, selector};
-use kcloud_collector_sdk::{Affinity, Batch, CollectError, Collector, History, Info, Page, RangeQuery, Target, register_with_history};
+use kcloud_collector_sdk::{
+    Affinity, Batch, CollectError, Collector, History, Info, Page, RangeQuery, Target, clock, register_with_history,
+};
 use serde::Deserialize;
 
 use known::Known;
@@ -70,7 +72,7 @@ impl Collector for Prometheus {
 
     fn collect(&mut self, target: &Target, deadline_ms: u32, batch: &mut Batch) -> Result<(), CollectError> {
         let server = Server::new(target, deadline_ms);
-        let now = clock_ms();
+        let now = clock::monotonic_ms();
         let fresh = self
             .held
             .get(&target.id)
@@ -107,16 +109,6 @@ impl History for Prometheus {
     fn range(&mut self, target: &Target, query: &RangeQuery, deadline_ms: u32, page: Option<&[u8]>) -> Result<Page, CollectError> {
         past::range(&self.known, &Server::new(target, deadline_ms), target, query, page)
     }
-}
-
-#[cfg(target_arch = "wasm32")]
-fn clock_ms() -> u64 {
-    kcloud_collector_sdk::bindings::kcloud::collector::clock::monotonic_ns() / 1_000_000
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn clock_ms() -> u64 {
-    0
 }
 
 register_with_history!(Prometheus);

@@ -56,6 +56,17 @@ pub mod log {
     }
 }
 
+/// The host's clock.
+pub mod clock {
+    /// Milliseconds since an arbitrary start; never goes back. It stands still in a native test.
+    pub fn monotonic_ms() -> u64 {
+        #[cfg(target_arch = "wasm32")]
+        return crate::bindings::kcloud::collector::clock::monotonic_ns() / 1_000_000;
+        #[cfg(not(target_arch = "wasm32"))]
+        0
+    }
+}
+
 /// Makes a type that implements [`Collector`] the component's collector.
 #[macro_export]
 macro_rules! register {
