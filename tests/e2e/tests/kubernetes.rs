@@ -202,8 +202,7 @@ async fn kubectl_takes_our_api_for_one() {
     // A watch of the real client sees what another one does.
     let log = kubectl.dir.path().join("watch.log");
     let file = std::fs::File::create(&log).unwrap();
-    let mut watch =
-        kubectl.command(&["get", "pods", "-n", "ml", "-w", "--output-watch-events"]).stdout(file).spawn().unwrap();
+    let mut watch = kubectl.command(&["get", "pods", "-n", "ml", "-w", "--output-watch-events"]).stdout(file).spawn().unwrap();
     let has = |text: &'static str| {
         let log = log.clone();
         async move || std::fs::read_to_string(&log).unwrap_or_default().lines().any(|l| l.contains(text)).then_some(())
