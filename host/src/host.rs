@@ -218,6 +218,11 @@ impl Host {
 }
 
 impl Host {
+    /// Gives back the sessions that it opened at targets; none is opened afterwards.
+    pub async fn log_out(&self) {
+        self.app.registry.commons().logins.end().await;
+    }
+
     /// The same over HTTPS. `told` means: read the certificate again.
     pub async fn serve_tls(
         &self,

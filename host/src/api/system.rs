@@ -172,6 +172,26 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         page.family(&name, "counter", "Answers that the response cache had, or had not.");
         page.sample(&name, &[], counter.load(Ordering::Relaxed));
     }
+    history_metrics(&app, &mut page);
     super::plugins::metrics(&app, &mut page);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.into_text()).into_response()
+}
+
+fn history_metrics(app: &App, page: &mut Page) {
+    let holds = app.history.holds();
+    for (name, help, value) in [
+        ("series", "Series that history has a number for.", holds.series),
+        ("head_points", "Points that lie in memory until they are sealed.", holds.head_points),
+        ("head_bytes", "Memory allocated for them.", holds.head_bytes),
+        ("log_rows", "Rows of the log, which holds the same points on disk.", holds.log_rows),
+        ("log_bytes", "Bytes of those rows.", holds.log_bytes),
+    ] {
+        let name = format!("kcloud_history_{name}");
+        page.family(&name, "gauge", help);
+        page.sample(&name, &[], value);
+    }
+    page.family("kcloud_history_files", "gauge", "Sealed files by tier.");
+    holds.files.iter().for_each(|(tier, files, _)| page.sample("kcloud_history_files", &[("tier", tier)], files));
+    page.family("kcloud_history_file_bytes", "gauge", "Bytes of the sealed files by tier.");
+    holds.files.iter().for_each(|(tier, _, bytes)| page.sample("kcloud_history_file_bytes", &[("tier", tier)], bytes));
 }

@@ -81,7 +81,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         }
     });
     let address = listener.local_addr()?;
-    match tls {
+    let served = match tls {
         Some(tls) => {
             tracing::info!(%address, "serving HTTPS");
             host.serve_tls(listener, tls, certificates, super::stopped()).await
@@ -90,7 +90,9 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
             tracing::info!(%address, "serving");
             host.serve(listener, super::stopped()).await
         }
-    }
+    };
+    host.log_out().await;
+    served
 }
 
 fn clusters(config: &Config) -> Vec<ClusterInfo> {

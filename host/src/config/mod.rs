@@ -1,6 +1,7 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
 pub mod approve;
+mod credential;
 mod keys;
 mod limits;
 mod origin;
@@ -21,6 +22,7 @@ use crate::plugins::capabilities::tls;
 use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
 
+pub use credential::{Credential, CredentialKind};
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
 pub use unit::{Bytes, Period};
@@ -147,17 +149,6 @@ impl Default for HistoryConfig {
     }
 }
 
-/// A secret that the host adds to requests to `origins`; never seen by a plugin. One of `bearer_file` and
-/// `username` with `password_file`; the files are read at each use.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Credential {
-    pub origins: Vec<String>,
-    pub bearer_file: Option<PathBuf>,
-    pub username: Option<String>,
-    pub password_file: Option<PathBuf>,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -231,6 +222,9 @@ impl Config {
         }
         if let Some((name, problem)) = config.tls.iter().find_map(|(name, spec)| Some((name, spec.problem()?))) {
             return Err(fail(format!("{}: [tls.{name}] {problem}", path.display())));
+        }
+        if let Some((name, problem)) = config.credentials.iter().find_map(|(name, c)| Some((name, c.problem(&config.tls)?))) {
+            return Err(fail(format!("{}: [credentials.{name}] {problem}", path.display())));
         }
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));

@@ -12,7 +12,7 @@ use super::head::Head;
 use super::log::{self, Change, Log};
 use super::rollup::{Bucket, fold, ones, steps};
 use super::series::Series;
-use super::{Aggregate, History, HistoryError, Observation, Point, Upkeep};
+use super::{Aggregate, History, HistoryError, Holds, Observation, Point, Upkeep};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -66,7 +66,8 @@ impl Recent {
             let Some(head) = self.heads.get_mut(*id as usize) else { continue };
             let before = head.bytes();
             head.push(*at, *value);
-            self.head_bytes += head.bytes() - before;
+            // Closing a chunk gives back what it did not need.
+            self.head_bytes = self.head_bytes + head.bytes() - before;
             latest = latest.max(*at);
             self.oldest_at = Some(self.oldest_at.map_or(*at, |o| o.min(*at)));
         }
@@ -380,6 +381,23 @@ impl History for Embedded {
         }
         done.bytes = self.bytes();
         Ok(done)
+    }
+
+    fn holds(&self) -> Holds {
+        let blocks = self.blocks.load();
+        let tier = |name, tier| {
+            let (files, bytes) = blocks.iter().filter(|b| b.tier == tier).fold((0, 0), |(n, sum), b| (n + 1, sum + b.bytes));
+            (name, files, bytes)
+        };
+        let recent = self.recent();
+        Holds {
+            series: recent.series.count().into(),
+            head_points: recent.heads.iter().map(|h| u64::from(h.count())).sum(),
+            head_bytes: recent.head_bytes as u64,
+            log_rows: recent.rows.len() as u64,
+            log_bytes: recent.rows.iter().map(|r| r.2).sum(),
+            files: [tier("raw", Tier::Raw), tier("minutes", Tier::Minutes), tier("hours", Tier::Hours)],
+        }
     }
 }
 

@@ -72,6 +72,20 @@ pub struct Upkeep {
     pub bytes: u64,
 }
 
+/// What the store holds now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holds {
+    pub series: u64,
+    /// In memory, not sealed yet.
+    pub head_points: u64,
+    pub head_bytes: u64,
+    /// The same points on disk.
+    pub log_rows: u64,
+    pub log_bytes: u64,
+    /// Sealed: name of the tier, number of files, their bytes.
+    pub files: [(&'static str, u64, u64); 3],
+}
+
 /// A store of points over time.
 pub trait History: Send + Sync {
     /// The last sequence whose points are durable.
@@ -96,6 +110,9 @@ pub trait History: Send + Sync {
 
     /// Seals, rolls up and drops what is due.
     fn upkeep(&self, now_ms: i64) -> Result<Upkeep, HistoryError>;
+
+    /// What it holds, without a look at the disk.
+    fn holds(&self) -> Holds;
 }
 
 /// Reads every series of a file, whatever is in it: how many points there are. For the fuzz targets.

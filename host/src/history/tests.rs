@@ -60,6 +60,28 @@ fn the_end_of_a_series_is_no_value_sealed_or_not() {
 }
 
 #[test]
+fn the_store_says_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for i in 0..500i64 {
+        store.commit(i as u64 + 1, i * 1_000, &[point("a", i * 1_000, Some((i as f64).sin())), point("b", i * 1_000, Some(1.0))]).unwrap();
+    }
+    let full = store.holds();
+    assert_eq!(
+        (full.series, full.head_points, full.log_rows, full.files),
+        (2, 1_000, 500, [("raw", 0, 0), ("minutes", 0, 0), ("hours", 0, 0)])
+    );
+    assert!((5_000..12_000).contains(&full.head_bytes) && full.log_bytes > 5_000, "{full:?}");
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.holds(), full, "the same after a restart");
+    store.seal(400_000).unwrap();
+    let sealed = store.holds();
+    assert_eq!((sealed.head_points, sealed.log_rows, sealed.files[0].1), (200, 100, 1));
+    assert!(sealed.head_bytes < full.head_bytes / 3 && sealed.files[0].2 > 1_000, "{sealed:?}");
+}
+
+#[test]
 fn a_late_point_behind_the_seal_is_kept_over_a_restart_and_a_repeated_one_counts_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

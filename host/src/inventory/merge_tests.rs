@@ -90,6 +90,46 @@ fn what_a_counter_grows_by_a_second_is_derived_until_it_begins_anew() {
 }
 
 #[test]
+fn a_node_is_one_by_its_short_name_its_long_one_and_its_addresses() {
+    let i = Inventory::new(0);
+    let node = |name: &str, labels: &[(&str, &str)]| BatchSubject {
+        kind: Kind::Node,
+        identity: vec![("node".into(), name.into())],
+        labels: labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        parent: None,
+        observed_at_ms: None,
+    };
+    let say = |plugin: &str, subjects: Vec<BatchSubject>, at: i64| {
+        i.apply(&source(plugin), batch(subjects, &[(0, 1.0, Quality::Measured)]), at);
+        let snapshot = publish(&i, at).snapshot;
+        snapshot.of_kind(Kind::Node).iter().map(|n| n.node.as_deref().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(say("exporter", vec![node("worker1.example.com", &[])], 0), ["worker1.example.com"]);
+    assert_eq!(say("bmc", vec![node("10.1.0.1", &[])], 1), ["10.1.0.1", "worker1.example.com"]);
+    let known = [("internal_ip", "10.0.0.1"), ("bmc_address", "10.1.0.1")];
+    say("kubernetes", vec![node("worker1", &known)], 2);
+    say("exporter", vec![node("worker1.example.com", &[])], 3);
+    assert_eq!(say("bmc", vec![node("10.1.0.1", &[])], 4), ["worker1"], "all three are one");
+    let card = BatchSubject { identity: vec![("uuid".into(), "GPU-1".into()), ("node".into(), "10.0.0.1".into())], ..card("GPU-1", "") };
+    say("dcgm", vec![card], 5);
+    let snapshot = i.current();
+    let card = snapshot.get("GPU-1").unwrap();
+    assert_eq!((card.node.as_deref(), card.label("node")), (Some("worker1"), Some("worker1")));
+    let node = snapshot.get("node/cluster1/worker1").unwrap();
+    assert_eq!((node.others.len(), node.label("node")), (2, Some("worker1")), "what each of the three says is kept");
+    // Two of one short name: it means neither.
+    say("exporter", vec![self::node("worker2.a.example")], 6);
+    say("other", vec![self::node("worker2.b.example")], 7);
+    let names = say("kubernetes", vec![self::node("worker2")], 8);
+    say("exporter", vec![self::node("worker2.a.example")], 9);
+    assert!(names.contains(&"worker2.a.example".to_owned()) && names.contains(&"worker2.b.example".to_owned()), "{names:?}");
+}
+
+fn node(name: &str) -> BatchSubject {
+    BatchSubject { kind: Kind::Node, identity: vec![("node".into(), name.into())], ..card("", "") }
+}
+
+#[test]
 fn a_card_that_took_anothers_slot_is_another_card() {
     let i = Inventory::new(0);
     i.apply(&source("a"), batch(vec![card("GPU-1", "0000:17:00.0")], &[]), 0);

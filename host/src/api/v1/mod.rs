@@ -4,4 +4,8 @@ pub(super) mod accelerators;
 pub(super) mod auth;
 pub(super) mod clusters;
 pub(super) mod fleet;
+pub(super) mod hardware;
+pub(super) mod infrastructure;
+mod listing;
+mod timed;
 mod view;
