@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kcloud_collector_test::{Answer, Collected, Kind, Plugin, Recorded, Setup, target};
-use kcloud_e2e::{component, until};
+use kcloud_e2e::{component, root, until};
+use kcloud_monitor::config::{Cluster, Config, Loader};
 use serde_json::json;
 
 const WALL: Duration = Duration::from_secs(10);
@@ -353,5 +354,36 @@ async fn the_largest_that_one_exporter_shows_is_read_within_the_default_budget()
         let read = plugin.collect(&target("t", &address, &[("node", "worker1")]), WALL).await.expect("within its budget");
         eprintln!("{name}: {} KiB in {:?}", page.len() >> 10, began.elapsed());
         assert_eq!(read.subjects(*kind).count(), *count, "{name}");
+    }
+}
+
+/// A sample with every line that an operator would uncomment.
+fn whole(sample: &str) -> String {
+    let is_setting = |line: &str| {
+        let key: String = line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+        line.starts_with("[[") || !key.is_empty() && line[key.len()..].starts_with(" = ")
+    };
+    let one = |line: &str| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line).to_owned() + "\n";
+    sample.lines().map(one).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sample_is_taken_with_all_that_it_offers() {
+    let names = ["ipmi-exporter", "kepler", "libvirt", "node-exporter", "openstack", "prometheus"];
+    let dir = tempfile::tempdir().unwrap();
+    for name in names {
+        let sample = std::fs::read_to_string(root().join(format!("config/plugins.d/{name}.toml"))).unwrap();
+        std::fs::write(dir.path().join(format!("{name}.toml")), whole(&sample).replace("credential = ", "# ")).unwrap();
+    }
+    let mut config = Config::default();
+    config.plugins.config_dir = dir.path().to_owned();
+    config.clusters.insert("cluster1".to_owned(), Cluster::default());
+    let look = Loader::default().look(&config);
+    assert!(look.problems.is_empty(), "{:?}", look.problems);
+    assert_eq!(look.settings.len(), names.len());
+    for settings in look.settings {
+        assert!(!settings.targets.is_empty() && settings.grants.http.is_some(), "{}", settings.component);
+        let setup = Setup { config: settings.config.clone(), http: vec!["http://127.0.0.1:9/".to_owned()], ..Setup::default() };
+        Plugin::load(&component(&settings.component), setup).await.expect("its schema takes it");
     }
 }
