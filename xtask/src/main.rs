@@ -19,6 +19,7 @@ const BUNDLED: &[&str] = &[
     "kepler",
     "kube-state-metrics",
     "kubernetes",
+    "libvirt",
     "node-exporter",
     "nvidia-dcgm",
     "openstack",

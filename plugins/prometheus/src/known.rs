@@ -57,6 +57,7 @@ const KNOWN: &[New] = &[
     rows::<ipmi_exporter_mapping::IpmiExporter>,
     rows::<kepler_mapping::Kepler>,
     rows::<openstack_mapping::OpenStack>,
+    rows::<libvirt_mapping::Libvirt>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {

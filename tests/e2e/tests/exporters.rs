@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kcloud_collector_test::{Collected, Kind, Plugin, Setup, target};
-use kcloud_e2e::{component, until};
+use kcloud_collector_test::{Answer, Collected, Kind, Plugin, Recorded, Setup, target};
+use kcloud_e2e::{component, root, until};
+use kcloud_monitor::config::{Cluster, Config, Loader};
 use serde_json::json;
 
 const WALL: Duration = Duration::from_secs(10);
@@ -173,4 +174,216 @@ async fn a_simulated_bmc_by_way_of_a_real_ipmi_exporter() {
     let target = target("t", &address_with_dcmi, &labels);
     let error = until("the BMC is gone", async || half.collect(&target, Duration::from_secs(30)).await.err()).await.to_string();
     assert!(error.contains("127.0.0.1") && error.contains("unreachable"), "{error}");
+}
+
+const VM: &str = "2ce4c5b3-2866-4972-93ce-77a2ea46a7f9";
+
+fn kepler() -> String {
+    let pod = "node_name=\"worker1\",pod_id=\"11111111-1111-4111-8111-111111111111\",pod_name=\"train-1\",pod_namespace=\"ml\"";
+    format!(
+        "kepler_node_cpu_watts{{node_name=\"worker1\",path=\"/sys/class/powercap/intel-rapl:0\",zone=\"package\"}} 105.5\n\
+         kepler_pod_cpu_watts{{{pod},state=\"running\",zone=\"package\"}} 30\nkepler_pod_cpu_watts{{{pod},state=\"running\",zone=\"dram\"}} 5\n\
+         kepler_pod_cpu_watts{{node_name=\"worker1\",pod_id=\"gone\",pod_name=\"gone\",pod_namespace=\"ml\",state=\"terminated\",zone=\"package\"}} 9\n\
+         kepler_platform_watts{{source=\"redfish\",node_name=\"worker1\",bmc_id=\"b\",chassis_id=\"1\",source_id=\"0\",source_name=\"c\",source_type=\"PowerControl\"}} 430\n"
+    )
+}
+
+fn openstack() -> String {
+    format!(
+        "openstack_nova_up 1\nopenstack_nova_flavor{{disk=\"40\",id=\"3\",name=\"m1.medium\",ram=\"4096\",vcpus=\"2\"}} 1\n\
+         openstack_nova_server_status{{flavor_id=\"3\",hypervisor_hostname=\"worker1\",id=\"{VM}\",instance_libvirt=\"instance-1\",name=\"vm-1\",status=\"ACTIVE\",tenant_id=\"p1\",user_id=\"u1\",uuid=\"{VM}\"}} 0\n\
+         openstack_nova_agent_state{{adminState=\"enabled\",hostname=\"worker1\",id=\"1\",service=\"nova-compute\",zone=\"nova\"}} 1\n\
+         openstack_nova_limits_vcpus_max{{tenant=\"ml\",tenant_id=\"p1\"}} -1\n\
+         openstack_placement_resource_total{{hostname=\"worker1\",resourcetype=\"VGPU\"}} 8\n"
+    )
+}
+
+fn libvirt() -> String {
+    format!(
+        "libvirtd_domain_domain_state{{uuid=\"{VM}\"}} 1\nlibvirtd_domain_balloon_current{{uuid=\"{VM}\"}} 4194304\n\
+         libvirtd_domain_net_rx_bytes{{uuid=\"{VM}\",interface=\"tap0\"}} 7\nlibvirtd_domain_vcpu_state{{uuid=\"{VM}\",vcpu=\"0\"}} 1\n"
+    )
+}
+
+/// What every way to these three pages must agree in.
+fn of_the_pages(read: &Collected, of: &str) -> Option<()> {
+    match of {
+        "kepler" => {
+            let node = read.subject(Kind::Node, "node", "worker1")?;
+            let pod = read.subject(Kind::Pod, "name", "train-1")?;
+            let chassis = read.subject(Kind::Chassis, "method", "kepler")?;
+            assert_eq!((read.value(node, "cpu_power_watts"), read.value(chassis, "power_watts")), (Some(105.5), Some(430.0)));
+            assert_eq!((read.value(pod, "power_watts"), read.subjects(Kind::Pod).count()), (Some(35.0), 1));
+        }
+        "openstack" => {
+            let vm = read.subject(Kind::Vm, "uuid", VM)?;
+            assert_eq!((read.value(vm, "vcpu_count"), read.value(vm, "vm_status")), (Some(2.0), Some(0.0)));
+            let node = read.subject(Kind::Node, "node", "worker1")?;
+            assert_eq!(read.value(node, "x_openstack_placement_vgpu_total_count"), Some(8.0));
+            assert!(read.subject(Kind::Other, "unlimited", "vcpus").is_some());
+        }
+        _ => {
+            let vm = read.subject(Kind::Vm, "uuid", VM)?;
+            assert_eq!(
+                (read.value(vm, "memory_total_bytes"), read.value(vm, "network_rx_bytes_total")),
+                (Some(4_294_967_296.0), Some(7.0))
+            );
+            assert_eq!(read.value(vm, "power_state"), Some(0.0));
+        }
+    }
+    Some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kepler_openstack_and_libvirt_say_the_same_straight_and_by_way_of_a_real_prometheus() {
+    let pages = [("kepler", kepler()), ("openstack", openstack()), ("libvirt", libvirt())];
+    let paths = pages.each_ref().map(|(name, page)| (format!("/{name}/metrics"), Answer::text(page.clone())));
+    let recorded = Recorded::start(paths.iter().map(|(path, answer)| (path.as_str(), answer.clone()))).await.expect("a port");
+    for (name, _) in &pages {
+        let address = recorded.address(&format!("/{name}/metrics"));
+        let plugin = plugin(name, &address, json!({})).await;
+        read(name, &plugin, &address, &[("node", "worker1")], |r| of_the_pages(r, name)).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let host = recorded.address("").replace("http://", "");
+    let job = |name: &str| {
+        format!(
+            "  - job_name: {name}\n    metrics_path: /{name}/metrics\n    static_configs: [{{targets: ['{host}'], labels: {{node: worker1}}}}]\n"
+        )
+    };
+    let Some((_server, address)) = prometheus(dir.path(), &pages.each_ref().map(|(name, _)| job(name)).concat()) else { return };
+    for (name, _) in &pages {
+        let plugin = plugin(name, &address, json!({ "transport": "promql" })).await;
+        read(name, &plugin, &address, &[], |r| of_the_pages(r, name)).await;
+    }
+    let all = plugin("prometheus", &address, json!({ "discover_seconds": 1 })).await;
+    read("all of them in one", &all, &address, &[], |r| pages.iter().all(|(name, _)| of_the_pages(r, name).is_some()).then_some(())).await;
+}
+
+/// What a machine of 256 processors with 200 pods shows.
+fn a_large_node() -> String {
+    let mut page = "node_uname_info{nodename=\"worker1\",release=\"6.8.0\",machine=\"x86_64\"} 1\n".to_owned();
+    for cpu in 0..256 {
+        for mode in ["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"] {
+            page += &format!("node_cpu_seconds_total{{cpu=\"{cpu}\",mode=\"{mode}\"}} 12345.67\n");
+        }
+    }
+    for family in [
+        "receive_bytes",
+        "receive_packets",
+        "receive_errs",
+        "receive_drop",
+        "transmit_bytes",
+        "transmit_packets",
+        "transmit_errs",
+        "transmit_drop",
+    ] {
+        for pod in 0..200 {
+            page += &format!("node_network_{family}_total{{device=\"cali{pod:011x}\"}} 12345\n");
+        }
+        page += &format!("node_network_{family}_total{{device=\"eth0\"}} 12345\n");
+    }
+    for family in ["size", "free", "avail", "files", "files_free", "readonly"] {
+        for pod in 0..400 {
+            page += &format!(
+                "node_filesystem_{family}_bytes{{device=\"tmpfs\",fstype=\"tmpfs\",mountpoint=\"/var/lib/kubelet/pods/{pod}/volumes/token\"}} 65536\n"
+            );
+        }
+        page += &format!("node_filesystem_{family}_bytes{{device=\"/dev/sda2\",fstype=\"ext4\",mountpoint=\"/\"}} 65536\n");
+    }
+    page
+}
+
+/// What a Kepler of 250 pods with three containers each and 1,000 processes shows.
+fn a_large_kepler() -> String {
+    let mut page = String::new();
+    for family in ["watts", "joules_total"] {
+        for zone in ["package", "dram", "core", "psys"] {
+            page += &format!("kepler_node_cpu_{family}{{node_name=\"worker1\",path=\"/sys/{zone}\",zone=\"{zone}\"}} 100\n");
+            for pod in 0..250 {
+                page += &format!(
+                    "kepler_pod_cpu_{family}{{node_name=\"worker1\",pod_id=\"{pod}\",pod_name=\"pod-{pod}\",pod_namespace=\"ml\",state=\"running\",zone=\"{zone}\"}} 1.5\n"
+                );
+                for container in 0..3 {
+                    page += &format!(
+                        "kepler_container_cpu_{family}{{container_id=\"{pod}-{container}\",container_name=\"c{container}\",node_name=\"worker1\",pod_id=\"{pod}\",runtime=\"containerd\",state=\"running\",zone=\"{zone}\"}} 0.5\n"
+                    );
+                }
+            }
+            for pid in 0..1_000 {
+                page += &format!(
+                    "kepler_process_cpu_{family}{{comm=\"python3\",exe=\"/usr/bin/python3\",node_name=\"worker1\",pid=\"{pid}\",state=\"running\",type=\"regular\",zone=\"{zone}\"}} 0.1\n"
+                );
+            }
+        }
+    }
+    page
+}
+
+/// What a cloud of 2,000 machines shows.
+fn a_large_cloud() -> String {
+    let mut page = "openstack_nova_up 1\n".to_owned();
+    for flavor in 0..50 {
+        page += &format!("openstack_nova_flavor{{disk=\"40\",id=\"{flavor}\",name=\"f{flavor}\",ram=\"4096\",vcpus=\"2\"}} 1\n");
+    }
+    for vm in 0..2_000 {
+        let uuid = format!("2ce4c5b3-2866-4972-93ce-{vm:012x}");
+        page += &format!(
+            "openstack_nova_server_status{{address_ipv4=\"10.0.0.1\",flavor_id=\"{}\",hypervisor_hostname=\"worker{}\",id=\"{uuid}\",instance_libvirt=\"i-{vm}\",name=\"vm-{vm}\",status=\"ACTIVE\",tenant_id=\"p{}\",user_id=\"u\",uuid=\"{uuid}\"}} 0\n",
+            vm % 50,
+            vm % 40,
+            vm % 30
+        );
+    }
+    page
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_that_one_exporter_shows_is_read_within_the_default_budget() {
+    let pages = [
+        ("node-exporter", a_large_node(), Kind::Node, 1),
+        ("kepler", a_large_kepler(), Kind::Container, 750),
+        ("openstack", a_large_cloud(), Kind::Vm, 2_000),
+    ];
+    let paths = pages.each_ref().map(|(name, page, ..)| (format!("/{name}"), Answer::text(page.clone())));
+    let recorded = Recorded::start(paths.iter().map(|(path, answer)| (path.as_str(), answer.clone()))).await.expect("a port");
+    for (name, page, kind, count) in &pages {
+        let address = recorded.address(&format!("/{name}"));
+        let plugin = plugin(name, &address, json!({})).await;
+        let began = std::time::Instant::now();
+        let read = plugin.collect(&target("t", &address, &[("node", "worker1")]), WALL).await.expect("within its budget");
+        eprintln!("{name}: {} KiB in {:?}", page.len() >> 10, began.elapsed());
+        assert_eq!(read.subjects(*kind).count(), *count, "{name}");
+    }
+}
+
+/// A sample with every line that an operator would uncomment.
+fn whole(sample: &str) -> String {
+    let is_setting = |line: &str| {
+        let key: String = line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+        line.starts_with("[[") || !key.is_empty() && line[key.len()..].starts_with(" = ")
+    };
+    let one = |line: &str| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line).to_owned() + "\n";
+    sample.lines().map(one).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sample_is_taken_with_all_that_it_offers() {
+    let names = ["ipmi-exporter", "kepler", "libvirt", "node-exporter", "openstack", "prometheus"];
+    let dir = tempfile::tempdir().unwrap();
+    for name in names {
+        let sample = std::fs::read_to_string(root().join(format!("config/plugins.d/{name}.toml"))).unwrap();
+        std::fs::write(dir.path().join(format!("{name}.toml")), whole(&sample).replace("credential = ", "# ")).unwrap();
+    }
+    let mut config = Config::default();
+    config.plugins.config_dir = dir.path().to_owned();
+    config.clusters.insert("cluster1".to_owned(), Cluster::default());
+    let look = Loader::default().look(&config);
+    assert!(look.problems.is_empty(), "{:?}", look.problems);
+    assert_eq!(look.settings.len(), names.len());
+    for settings in look.settings {
+        assert!(!settings.targets.is_empty() && settings.grants.http.is_some(), "{}", settings.component);
+        let setup = Setup { config: settings.config.clone(), http: vec!["http://127.0.0.1:9/".to_owned()], ..Setup::default() };
+        Plugin::load(&component(&settings.component), setup).await.expect("its schema takes it");
+    }
 }

@@ -12,7 +12,7 @@ use kcloud_monitor::catalogue::Catalogue;
 use kcloud_monitor::inventory::{Kind, Subject};
 use kcloud_monitor::plugins::Settings;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
-use kcloud_monitor::plugins::capabilities::{Credential, Grants};
+use kcloud_monitor::plugins::capabilities::{Credential, Grants, Secret};
 use kcloud_monitor::plugins::contract::Target;
 use kcloud_monitor::plugins::limits::Limits;
 use serde_json::{Value, json};
@@ -312,7 +312,8 @@ async fn a_token_that_rotates_is_followed() {
         &["kubernetes"],
         settings(&api, |s| {
             s.targets[0].0.credential = Some("cluster1".into());
-            s.credentials = HashMap::from([("cluster1".to_owned(), Credential { header: read, origins: vec![api.base()] })]);
+            s.credentials =
+                HashMap::from([("cluster1".to_owned(), Credential { secret: Secret::Header(read), origins: vec![api.base()] })]);
         }),
     )
     .await;

@@ -8,7 +8,7 @@ use crate::promql::{Ask, Series};
 use crate::{Target, target_label};
 
 /// Labels by which a server's relabelling names the node of an exporter.
-const NODE_LABELS: [&str; 3] = ["node", "kubernetes_node", "nodename"];
+const NODE_LABELS: [&str; 2] = ["node", "kubernetes_node"];
 
 /// One sample.
 #[derive(Clone, Copy)]
@@ -37,6 +37,26 @@ impl<'a> Row<'a> {
             }
         };
         found.filter(|v| !v.is_empty())
+    }
+
+    /// Several labels at once: each `get` reads the text of all.
+    pub fn pick<const N: usize>(&self, names: [&str; N]) -> [Option<Cow<'a, str>>; N] {
+        let Said::Text(labels) = self.labels else { return names.map(|name| self.get(name)) };
+        let mut found = [const { None }; N];
+        for (key, value) in labels.iter() {
+            if let Some(at) = names.iter().position(|name| *name == key).filter(|_| !value.is_empty()) {
+                found[at] = Some(value);
+            }
+        }
+        found
+    }
+
+    /// A small number that rows with equal labels share; not every row has one.
+    pub fn id(&self) -> Option<u32> {
+        match self.labels {
+            Said::Text(labels) => labels.id(),
+            Said::Series(_) => None,
+        }
     }
 
     /// The same as owned text, empty where there is none.
@@ -128,6 +148,12 @@ impl<'a> Page<'a> {
     /// The first row of a name.
     pub fn first(&self, name: &str) -> Option<Row<'a>> {
         self.rows(name).first().copied()
+    }
+
+    /// The node, or else the host where that is a name and no address.
+    pub fn named(&self) -> Option<String> {
+        let is_name = |h: &&String| h.parse::<std::net::IpAddr>().is_err() && *h != "localhost";
+        self.node.clone().or_else(|| self.host.as_ref().filter(is_name).cloned())
     }
 
     /// What the exporter says of a name itself; a server does not keep it.
