@@ -72,6 +72,7 @@ impl Raw {
     }
 }
 
+<<<<<<< HEAD
 impl From<wire::Response> for Raw {
     fn from(wire::Response { status, headers, body }: wire::Response) -> Self {
         Self { status, headers, body }
@@ -123,12 +124,31 @@ impl Stream {
 
 fn request(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> wire::Request {
     wire::Request {
+=======
+/// Reads a URL of a target with the target's credential, whatever the status.
+pub fn raw(target: &Target, url: &str, headers: &[(&str, &str)], timeout_ms: u32) -> Result<Raw, CollectError> {
+    let request = wire::Request {
+>>>>>>> redfish
         method: "GET".to_owned(),
         url: url.to_owned(),
-        headers: vec![Label { key: "accept".to_owned(), value: accept.to_owned() }],
+        headers: headers.iter().map(|(key, value)| Label { key: (*key).to_owned(), value: (*value).to_owned() }).collect(),
         body: None,
         credential: target.credential.clone(),
         timeout_ms: Some(timeout_ms),
+<<<<<<< HEAD
+=======
+    };
+    let wire::Response { status, headers, body } = wire::send(&request).map_err(|e| failed(e, timeout_ms))?;
+    Ok(Raw { status, headers, body })
+}
+
+/// Reads a URL of a target with the target's credential.
+pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Answer, CollectError> {
+    let raw = raw(target, url, &[("accept", accept)], timeout_ms)?;
+    match raw.status {
+        200..=299 => Ok(Answer { content_type: raw.header("content-type").map(str::to_owned), body: raw.body }),
+        _ => Err(raw.refused()),
+>>>>>>> redfish
     }
 }
 
