@@ -266,8 +266,14 @@ fn fuzz(root: &Path, only: Option<&str>, seconds: u32) -> Result<()> {
 }
 
 /// Debian packages with the programs that tests of real parts start. A test without its program says so, loudly.
-const PARTS: &[(&str, &str)] =
-    &[("prometheus", "prometheus"), ("chromium", "chromium"), ("python3", "python3-venv"), ("minisign", "minisign"), ("npm", "npm")];
+const PARTS: &[(&str, &str)] = &[
+    ("prometheus", "prometheus"),
+    ("victoria-metrics", "victoria-metrics"),
+    ("chromium", "chromium"),
+    ("python3", "python3-venv"),
+    ("minisign", "minisign"),
+    ("npm", "npm"),
+];
 
 fn real_parts() {
     let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();

@@ -80,6 +80,9 @@ impl Ask<'_> {
         self.answer(part, |snapshot, card| {
             let window = self.params.window("5m", snapshot.at_ms)?;
             let mut rendered = render(card, &window)?;
+            if part == "power" || self.params.has_window() {
+                rendered.seam = rendered.seam.or_else(|| self.app.seam(&window));
+            }
             Arc::make_mut(&mut rendered.warnings).extend(window.warning);
             Ok(rendered)
         })
@@ -216,10 +219,7 @@ async fn off_thread(
 }
 
 fn from_history<T>(result: Result<T, HistoryError>) -> Result<T, Problem> {
-    result.map_err(|error| {
-        tracing::error!(%error, "history");
-        Problem::unavailable("the history store does not answer", 5)
-    })
+    result.map_err(Problem::from)
 }
 
 pub(in crate::api) async fn gpu(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
