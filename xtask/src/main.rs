@@ -274,6 +274,7 @@ const PARTS: &[(&str, &str)] = &[
     ("prometheus-ipmi-exporter", "prometheus-ipmi-exporter"),
     // With `sdrcomp`.
     ("ipmi_sim", "openipmi"),
+    ("victoria-metrics", "victoria-metrics"),
     ("chromium", "chromium"),
     ("python3", "python3-venv"),
     ("minisign", "minisign"),

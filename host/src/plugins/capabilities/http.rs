@@ -37,8 +37,8 @@ const IDLE_CONNECTIONS: usize = 16;
 /// Looks a name up.
 type LookUp = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-/// What every client of a guest has: no redirect, no proxy from the environment, every resolved address checked.
-pub(super) fn builder() -> reqwest::ClientBuilder {
+/// What every client has: no redirect, no proxy from the environment, every resolved address checked.
+pub(crate) fn builder() -> reqwest::ClientBuilder {
     let look_up = |name: String| async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed();
     with_look_up(Arc::new(look_up))
 }
@@ -364,7 +364,7 @@ fn is_abrupt_end(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Names what went wrong, without the URL: it stands in the target already and may hold a secret.
-pub(super) fn explain(error: reqwest::Error) -> HttpError {
+pub(crate) fn explain(error: reqwest::Error) -> HttpError {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);

@@ -84,6 +84,9 @@ impl Ask<'_> {
         self.answer(part, |snapshot, card| {
             let window = self.params.window("5m", snapshot.at_ms)?;
             let mut rendered = render(card, &window)?;
+            if part == "power" || self.params.has_window() {
+                rendered.seam = rendered.seam.or_else(|| self.app.seam(&window));
+            }
             Arc::make_mut(&mut rendered.warnings).extend(window.warning);
             Ok(rendered)
         })
@@ -174,7 +177,19 @@ async fn off_thread(
     (app, params, headers, class, id): (App, Params, HeaderMap, Class, String),
     work: fn(&Ask<'_>) -> Result<Response, Problem>,
 ) -> Result<Response, Problem> {
+<<<<<<< HEAD
     timed::off_thread(move || work(&Ask { app: &app, params: &params, headers: &headers, class, id: &id })).await
+=======
+    let work = move || work(&Ask { app: &app, params: &params, headers: &headers, class, id: &id });
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer from history failed");
+        Err(Problem::internal())
+    })
+}
+
+fn from_history<T>(result: Result<T, HistoryError>) -> Result<T, Problem> {
+    result.map_err(Problem::from)
+>>>>>>> remote
 }
 
 pub(in crate::api) async fn gpu(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
