@@ -180,15 +180,10 @@ impl Host {
             loop {
                 tick.tick().await;
                 let Some(next) = inventory.prepare(now_ms(), forget_ms.load(Ordering::Relaxed)) else { continue };
-<<<<<<< HEAD
-                let (history, catalogue, recorder) = (history.clone(), catalogue.clone(), recorder.clone());
+                let (history, remote, catalogue, recorder) = (history.clone(), remote.clone(), catalogue.clone(), recorder.clone());
                 // Durable first: what a client can see is on disk.
-                let committed = tokio::task::spawn_blocking(move || commit(&*history, &catalogue, &recorder, next)).await;
-=======
-                let (history, catalogue, remote) = (history.clone(), catalogue.clone(), remote.clone());
-                // Durable first: what a client can see is on disk.
-                let committed = tokio::task::spawn_blocking(move || commit(&*history, remote.as_deref(), &catalogue, next)).await;
->>>>>>> remote
+                let committed =
+                    tokio::task::spawn_blocking(move || commit(&*history, remote.as_deref(), &catalogue, &recorder, next)).await;
                 match committed {
                     Ok((snapshot, result)) => {
                         if let Err(error) = result {
@@ -305,21 +300,15 @@ impl Host {
 /// Makes a snapshot's points durable and hands it on.
 fn commit(
     history: &dyn History,
-<<<<<<< HEAD
-    catalogue: &Catalogue,
-    recorder: &Mutex<Recorder>,
-    next: Publication,
-) -> (Arc<Snapshot>, Result<(), HistoryError>) {
-=======
     remote: Option<&RemoteWrite>,
     catalogue: &Catalogue,
+    recorder: &Mutex<Recorder>,
     next: Publication,
 ) -> (Arc<Snapshot>, Result<(), HistoryError>) {
     // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
     if let Some(Err(error)) = remote.map(|r| r.note(&next.snapshot, &next.points)) {
         tracing::error!(%error, "remote write cannot keep whose the points are");
     }
->>>>>>> remote
     let mut names = std::collections::HashMap::new();
     let mut point = |p: NewPoint| Point {
         metric: names.entry(p.metric).or_insert_with(|| catalogue.name(p.metric)).clone(),

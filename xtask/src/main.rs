@@ -13,7 +13,20 @@ use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
-const BUNDLED: &[&str] = &["cadvisor", "ipmi-exporter", "kepler", "kube-state-metrics", "kubernetes", "libvirt", "node-exporter", "nova", "nvidia-dcgm", "openstack", "prometheus", "redfish"];
+const BUNDLED: &[&str] = &[
+    "cadvisor",
+    "ipmi-exporter",
+    "kepler",
+    "kube-state-metrics",
+    "kubernetes",
+    "libvirt",
+    "node-exporter",
+    "nova",
+    "nvidia-dcgm",
+    "openstack",
+    "prometheus",
+    "redfish",
+];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];
 /// Guests that are built against contract 0.2, too, as NAME-0-2.wasm: what the tests deny them is denied by every version.
 const GUESTS_0_2: &[&str] = &["evil"];

@@ -1,11 +1,8 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
 pub mod approve;
-<<<<<<< HEAD
-mod credential;
-=======
 mod beyond;
->>>>>>> remote
+mod credential;
 mod keys;
 mod limits;
 mod origin;
@@ -26,11 +23,8 @@ use crate::plugins::capabilities::tls;
 use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
 
-<<<<<<< HEAD
-pub use credential::{Credential, CredentialKind};
-=======
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
->>>>>>> remote
+pub use credential::{Credential, CredentialKind};
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
 pub use unit::{Bytes, Period};
@@ -263,16 +257,14 @@ impl Config {
         if let Some((name, problem)) = config.tls.iter().find_map(|(name, spec)| Some((name, spec.problem()?))) {
             return Err(fail(format!("{}: [tls.{name}] {problem}", path.display())));
         }
-<<<<<<< HEAD
         if let Some((name, problem)) = config.credentials.iter().find_map(|(name, c)| Some((name, c.problem(&config.tls)?))) {
             return Err(fail(format!("{}: [credentials.{name}] {problem}", path.display())));
         }
         if let Some((name, problem)) = config.facility.iter().find_map(|(name, f)| Some((name, f.problem(&config.clusters)?))) {
             return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
-=======
+        }
         if let Some(problem) = config.beyond_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
->>>>>>> remote
         }
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));
@@ -454,7 +446,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
     fn a_facility_has_meters_or_a_constant_and_feeds_clusters_that_there_are() {
         for (text, expected) in [
             ("meters = [\"chassis/c/pdu\"]\npower_watts = 1000.0\n", "not both"),
@@ -466,7 +457,9 @@ mod tests {
         }
         let config = load("[clusters.cluster1]\n[facility.hall1]\nclusters = [\"cluster1\"]\n", &[]).unwrap();
         assert_eq!(config.facility["hall1"].clusters, ["cluster1"]);
-=======
+    }
+
+    #[test]
     fn a_server_for_history_that_cannot_be_used_is_refused_with_its_reason() {
         let common = "[credentials.p]\norigins = [\"https://a:1\"]\nbearer_file = \"/t\"\n[tls.lax]\ninsecure = true\n";
         for (text, expected) in [
@@ -491,7 +484,6 @@ mod tests {
         assert_eq!(config.history.remote_write.as_ref().unwrap().max_bytes, Bytes(5 << 20));
         let beyond = config.beyond().unwrap();
         assert!(beyond.remote_write.is_some() && beyond.engine.is_some());
->>>>>>> remote
     }
 
     #[test]

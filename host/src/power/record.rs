@@ -21,11 +21,7 @@ pub const SERVER_METHOD: &str = "server_power_method";
 pub const CLUSTER_WATTS: &str = "cluster_power_watts";
 pub const CLUSTER_KNOWN: &str = "cluster_power_known_count";
 pub const CLUSTER_SERVERS: &str = "cluster_power_servers_count";
-<<<<<<< HEAD
-/// On the id of a pod or VM that holds a card: all that it is known to draw.
-=======
 /// On the id of a pod or VM: its share.
->>>>>>> power
 pub const WORKLOAD_WATTS: &str = "workload_power_watts";
 /// On [`group_series`].
 pub const GROUP_WATTS: &str = "group_power_watts";

@@ -86,7 +86,7 @@ impl Feed {
         let base = target.address.trim_end_matches('/');
         let more = next.map(|n| format!("&continue={}", encoded(n))).unwrap_or_default();
         let url = format!("{base}{}?limit={limit}{more}", self.path);
-        let answer = http::raw(target, &url, accept, deadline.left_ms())?;
+        let answer = http::raw(target, &url, &[("accept", accept)], deadline.left_ms())?;
         if answer.status == 410 {
             return Err(CollectError::Unreachable(format!("{}: the list expired while it was read; it begins anew", self.path)));
         }

@@ -129,7 +129,7 @@ impl Cluster {
         }
         // Watches are silent for as long as nothing happens: a word that the API is there at all.
         let version = format!("{}/version", target.address.trim_end_matches('/'));
-        let answer = http::raw(target, &version, "application/json", deadline.left_ms())?;
+        let answer = http::raw(target, &version, &[("accept", "application/json")], deadline.left_ms())?;
         if !matches!(answer.status, 403 | 404) {
             answer.good()?;
         }

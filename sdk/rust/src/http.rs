@@ -72,7 +72,6 @@ impl Raw {
     }
 }
 
-<<<<<<< HEAD
 impl From<wire::Response> for Raw {
     fn from(wire::Response { status, headers, body }: wire::Response) -> Self {
         Self { status, headers, body }
@@ -81,12 +80,12 @@ impl From<wire::Response> for Raw {
 
 /// Reads a URL of a target with the target's credential.
 pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Answer, CollectError> {
-    raw(target, url, accept, timeout_ms)?.good()
+    raw(target, url, &[("accept", accept)], timeout_ms)?.good()
 }
 
 /// The same, whatever the status.
-pub fn raw(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Raw, CollectError> {
-    wire::send(&request(target, url, accept, timeout_ms)).map(Raw::from).map_err(|e| failed(e, timeout_ms))
+pub fn raw(target: &Target, url: &str, headers: &[(&str, &str)], timeout_ms: u32) -> Result<Raw, CollectError> {
+    wire::send(&request(target, url, headers, timeout_ms)).map(Raw::from).map_err(|e| failed(e, timeout_ms))
 }
 
 /// A body that is read piece by piece: a Kubernetes watch, server-sent events. It may be kept between calls where the plugin's
@@ -98,7 +97,7 @@ pub struct Stream {
 
 /// Sends a request and returns once its headers are there, whatever the status is.
 pub fn open(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Stream, CollectError> {
-    let stream = wire::open(&request(target, url, accept, timeout_ms)).map_err(|e| failed(e, timeout_ms))?;
+    let stream = wire::open(&request(target, url, &[("accept", accept)], timeout_ms)).map_err(|e| failed(e, timeout_ms))?;
     let head = stream.head().into();
     Ok(Stream { stream, head })
 }
@@ -122,33 +121,14 @@ impl Stream {
     }
 }
 
-fn request(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> wire::Request {
+fn request(target: &Target, url: &str, headers: &[(&str, &str)], timeout_ms: u32) -> wire::Request {
     wire::Request {
-=======
-/// Reads a URL of a target with the target's credential, whatever the status.
-pub fn raw(target: &Target, url: &str, headers: &[(&str, &str)], timeout_ms: u32) -> Result<Raw, CollectError> {
-    let request = wire::Request {
->>>>>>> redfish
         method: "GET".to_owned(),
         url: url.to_owned(),
         headers: headers.iter().map(|(key, value)| Label { key: (*key).to_owned(), value: (*value).to_owned() }).collect(),
         body: None,
         credential: target.credential.clone(),
         timeout_ms: Some(timeout_ms),
-<<<<<<< HEAD
-=======
-    };
-    let wire::Response { status, headers, body } = wire::send(&request).map_err(|e| failed(e, timeout_ms))?;
-    Ok(Raw { status, headers, body })
-}
-
-/// Reads a URL of a target with the target's credential.
-pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Answer, CollectError> {
-    let raw = raw(target, url, &[("accept", accept)], timeout_ms)?;
-    match raw.status {
-        200..=299 => Ok(Answer { content_type: raw.header("content-type").map(str::to_owned), body: raw.body }),
-        _ => Err(raw.refused()),
->>>>>>> redfish
     }
 }
 

@@ -87,24 +87,7 @@ fn escape(value: &str) -> String {
 }
 
 fn labels(subject: &Subject) -> String {
-<<<<<<< HEAD
-    let mut all: BTreeMap<String, &str> = BTreeMap::new();
-    all.insert("cluster".into(), &subject.cluster);
-    all.insert("kind".into(), subject.kind.name());
-    // An identity may be told from another by its parent alone (a sensor's name): without the id two rows would be one series.
-    all.insert("id".into(), &subject.id);
-    for (k, v) in &subject.identity {
-        let mut name = label_name(k);
-        // Two keys may become one name; dropping either could make two subjects look the same.
-        while all.get(&name).is_some_and(|known| **known != **v) {
-            name.push('_');
-        }
-        all.insert(name, v);
-    }
-    let pairs: Vec<String> = all.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
-=======
     let pairs: Vec<String> = names::labels(subject).iter().map(|(k, v)| format!("{k}=\"{}\"", names::escaped(v))).collect();
->>>>>>> remote
     pairs.join(",")
 }
 

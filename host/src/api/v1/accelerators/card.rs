@@ -177,19 +177,7 @@ async fn off_thread(
     (app, params, headers, class, id): (App, Params, HeaderMap, Class, String),
     work: fn(&Ask<'_>) -> Result<Response, Problem>,
 ) -> Result<Response, Problem> {
-<<<<<<< HEAD
     timed::off_thread(move || work(&Ask { app: &app, params: &params, headers: &headers, class, id: &id })).await
-=======
-    let work = move || work(&Ask { app: &app, params: &params, headers: &headers, class, id: &id });
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "an answer from history failed");
-        Err(Problem::internal())
-    })
-}
-
-fn from_history<T>(result: Result<T, HistoryError>) -> Result<T, Problem> {
-    result.map_err(Problem::from)
->>>>>>> remote
 }
 
 pub(in crate::api) async fn gpu(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {

@@ -21,11 +21,7 @@ use super::timed::{self, Field, Series, from_history, put_window, series};
 use super::view::{Class, scaled};
 use crate::history::Aggregate;
 use crate::inventory::{Kind, Snapshot, Subject};
-<<<<<<< HEAD
 use crate::power::WORKLOAD_WATTS;
-=======
-use crate::power::{SERVER_WATTS as SERVER_POWER, WORKLOAD_WATTS as WORKLOAD_POWER, statistics};
->>>>>>> power
 
 /// From bytes a second to megabits.
 const MBPS: f64 = 8e-6;
@@ -75,7 +71,6 @@ fn foreign(s: &Subject, prefix: &str) -> Value {
 
 /// A subject's watts in a window; time without an observation counts for nothing and is stated.
 fn power_over(app: &App, s: &Subject, metric: &str, window: &Window) -> Result<Map<String, Value>, Problem> {
-<<<<<<< HEAD
     let all = from_history(crate::power::statistics(&*app.history, &s.id, metric, window.span()))?;
     let steps = from_history(app.history.range(&s.id, metric, window.span(), window.step, Aggregate::Average))?;
     let round = |v: Option<f64>, digits: f64| v.map(|v| (v * digits).round() / digits);
@@ -83,16 +78,6 @@ fn power_over(app: &App, s: &Subject, metric: &str, window: &Window) -> Result<M
         "avg_power_watts": round(all.average, 1e3), "max_power_watts": round(all.most, 1e3), "min_power_watts": round(all.least, 1e3),
         "total_energy_kwh": round(all.energy.kwh(), 1e6), "covered_seconds": all.energy.covered_ms as f64 / 1e3,
         "missing_seconds": all.energy.missing_ms as f64 / 1e3, "gaps": all.energy.gaps,
-=======
-    // Of the window alone: steps begin before it.
-    let all = from_history(statistics(&*app.history, &s.id, metric, window.span()))?;
-    let steps = from_history(app.history.range(&s.id, metric, window.span(), window.step, Aggregate::Average))?;
-    let round = |v: Option<f64>, digits: f64| v.map(|v| (v * digits).round() / digits);
-    let statistics = json!({
-        "avg_power_watts": round(all.average, 1e3), "max_power_watts": all.most, "min_power_watts": all.least,
-        "total_energy_kwh": round(all.energy.kwh(), 1e6), "covered_seconds": all.energy.covered_ms as f64 / 1e3,
-        "missing_steps": steps.iter().filter(|(_, v)| v.is_none()).count(),
->>>>>>> power
     });
     let points = steps.into_iter().map(|(at, v)| json!({ "timestamp": rfc3339(at), "power_watts": round(v, 1e3) }));
     let mut out = fields([("statistics", statistics), ("timeseries", points.collect())]);
