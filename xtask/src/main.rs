@@ -18,8 +18,10 @@ const BUNDLED: &[&str] = &[
     "ipmi-exporter",
     "kepler",
     "kube-state-metrics",
+    "kubernetes",
     "libvirt",
     "node-exporter",
+    "nova",
     "nvidia-dcgm",
     "openstack",
     "prometheus",
@@ -278,11 +280,14 @@ fn fuzz(root: &Path, only: Option<&str>, seconds: u32) -> Result<()> {
 
 /// Debian packages with the programs that tests of real parts start. A test without its program says so, loudly.
 const PARTS: &[(&str, &str)] = &[
+    ("etcd", "etcd-server"),
+    ("kubectl", "kubernetes-client"),
     ("prometheus", "prometheus"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
     ("prometheus-ipmi-exporter", "prometheus-ipmi-exporter"),
     // With `sdrcomp`.
     ("ipmi_sim", "openipmi"),
+    ("victoria-metrics", "victoria-metrics"),
     ("chromium", "chromium"),
     ("python3", "python3-venv"),
     ("minisign", "minisign"),

@@ -1,6 +1,6 @@
 //! The total by one of six views. What no row claims is `unattributed`, which the reader of the rows adds.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Share;
@@ -35,7 +35,7 @@ impl By {
 pub struct Row {
     /// Names that are alike in two clusters stay apart. `None` where the category is one in all: a vendor, CPUs.
     pub cluster: Option<Arc<str>>,
-    pub category: String,
+    pub category: Arc<str>,
     /// `cluster node namespace vms workload pod vm vendor cpu accelerator …`: what the category is.
     pub kind: &'static str,
     /// `None` where nobody knows.
@@ -46,9 +46,9 @@ pub struct Row {
 
 /// Rows of a view over one cluster, or all; the largest first.
 pub fn breakdown(snapshot: &Snapshot, cluster: Option<&str>, by: By) -> Vec<Row> {
-    let mut rows: BTreeMap<(Option<Arc<str>>, String), Row> = BTreeMap::new();
+    let mut rows: HashMap<(Option<Arc<str>>, Arc<str>), Row> = HashMap::new();
     let is_everywhere = matches!(by, By::Vendor | By::ResourceType);
-    let mut add = |cluster: &Arc<str>, category: String, kind: &'static str, watts: Option<f64>, count: usize| {
+    let mut add = |cluster: &Arc<str>, category: Arc<str>, kind: &'static str, watts: Option<f64>, count: usize| {
         let cluster = (!is_everywhere).then(|| cluster.clone());
         let row = rows.entry((cluster.clone(), category.clone())).or_insert_with(|| Row {
             cluster: cluster.clone(),
@@ -62,12 +62,18 @@ pub fn breakdown(snapshot: &Snapshot, cluster: Option<&str>, by: By) -> Vec<Row>
     };
     let account = snapshot.account();
     match by {
-        By::Cluster => account.machines(cluster).for_each(|s| add(&s.cluster, s.cluster.to_string(), "cluster", s.watts(), 1)),
-        By::Node => account.machines(cluster).for_each(|s| add(&s.cluster, s.name.to_string(), "node", s.watts(), 1)),
+        By::Cluster => account.machines(cluster).for_each(|s| add(&s.cluster, s.cluster.clone(), "cluster", s.watts(), 1)),
+        By::Node => account.machines(cluster).for_each(|s| add(&s.cluster, s.name.clone(), "node", s.watts(), 1)),
         By::Vendor => {
             for server in account.machines(cluster) {
                 for (card, watts) in account.cards_of(snapshot, server) {
-                    add(&server.cluster, card.label("vendor").unwrap_or("unknown").to_owned(), "vendor", watts.map(|w| w.watts), 1);
+                    add(
+                        &server.cluster,
+                        card.label_shared("vendor").unwrap_or_else(|| "unknown".into()),
+                        "vendor",
+                        watts.map(|w| w.watts),
+                        1,
+                    );
                 }
             }
         }
@@ -75,17 +81,17 @@ pub fn breakdown(snapshot: &Snapshot, cluster: Option<&str>, by: By) -> Vec<Row>
             for server in account.machines(cluster) {
                 for (name, part) in [("cpu", &server.cpu), ("memory", &server.memory)] {
                     if let Some(w) = part {
-                        add(&server.cluster, name.to_owned(), name, Some(w.watts), 1);
+                        add(&server.cluster, name.into(), name, Some(w.watts), 1);
                     }
                 }
                 let mut of_cards = 0.0;
                 for (card, watts) in account.cards_of(snapshot, server) {
                     of_cards += watts.map_or(0.0, |w| w.watts);
-                    add(&server.cluster, class(card).to_owned(), "accelerator", watts.map(|w| w.watts), 1);
+                    add(&server.cluster, class(card).into(), "accelerator", watts.map(|w| w.watts), 1);
                 }
                 // Where cards are not read but their node's zone is: that of Kepler, which knows GPUs only.
                 if let Some(w) = server.accelerators.filter(|w| (w.watts - of_cards).abs() > 1e-9) {
-                    add(&server.cluster, "gpus".to_owned(), "accelerator", Some(w.watts - of_cards), 0);
+                    add(&server.cluster, "gpus".into(), "accelerator", Some(w.watts - of_cards), 0);
                 }
             }
         }
@@ -93,17 +99,21 @@ pub fn breakdown(snapshot: &Snapshot, cluster: Option<&str>, by: By) -> Vec<Row>
             let all = &snapshot.workloads().shares;
             for share in all.iter().filter(|s| cluster.is_none_or(|c| *s.cluster == *c)) {
                 let (category, kind) = match by {
-                    By::Namespace if share.kind == Kind::Vm => ("vms".to_owned(), "vms"),
-                    By::Namespace => (share.namespace.to_string(), "namespace"),
-                    _ => workload(snapshot, share),
+                    By::Namespace if share.kind == Kind::Vm => ("vms".into(), "vms"),
+                    By::Namespace => (share.namespace.clone(), "namespace"),
+                    _ => {
+                        let (name, kind) = workload(snapshot, share);
+                        (name.into(), kind)
+                    }
                 };
                 add(&share.cluster, category, kind, share.own_watts(), 1);
             }
         }
     }
     let mut rows: Vec<Row> = rows.into_values().collect();
-    // What is unknown comes last.
-    rows.sort_by(|a, b| b.watts.is_some().cmp(&a.watts.is_some()).then(b.watts.unwrap_or(0.0).total_cmp(&a.watts.unwrap_or(0.0))));
+    // What is unknown comes last; the order of equals is always the same.
+    let order = |r: &Row| r.watts.unwrap_or(f64::NEG_INFINITY);
+    rows.sort_by(|a, b| order(b).total_cmp(&order(a)).then_with(|| (&a.cluster, &a.category).cmp(&(&b.cluster, &b.category))));
     rows
 }
 

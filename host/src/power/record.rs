@@ -1,14 +1,17 @@
 //! The account over time: what of it goes into history with each snapshot, so that what was shown can be read again.
 //!
-//! Servers are noted when something new was observed of them, sums every ten seconds. Where watts cease to be known, their
+//! Servers are noted when something new was observed of them, sums every ten seconds, shares of
+//! pods and VMs every thirty. Where watts cease to be known, their
 //! series ends. No plugin can say these metrics: they are not in the catalogue.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{By, Method, breakdown};
 use crate::history::Point;
 use crate::inventory::{Quality, Snapshot};
+use crate::plugins::limits::Bucket;
 
 /// On the id of a node: what its server draws.
 pub const SERVER_WATTS: &str = "server_power_watts";
@@ -18,13 +21,18 @@ pub const SERVER_METHOD: &str = "server_power_method";
 pub const CLUSTER_WATTS: &str = "cluster_power_watts";
 pub const CLUSTER_KNOWN: &str = "cluster_power_known_count";
 pub const CLUSTER_SERVERS: &str = "cluster_power_servers_count";
-/// On the id of a pod or VM that holds a card: all that it is known to draw.
+/// On the id of a pod or VM: its share.
 pub const WORKLOAD_WATTS: &str = "workload_power_watts";
 /// On [`group_series`].
 pub const GROUP_WATTS: &str = "group_power_watts";
 
 /// Sums are noted this often: sources answer every 15 s or more seldom.
 const SUMS_EVERY_MS: i64 = 10_000;
+/// Shares of pods and VMs; there may be many.
+const SHARES_EVERY_MS: i64 = 30_000;
+/// Pods and VMs whose shares are kept at one time, and how many may begin to be over some days: they come and go.
+const MOST_SHARES: usize = 20_000;
+const BEGUN: (u32, Duration) = (100_000, Duration::from_secs(10 * 86_400));
 /// Rows of a view that are kept of one cluster; the largest.
 const MOST_GROUPS: usize = 500;
 /// Holders of cards that are kept; those that hold none have what a model says of them.
@@ -54,13 +62,29 @@ fn code(method: Method, quality: Quality) -> f64 {
 }
 
 /// Knows what was noted last.
-#[derive(Default)]
 pub struct Recorder {
     /// By server: when what was noted last was observed.
     servers: HashMap<Arc<str>, i64>,
     /// Sums that are known.
     sums: HashSet<(Arc<str>, &'static str)>,
     summed_ms: Option<i64>,
+    /// Pods and VMs whose shares are kept, and how many more may begin to be.
+    shares: HashSet<Arc<str>>,
+    shared_ms: Option<i64>,
+    may_begin: Bucket,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            servers: HashMap::new(),
+            sums: HashSet::new(),
+            summed_ms: None,
+            shares: HashSet::new(),
+            shared_ms: None,
+            may_begin: Bucket::new(BEGUN.0, BEGUN.1),
+        }
+    }
 }
 
 impl Recorder {
@@ -96,6 +120,32 @@ impl Recorder {
             self.summed_ms = Some(snapshot.at_ms);
             self.sums(snapshot, points);
         }
+        if self.shared_ms.is_none_or(|at| snapshot.at_ms - at >= SHARES_EVERY_MS) {
+            self.shared_ms = Some(snapshot.at_ms);
+            self.shares(snapshot, points);
+        }
+    }
+
+    /// Shares that were kept go on; others begin while there is room, the largest first.
+    fn shares(&mut self, snapshot: &Snapshot, points: &mut Vec<Point>) {
+        let metric: Arc<str> = WORKLOAD_WATTS.into();
+        let mut point = |subject: &Arc<str>, value| {
+            points.push(Point { subject: subject.clone(), metric: metric.clone(), at_ms: snapshot.at_ms, value });
+        };
+        let known = snapshot.workloads().shares.iter().filter_map(|s| Some((&s.id, s.watts()?)));
+        let (kept, mut new): (Vec<_>, Vec<_>) = known.partition(|(id, _)| self.shares.contains(*id));
+        kept.iter().for_each(|(id, watts)| point(id, Some(*watts)));
+        let mut now: HashSet<Arc<str>> = kept.into_iter().map(|(id, _)| id.clone()).collect();
+        self.shares.difference(&now).for_each(|id| point(id, None));
+        new.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (id, watts) in new.into_iter().take(MOST_SHARES.saturating_sub(now.len())) {
+            if !self.may_begin.take() {
+                break;
+            }
+            point(id, Some(watts));
+            now.insert(id.clone());
+        }
+        self.shares = now;
     }
 
     fn sums(&mut self, snapshot: &Snapshot, points: &mut Vec<Point>) {

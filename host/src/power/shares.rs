@@ -98,8 +98,8 @@ impl Workloads {
             kind: s.kind,
             cluster: s.cluster.clone(),
             node: s.parent.clone(),
-            namespace: s.label("namespace").unwrap_or("").into(),
-            name: s.label("name").unwrap_or(&s.id).into(),
+            namespace: s.label_shared("namespace").unwrap_or_default(),
+            name: s.label_shared("name").unwrap_or_else(|| s.id.clone()),
             cpu: None,
             memory: None,
             accelerators: None,
@@ -173,6 +173,9 @@ impl Workloads {
     /// Notes what of a VM's watts its own pods draw.
     fn nest(&mut self, snapshot: &Snapshot) {
         let account = snapshot.account();
+        if account.servers.iter().all(|s| s.guest_vm.is_none()) {
+            return;
+        }
         let vm_of = |node: &Arc<str>| account.server(node)?.guest_vm.clone();
         let inside: Vec<(Arc<str>, f64)> =
             self.shares.iter().filter(|s| s.kind == Kind::Pod).filter_map(|s| Some((vm_of(s.node.as_ref()?)?, s.watts()?))).collect();

@@ -359,3 +359,47 @@ fn energy_of_steps_counts_what_of_them_lies_in_the_window() {
     let energy = joules_of_steps(&steps, 60_000, (30_000, 200_000));
     assert_eq!(energy, Energy { joules: Some(3_000.0 + 12_000.0 + 4_000.0), covered_ms: 110_000, missing_ms: 60_000, gaps: 1 });
 }
+
+/// What a recorder notes of a world now: subject, metric and value.
+fn noted(recorder: &mut Recorder, world: &World) -> Vec<(String, String, Option<f64>)> {
+    let mut points = Vec::new();
+    recorder.note(&world.snapshot(), &mut points);
+    points.into_iter().map(|p| (p.subject.to_string(), p.metric.to_string(), p.value)).collect()
+}
+
+#[test]
+fn what_was_shown_is_noted_once_with_its_method_and_ends_when_nobody_knows() {
+    let (mut world, mut recorder) = (World::new(), Recorder::default());
+    say_cards(&world, &[300.0; 8]);
+    world.say("ipmi", "cluster1", &[NODE, (Kind::Chassis, Some(0), &chassis("dcmi"), &[("power_watts", 3_500.0)])]);
+    let first = noted(&mut recorder, &world);
+    let of = |all: &[(String, String, Option<f64>)], subject: &str, metric: &str| {
+        all.iter().find(|(s, m, _)| s == subject && m == metric).map(|p| p.2)
+    };
+    assert_eq!(of(&first, "node/cluster1/worker1", SERVER_WATTS), Some(Some(3_500.0)));
+    let code = of(&first, "node/cluster1/worker1", SERVER_METHOD).flatten().unwrap();
+    assert_eq!(method_of(code), Some((Method::Dcmi, Quality::Measured)));
+    assert_eq!(of(&first, "cluster/cluster1", CLUSTER_WATTS), Some(Some(3_500.0)));
+    assert_eq!(of(&first, &group_series("cluster1", By::Vendor, "nvidia"), GROUP_WATTS), Some(Some(2_400.0)));
+    assert_eq!(of(&first, "pod/cluster1/ml/train-0", WORKLOAD_WATTS), Some(Some(300.0)));
+    assert_eq!(noted(&mut recorder, &world), [], "nothing is new");
+    // Nobody answers any more.
+    world.now += 60 * SECOND;
+    let last = noted(&mut recorder, &world);
+    for (subject, metric) in [
+        ("node/cluster1/worker1", SERVER_WATTS),
+        ("node/cluster1/worker1", SERVER_METHOD),
+        ("cluster/cluster1", CLUSTER_WATTS),
+        ("pod/cluster1/ml/train-0", WORKLOAD_WATTS),
+    ] {
+        assert_eq!(of(&last, subject, metric), Some(None), "{subject} {metric}");
+    }
+    world.now += 60 * SECOND;
+    assert_eq!(noted(&mut recorder, &world), [], "it ended once");
+}
+
+#[test]
+fn every_method_and_quality_has_a_code_of_its_own() {
+    let all: std::collections::HashSet<String> = (0..21).map(|code| format!("{:?}", method_of(code.into()).unwrap())).collect();
+    assert_eq!((all.len(), method_of(21.0)), (21, None));
+}

@@ -77,7 +77,7 @@ struct Wire<'a>(&'a Target);
 
 impl Bmc for Wire<'_> {
     fn get(&mut self, url: &str, timeout_ms: u32) -> Result<Raw, CollectError> {
-        http::raw(self.0, url, "application/json", timeout_ms)
+        http::raw(self.0, url, &[("accept", "application/json")], timeout_ms)
     }
 
     fn now_ms(&self) -> u64 {

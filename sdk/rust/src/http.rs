@@ -1,4 +1,4 @@
-//! GET with the failures of a target told apart.
+//! GET with the failures of a target told apart, and bodies that are read piece by piece.
 
 use std::borrow::Cow;
 
@@ -40,6 +40,14 @@ impl Raw {
         self.headers.iter().find(|h| h.key.eq_ignore_ascii_case(name)).map(|h| h.value.as_str())
     }
 
+    /// Itself where its status is good, else whom it is blamed on.
+    pub fn good(self) -> Result<Answer, CollectError> {
+        match self.status {
+            200..=299 => Ok(Answer { content_type: self.header("content-type").map(str::to_owned), body: self.body }),
+            _ => Err(self.refused()),
+        }
+    }
+
     /// What a status other than a good one means.
     pub fn refused(&self) -> CollectError {
         match self.status {
@@ -64,26 +72,63 @@ impl Raw {
     }
 }
 
-/// Reads a URL of a target with the target's credential, whatever the status.
-pub fn raw(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Raw, CollectError> {
-    let request = wire::Request {
-        method: "GET".to_owned(),
-        url: url.to_owned(),
-        headers: vec![Label { key: "accept".to_owned(), value: accept.to_owned() }],
-        body: None,
-        credential: target.credential.clone(),
-        timeout_ms: Some(timeout_ms),
-    };
-    let wire::Response { status, headers, body } = wire::send(&request).map_err(|e| failed(e, timeout_ms))?;
-    Ok(Raw { status, headers, body })
+impl From<wire::Response> for Raw {
+    fn from(wire::Response { status, headers, body }: wire::Response) -> Self {
+        Self { status, headers, body }
+    }
 }
 
 /// Reads a URL of a target with the target's credential.
 pub fn get(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Answer, CollectError> {
-    let raw = raw(target, url, accept, timeout_ms)?;
-    match raw.status {
-        200..=299 => Ok(Answer { content_type: raw.header("content-type").map(str::to_owned), body: raw.body }),
-        _ => Err(raw.refused()),
+    raw(target, url, &[("accept", accept)], timeout_ms)?.good()
+}
+
+/// The same, whatever the status.
+pub fn raw(target: &Target, url: &str, headers: &[(&str, &str)], timeout_ms: u32) -> Result<Raw, CollectError> {
+    wire::send(&request(target, url, headers, timeout_ms)).map(Raw::from).map_err(|e| failed(e, timeout_ms))
+}
+
+/// A body that is read piece by piece: a Kubernetes watch, server-sent events. It may be kept between calls where the plugin's
+/// affinity is the target; the budget on its bytes holds over its life. Closed when dropped.
+pub struct Stream {
+    stream: wire::BodyStream,
+    head: Raw,
+}
+
+/// Sends a request and returns once its headers are there, whatever the status is.
+pub fn open(target: &Target, url: &str, accept: &str, timeout_ms: u32) -> Result<Stream, CollectError> {
+    let stream = wire::open(&request(target, url, &[("accept", accept)], timeout_ms)).map_err(|e| failed(e, timeout_ms))?;
+    let head = stream.head().into();
+    Ok(Stream { stream, head })
+}
+
+impl Stream {
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// Itself where its status is good, else whom it is blamed on.
+    pub fn good(self) -> Result<Self, CollectError> {
+        match self.head.status {
+            200..=299 => Ok(self),
+            _ => Err(self.head.refused()),
+        }
+    }
+
+    /// Up to `max_bytes` of what came, nothing in them when nothing came within `wait_ms`, `None` at the end.
+    pub fn read(&mut self, max_bytes: u32, wait_ms: u32) -> Result<Option<Vec<u8>>, CollectError> {
+        self.stream.read(max_bytes, wait_ms).map_err(|e| failed(e, wait_ms))
+    }
+}
+
+fn request(target: &Target, url: &str, headers: &[(&str, &str)], timeout_ms: u32) -> wire::Request {
+    wire::Request {
+        method: "GET".to_owned(),
+        url: url.to_owned(),
+        headers: headers.iter().map(|(key, value)| Label { key: (*key).to_owned(), value: (*value).to_owned() }).collect(),
+        body: None,
+        credential: target.credential.clone(),
+        timeout_ms: Some(timeout_ms),
     }
 }
 

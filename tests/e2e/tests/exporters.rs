@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kcloud_collector_test::{Answer, Collected, Kind, Plugin, Recorded, Setup, target};
-use kcloud_e2e::{component, until};
+use kcloud_e2e::{component, root, until};
+use kcloud_monitor::config::{Cluster, Config, Loader};
 use serde_json::json;
 
 const WALL: Duration = Duration::from_secs(10);
@@ -257,4 +258,132 @@ async fn kepler_openstack_and_libvirt_say_the_same_straight_and_by_way_of_a_real
     }
     let all = plugin("prometheus", &address, json!({ "discover_seconds": 1 })).await;
     read("all of them in one", &all, &address, &[], |r| pages.iter().all(|(name, _)| of_the_pages(r, name).is_some()).then_some(())).await;
+}
+
+/// What a machine of 256 processors with 200 pods shows.
+fn a_large_node() -> String {
+    let mut page = "node_uname_info{nodename=\"worker1\",release=\"6.8.0\",machine=\"x86_64\"} 1\n".to_owned();
+    for cpu in 0..256 {
+        for mode in ["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"] {
+            page += &format!("node_cpu_seconds_total{{cpu=\"{cpu}\",mode=\"{mode}\"}} 12345.67\n");
+        }
+    }
+    for family in [
+        "receive_bytes",
+        "receive_packets",
+        "receive_errs",
+        "receive_drop",
+        "transmit_bytes",
+        "transmit_packets",
+        "transmit_errs",
+        "transmit_drop",
+    ] {
+        for pod in 0..200 {
+            page += &format!("node_network_{family}_total{{device=\"cali{pod:011x}\"}} 12345\n");
+        }
+        page += &format!("node_network_{family}_total{{device=\"eth0\"}} 12345\n");
+    }
+    for family in ["size", "free", "avail", "files", "files_free", "readonly"] {
+        for pod in 0..400 {
+            page += &format!(
+                "node_filesystem_{family}_bytes{{device=\"tmpfs\",fstype=\"tmpfs\",mountpoint=\"/var/lib/kubelet/pods/{pod}/volumes/token\"}} 65536\n"
+            );
+        }
+        page += &format!("node_filesystem_{family}_bytes{{device=\"/dev/sda2\",fstype=\"ext4\",mountpoint=\"/\"}} 65536\n");
+    }
+    page
+}
+
+/// What a Kepler of 250 pods with three containers each and 1,000 processes shows.
+fn a_large_kepler() -> String {
+    let mut page = String::new();
+    for family in ["watts", "joules_total"] {
+        for zone in ["package", "dram", "core", "psys"] {
+            page += &format!("kepler_node_cpu_{family}{{node_name=\"worker1\",path=\"/sys/{zone}\",zone=\"{zone}\"}} 100\n");
+            for pod in 0..250 {
+                page += &format!(
+                    "kepler_pod_cpu_{family}{{node_name=\"worker1\",pod_id=\"{pod}\",pod_name=\"pod-{pod}\",pod_namespace=\"ml\",state=\"running\",zone=\"{zone}\"}} 1.5\n"
+                );
+                for container in 0..3 {
+                    page += &format!(
+                        "kepler_container_cpu_{family}{{container_id=\"{pod}-{container}\",container_name=\"c{container}\",node_name=\"worker1\",pod_id=\"{pod}\",runtime=\"containerd\",state=\"running\",zone=\"{zone}\"}} 0.5\n"
+                    );
+                }
+            }
+            for pid in 0..1_000 {
+                page += &format!(
+                    "kepler_process_cpu_{family}{{comm=\"python3\",exe=\"/usr/bin/python3\",node_name=\"worker1\",pid=\"{pid}\",state=\"running\",type=\"regular\",zone=\"{zone}\"}} 0.1\n"
+                );
+            }
+        }
+    }
+    page
+}
+
+/// What a cloud of 2,000 machines shows.
+fn a_large_cloud() -> String {
+    let mut page = "openstack_nova_up 1\n".to_owned();
+    for flavor in 0..50 {
+        page += &format!("openstack_nova_flavor{{disk=\"40\",id=\"{flavor}\",name=\"f{flavor}\",ram=\"4096\",vcpus=\"2\"}} 1\n");
+    }
+    for vm in 0..2_000 {
+        let uuid = format!("2ce4c5b3-2866-4972-93ce-{vm:012x}");
+        page += &format!(
+            "openstack_nova_server_status{{address_ipv4=\"10.0.0.1\",flavor_id=\"{}\",hypervisor_hostname=\"worker{}\",id=\"{uuid}\",instance_libvirt=\"i-{vm}\",name=\"vm-{vm}\",status=\"ACTIVE\",tenant_id=\"p{}\",user_id=\"u\",uuid=\"{uuid}\"}} 0\n",
+            vm % 50,
+            vm % 40,
+            vm % 30
+        );
+    }
+    page
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_that_one_exporter_shows_is_read_within_the_default_budget() {
+    let pages = [
+        ("node-exporter", a_large_node(), Kind::Node, 1),
+        ("kepler", a_large_kepler(), Kind::Container, 750),
+        ("openstack", a_large_cloud(), Kind::Vm, 2_000),
+    ];
+    let paths = pages.each_ref().map(|(name, page, ..)| (format!("/{name}"), Answer::text(page.clone())));
+    let recorded = Recorded::start(paths.iter().map(|(path, answer)| (path.as_str(), answer.clone()))).await.expect("a port");
+    for (name, page, kind, count) in &pages {
+        let address = recorded.address(&format!("/{name}"));
+        let plugin = plugin(name, &address, json!({})).await;
+        let began = std::time::Instant::now();
+        let read = plugin.collect(&target("t", &address, &[("node", "worker1")]), WALL).await.expect("within its budget");
+        eprintln!("{name}: {} KiB in {:?}", page.len() >> 10, began.elapsed());
+        assert_eq!(read.subjects(*kind).count(), *count, "{name}");
+    }
+}
+
+/// A sample with every line that an operator would uncomment.
+fn whole(sample: &str) -> String {
+    let is_setting = |line: &str| {
+        let key: String = line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+        line.starts_with("[[") || !key.is_empty() && line[key.len()..].starts_with(" = ")
+    };
+    let one = |line: &str| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line).to_owned() + "\n";
+    sample.lines().map(one).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sample_is_taken_with_all_that_it_offers() {
+    let names = ["ipmi-exporter", "kepler", "libvirt", "node-exporter", "openstack", "prometheus"];
+    let dir = tempfile::tempdir().unwrap();
+    for name in names {
+        let sample = std::fs::read_to_string(root().join(format!("config/plugins.d/{name}.toml"))).unwrap();
+        std::fs::write(dir.path().join(format!("{name}.toml")), whole(&sample).replace("credential = ", "# ")).unwrap();
+    }
+    let mut config = Config::default();
+    config.plugins.config_dir = dir.path().to_owned();
+    config.clusters.insert("cluster1".to_owned(), Cluster::default());
+    let look = Loader::default().look(&config);
+    assert!(look.problems.is_empty(), "{:?}", look.problems);
+    assert_eq!(look.settings.len(), names.len());
+    for settings in look.settings {
+        assert!(!settings.targets.is_empty() && settings.grants.http.is_some(), "{}", settings.component);
+        let setup = Setup { config: settings.config.clone(), http: vec!["http://127.0.0.1:9/".to_owned()], ..Setup::default() };
+        Plugin::load(&component(&settings.component), setup).await.expect("its schema takes it");
+    }
 }

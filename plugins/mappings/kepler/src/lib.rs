@@ -6,15 +6,13 @@ mod share;
 mod table;
 mod whole;
 
-use std::collections::{BTreeMap, HashMap};
-
 use kcloud_collector_sdk::exporter::{Def, Out, Page, Row, Source, is_uuid};
 use kcloud_collector_sdk::promql::Ask;
 use kcloud_collector_sdk::{CollectError, GapReason, Quality, SubjectRef};
 
-use keys::{Key, PodKey};
-use share::{Part, Share};
-use table::{Family, Who};
+use keys::{Key, PodKey, Spot, Tenants};
+use share::Share;
+use table::Who;
 
 /// Reads Kepler.
 #[derive(Default)]
@@ -34,8 +32,6 @@ struct Reading<'p, 'r, 'o, 'b> {
     quality: Quality,
     /// A machine without a meter, mostly a virtual one: it says 0 of everything.
     is_dead: bool,
-    /// By uid: from 0.10 on a container names its pod so.
-    pods: HashMap<String, PodKey>,
     unplaced: usize,
     nameless: usize,
 }
@@ -68,7 +64,7 @@ impl Source for Kepler {
         if node.is_none() {
             out.problem("nobody says which node this is: give the target labels.node; what is said of the node is left out");
         }
-        let mut reading = Reading { page, out, node, quality, is_dead, pods: keys::pods(page), unplaced: 0, nameless: 0 };
+        let mut reading = Reading { page, out, node, quality, is_dead, unplaced: 0, nameless: 0 };
         reading.shares();
         reading.platform();
         reading.cards();
@@ -88,48 +84,52 @@ impl Source for Kepler {
 
 impl Reading<'_, '_, '_, '_> {
     fn shares(&mut self) {
-        let mut shares: BTreeMap<Key, Share> = BTreeMap::new();
-        table::FAMILIES.iter().for_each(|family| self.family(family, &mut shares));
-        // Up to 0.9 a pod is what its containers are together.
-        let of_containers = |(key, share): (&Key, &Share)| match key {
-            Key::Container { pod: Some(pod), .. } if pod.uid.is_empty() => Some((Key::Pod(pod.clone()), share.clone())),
-            _ => None,
-        };
-        let of_pods: Vec<(Key, Share)> = shares.iter().filter_map(of_containers).collect();
-        of_pods.into_iter().for_each(|(pod, share)| shares.entry(pod).or_default().join(&share));
-        for (key, share) in &shares {
-            let Some(subject) = self.subject(key) else { continue };
-            match key {
-                Key::Node => self.zones(subject, share),
-                Key::System => {
-                    if let Some(joules) = share.joules().total().filter(|_| !self.is_dead) {
-                        self.out.put("x_kepler_system_joules_total", subject, joules, share.at_ms);
-                    }
+        let mut tenants = Tenants::new(self.page);
+        let mut shares: Vec<Share> = Vec::new();
+        for family in table::FAMILIES {
+            let rows = self.page.rows(family.name);
+            let spots: Vec<Spot> = rows.iter().map(|row| tenants.spot(family.who, row)).collect();
+            // The sum and its parts, in some versions.
+            let has_sum = spots.iter().any(|s| s.is_sum);
+            for (row, spot) in rows.iter().zip(spots) {
+                if let (Some(tenant), Some(part)) = (spot.tenant, family.part.or(spot.zone))
+                    && (spot.is_sum || !has_sum)
+                    && row.value.is_finite()
+                {
+                    shares.resize(shares.len().max(tenant + 1), Share::default());
+                    shares[tenant].add(part, family.is_power, row);
                 }
-                _ => self.tenant(subject, share),
+            }
+        }
+        self.unplaced = tenants.unplaced.len();
+        // Up to 0.9 a pod is what its containers are together.
+        for place in 0..shares.len() {
+            if let Key::Container { pod: Some(pod), .. } = &tenants.all()[place]
+                && pod.uid.is_empty()
+            {
+                let (pod, share) = (tenants.place(Key::Pod(pod.clone())), shares[place].clone());
+                shares.resize(shares.len().max(pod + 1), Share::default());
+                shares[pod].join(&share);
+            }
+        }
+        for (key, share) in tenants.all().iter().zip(&shares) {
+            if !share.is_empty()
+                && let Some(subject) = self.subject(key)
+            {
+                self.write(key, subject, share);
             }
         }
     }
 
-    fn family(&mut self, family: &Family, shares: &mut BTreeMap<Key, Share>) {
-        let rows = self.page.rows(family.name);
-        let is_counted = whole::counted(rows);
-        for row in rows.iter().filter(|r| is_counted(r)) {
-            // One that ended shows its last figures for a while.
-            if row.get("state").as_deref() == Some("terminated") || !row.value.is_finite() {
-                continue;
+    fn write(&mut self, key: &Key, subject: SubjectRef, share: &Share) {
+        match key {
+            Key::Node => self.zones(subject, share),
+            Key::System => {
+                if let Some(joules) = share.joules().total().filter(|_| !self.is_dead) {
+                    self.out.put("x_kepler_system_joules_total", subject, joules, share.at_ms);
+                }
             }
-            let part = match family.part {
-                Some(part) => Some(part),
-                // The same zone once more, read through memory-mapped registers.
-                None if row.get("path").is_some_and(|p| p.contains("intel-rapl-mmio")) => None,
-                None => row.get("zone").and_then(|z| Part::of_zone(&z)),
-            };
-            if let Some(part) = part
-                && let Some(key) = self.key(family.who, row)
-            {
-                shares.entry(key).or_default().add(part, family.is_power, row);
-            }
+            _ => self.tenant(subject, share),
         }
     }
 

@@ -83,6 +83,11 @@ impl Share {
         self.at_ms = self.at_ms.or(other.at_ms);
     }
 
+    /// Nothing is known of it.
+    pub(crate) fn is_empty(&self) -> bool {
+        [&self.joules, &self.watts].iter().all(|parts| parts.0.iter().all(Option::is_none))
+    }
+
     pub(crate) fn joules(&self) -> &Parts {
         &self.joules
     }

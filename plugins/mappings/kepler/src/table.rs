@@ -8,7 +8,7 @@ use kcloud_collector_sdk::promql::Ask;
 use crate::share::Part;
 
 /// Whose rows a family has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Who {
     Node,
     Pod,

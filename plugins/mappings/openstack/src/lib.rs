@@ -56,12 +56,12 @@ impl Source for OpenStack {
 impl Reading<'_, '_, '_, '_> {
     fn machines(&mut self) {
         let page = self.page;
-        let flavors = page.rows("openstack_nova_flavor");
-        // Since Nova 2.47 a server names its flavour; before, its id.
-        let flavor = |row: &Row<'_>| {
-            let said = row.get("flavor_id")?;
-            ["id", "name"].iter().find_map(|key| flavors.iter().find(|f| f.get(key).as_ref() == Some(&said)))
-        };
+        // Since Nova 2.47 a server names its flavour; before, its id, which goes before a name that looks like one.
+        let mut flavors: HashMap<String, &Row<'_>> = HashMap::new();
+        for key in ["name", "id"] {
+            flavors.extend(page.rows("openstack_nova_flavor").iter().map(|f| (f.text(key), f)));
+        }
+        let flavor = |row: &Row<'_>| flavors.get(&*row.get("flavor_id")?).copied();
         let names = self.project_names();
         for row in page.rows("openstack_nova_server_status") {
             let Some(uuid) = row.get("uuid").or_else(|| row.get("id")) else {

@@ -39,6 +39,26 @@ impl<'a> Row<'a> {
         found.filter(|v| !v.is_empty())
     }
 
+    /// Several labels at once: each `get` reads the text of all.
+    pub fn pick<const N: usize>(&self, names: [&str; N]) -> [Option<Cow<'a, str>>; N] {
+        let Said::Text(labels) = self.labels else { return names.map(|name| self.get(name)) };
+        let mut found = [const { None }; N];
+        for (key, value) in labels.iter() {
+            if let Some(at) = names.iter().position(|name| *name == key).filter(|_| !value.is_empty()) {
+                found[at] = Some(value);
+            }
+        }
+        found
+    }
+
+    /// A small number that rows with equal labels share; not every row has one.
+    pub fn id(&self) -> Option<u32> {
+        match self.labels {
+            Said::Text(labels) => labels.id(),
+            Said::Series(_) => None,
+        }
+    }
+
     /// The same as owned text, empty where there is none.
     pub fn text(&self, name: &str) -> String {
         self.get(name).map_or_else(String::new, Cow::into_owned)
@@ -65,7 +85,7 @@ pub struct Page<'a> {
 impl<'a> Page<'a> {
     fn empty(asks: &'static [Ask]) -> Self {
         let wanted = asks.iter().flat_map(Ask::names).map(|name| (name, Vec::new()));
-        let read_ms = i64::try_from(crate::clock_ms()).unwrap_or(i64::MAX);
+        let read_ms = i64::try_from(crate::clock::monotonic_ms()).unwrap_or(i64::MAX);
         let (rows, help) = (wanted.collect(), HashMap::new());
         Self { rows, help, count: 0, key: String::new(), node: None, host: None, asked: None, read_ms }
     }

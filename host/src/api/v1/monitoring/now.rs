@@ -181,7 +181,7 @@ fn rows(snapshot: &Snapshot, cluster: Option<&str>, by: By) -> (Option<f64>, Vec
     let mut percentages = total.and_then(|t| power::percentages(&known, t)).into_iter().flatten();
     let row = |r: &Row| {
         let percentage = r.watts.and_then(|_| percentages.next());
-        json!({ "category": r.category, "cluster": r.cluster, "kind": r.kind, "power_watts": watts(r.watts), "percentage": percentage, "count": r.count })
+        json!({ "category": &*r.category, "cluster": r.cluster, "kind": r.kind, "power_watts": watts(r.watts), "percentage": percentage, "count": r.count })
     };
     (total, all.iter().map(row).collect(), warnings)
 }

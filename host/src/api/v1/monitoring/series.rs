@@ -181,10 +181,10 @@ fn breakdown(
         };
         let (steps, name) = match &row.cluster {
             Some(cluster) if clusters.len() > 1 && by != By::Cluster => (of(cluster)?, format!("{cluster}/{}", row.category)),
-            Some(cluster) => (of(cluster)?, row.category.clone()),
+            Some(cluster) => (of(cluster)?, row.category.to_string()),
             None => {
                 let all: Vec<_> = clusters.iter().map(|c| of(c)).collect::<Result<_, _>>()?;
-                (added(all.into_iter()), row.category.clone())
+                (added(all.into_iter()), row.category.to_string())
             }
         };
         out.insert(name, points(&steps));
