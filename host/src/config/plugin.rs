@@ -245,19 +245,6 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_when_it_is_used_so_that_one_that_rotates_counts() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let text = format!("origins = [\"https://api\"]\nbearer_file = {:?}\n", file.path());
-        let attached = attach(&toml::from_str::<Credential>(&text).unwrap());
-        for token in ["first", "second"] {
-            std::fs::write(file.path(), format!("{token}\n")).unwrap();
-            assert_eq!((attached.header)().unwrap().1, format!("Bearer {token}"));
-        }
-        std::fs::remove_file(file.path()).unwrap();
-        assert!((attached.header)().unwrap_err().contains("cannot be read"));
-    }
-
-    #[test]
     fn methods_and_trust_reach_the_targets_that_they_are_for() {
         let text = format!(
             "[grants]\nhttp = [\"https://lone\"]\nhttp_methods = [\"POST targets/login\", \"DELETE https://lone/x/*\"]\ntls = \"lax\"\n{BMC}tls = \"bmc\"\n"
