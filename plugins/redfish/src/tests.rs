@@ -72,6 +72,10 @@ impl Fake {
     }
 
     fn try_read(&mut self, node: Option<&str>) -> Result<Read, CollectError> {
+        self.read_with(node, Config::default())
+    }
+
+    fn read_with(&mut self, node: Option<&str>, config: Config) -> Result<Read, CollectError> {
         let target = Target {
             id: "bmc1".into(),
             address: "https://10.0.1.11/redfish/v1".into(),
@@ -81,7 +85,7 @@ impl Fake {
             config: "{}".into(),
         };
         let mut batch = Batch::new(out::definitions());
-        Redfish { config: Config::default() }.read(self, &target, 30_000, &mut batch)?;
+        Redfish { config }.read(self, &target, 30_000, &mut batch)?;
         Ok(Read(batch.finish()))
     }
 
@@ -468,6 +472,38 @@ fn accelerators_are_cards_of_the_node_and_its_processors_are_not() {
     let empty = read.find("accelerator", "device", "GPU_1");
     assert_eq!(read.gap(empty, "power_watts"), Some(GapReason::Absent));
     assert!(!fake.asked.iter().any(|p| p.ends_with("CPU_0")));
+}
+
+#[test]
+fn the_newest_entries_of_a_servers_logs_are_its_events() {
+    let mut fake = Fake::server(&[("1", json!({}))]);
+    let chassis = [link_to("/Chassis/1")];
+    fake.put(
+        "/Systems/1",
+        json!({ "Id": "1", "HostName": "worker1", "LogServices": link_to("/Systems/1/LogServices"), "Links": { "Chassis": chassis } }),
+    );
+    fake.collection("/Systems/1/LogServices", &["SEL", "AuditLog"]);
+    let entries = "/Systems/1/LogServices/SEL/Entries";
+    fake.put("/Systems/1/LogServices/SEL", json!({ "Id": "SEL", "Entries": link_to(entries) }));
+    let entry = |n: i64| {
+        json!({ "Id": n.to_string(), "Created": format!("2026-01-02T03:{:02}:00Z", n % 60), "Severity": "Critical",
+            "MessageId": "PLAT.2.1.PSU0003", "Message": format!("The power input for power supply {n} is lost.") })
+    };
+    let all: Vec<Value> = (0..300).map(entry).collect();
+    let page = |from: usize, to: usize| json!({ "Members@odata.count": 300, "Members": all[from..to].to_vec() });
+    fake.put(entries, page(0, 10));
+    fake.put(&format!("{entries}?$skip=250"), page(250, 300));
+    let parts = vec![Part::Logs];
+    let read = fake.read_with(None, Config { parts, ..Config::default() }).unwrap();
+    assert_eq!((read.0.events.len(), read.is_partial()), (50, false), "{}", read.problems());
+    let last = read.0.events.iter().find(|e| e.key.starts_with("SEL/299/")).unwrap();
+    assert_eq!((last.code.as_str(), last.at), ("redfish:psu0003", Some(1_767_326_340_000_000_000)));
+    assert_eq!(last.subject as usize, read.find("chassis", "entity", "1"));
+    assert!(!fake.asked.iter().any(|p| p.contains("AuditLog")), "{:?}", fake.asked);
+    // A clock that was never set says no time.
+    fake.put(entries, json!({ "Members": [{ "Id": "1", "Created": "1970-01-01T00:10:00Z", "Message": "Power on" }, { "Id": "2" }] }));
+    let read = fake.read_with(None, Config { parts: vec![Part::Logs], ..Config::default() }).unwrap();
+    assert_eq!((read.0.events.len(), read.0.events[0].at), (1, None));
 }
 
 /// Captures of real services, which are not part of the project.
