@@ -138,13 +138,12 @@ impl Redfish {
             let Some(subject) = subjects.chassis[i] else { continue };
             logs::read(&mut service, out.batch, chassis, subject);
         }
-        for (system, whole) in systems.iter().zip(&subjects.wholes).filter(|_| has(Part::Logs)) {
-            let Some(subject) = whole else { continue };
-            logs::read(&mut service, out.batch, system, *subject);
-            for manager in system["Links"]["ManagedBy"].as_array().into_iter().flatten().take(1) {
-                if let Some(manager) = link(manager).and_then(|path| service.get(path).ok()) {
-                    logs::read(&mut service, out.batch, &manager, *subject);
-                }
+        for (system, whole) in systems.iter().zip(&subjects.wholes) {
+            let Some(subject) = *whole else { continue };
+            let manager = link(&system["Links"]["ManagedBy"][0]).and_then(|path| service.get(path).ok()).unwrap_or_default();
+            out.label(subject, "firmware_version", text(&manager["FirmwareVersion"]));
+            for of in [system, &manager].into_iter().filter(|_| has(Part::Logs)) {
+                logs::read(&mut service, out.batch, of, subject);
             }
         }
         if service.has_failed() {

@@ -379,12 +379,14 @@ fn a_refused_credential_is_tried_once_and_is_the_operators_affair() {
     }
     assert!(matches!(fake.try_read(None), Err(CollectError::Auth(_))));
     assert_eq!(fake.asked.len(), 2, "{:?}", fake.asked);
-    // A privilege that lacks for one part is no reason to stop.
+    // A privilege that lacks for one part is no reason to stop, however that is said.
     let mut fake = new_server();
+    fake.text("/Chassis/1/EnvironmentMetrics", 401, "");
     fake.text("/Chassis/1/Sensors/Inlet", 403, "");
     let read = fake.read();
     assert!(read.0.problems.iter().any(|p| matches!(&p.error, Said::Denied(_))), "{}", read.problems());
-    assert_eq!(read.of_kind("sensor"), 2, "not from the old document under another name");
+    assert!(read.problems().contains("EnvironmentMetrics: HTTP 401"), "{}", read.problems());
+    assert_eq!(read.of_kind("sensor"), 3, "not from the old document under another name");
 }
 
 #[test]
@@ -432,7 +434,10 @@ fn an_enclosure_of_several_servers_gives_each_its_own() {
 #[test]
 fn accelerators_are_cards_of_the_node_and_its_processors_are_not() {
     let mut fake = Fake::server(&[("1", json!({}))]);
-    fake.put("/Systems/1", json!({ "Id": "1", "HostName": "worker1", "Processors": link_to("/Systems/1/Processors") }));
+    let managers = [link_to("/Managers/1")];
+    fake.put("/Managers/1", json!({ "Id": "1", "FirmwareVersion": "1.2.3" }));
+    let processors = link_to("/Systems/1/Processors");
+    fake.put("/Systems/1", json!({ "Id": "1", "HostName": "worker1", "Processors": processors, "Links": { "ManagedBy": managers } }));
     fake.collection("/Systems/1/Processors", &["CPU_0", "GPU_0", "GPU_1", "X"]);
     let uuid = "b92e6a0e-1234-5678-9abc-def012345678";
     let base = "/Systems/1/Processors/GPU_0";
@@ -452,6 +457,7 @@ fn accelerators_are_cards_of_the_node_and_its_processors_are_not() {
     fake.put("/Systems/1/Processors/X", json!({ "Id": "X", "ProcessorType": "CPU" }));
     let read = fake.read();
     assert_eq!(read.of_kind("accelerator"), 2);
+    assert_eq!(read.identity(read.find("chassis", "entity", "1"), "firmware_version"), Some("1.2.3"));
     let card = read.find("accelerator", "uuid", &format!("GPU-{uuid}"));
     for (metric, expected) in [
         ("power_watts", 412.5),
