@@ -26,15 +26,25 @@ pub(crate) struct Reader<'r, 's, 'b> {
     pub(crate) parts: Parts,
 }
 
+/// What is known of a chassis' watts.
+#[derive(Default)]
+struct Whole {
+    /// There is a place for them, filled or not.
+    is_named: bool,
+    watts: Option<f64>,
+    limit: Option<f64>,
+}
+
 /// Sensors whose reading was said already, each with whose it is.
 type Said = Vec<(String, SubjectRef)>;
 
 impl Reader<'_, '_, '_> {
     pub(crate) fn read(&mut self, chassis: &Value, subject: SubjectRef) {
         let mut said = Said::new();
+        let mut whole = Whole::default();
         let (mut has_power, mut has_supplies, mut has_fans) = (Err(Miss::Absent), Err(Miss::Absent), Err(Miss::Absent));
         if self.parts.power {
-            has_power = self.environment(chassis, subject, &mut said);
+            has_power = self.environment(chassis, subject, &mut said, &mut whole);
             has_supplies = self.supplies(chassis, subject, &mut said);
         }
         if self.parts.thermal {
@@ -58,35 +68,41 @@ impl Reader<'_, '_, '_> {
         }
         if self.parts.power && (lacks(&has_power) || lacks(&has_supplies) || lacks(&has_voltages)) {
             match self.service.follow(chassis, "Power") {
-                Ok(old) => self.old_power(&old, subject, [lacks(&has_power), lacks(&has_supplies), lacks(&has_voltages)]),
-                Err(Miss::Failed) if lacks(&has_power) => self.out.gap(subject, "power_watts", GapReason::Error),
+                Ok(old) => self.old_power(&old, subject, &mut whole, [lacks(&has_power), lacks(&has_supplies), lacks(&has_voltages)]),
+                Err(Miss::Failed) if lacks(&has_power) => has_power = Err(Miss::Failed),
                 Err(_) => {}
             }
         }
+        // A server that is on and draws nothing is a sensor that says nothing.
+        let is_on = chassis["PowerState"].as_str() == Some("On");
+        let gap = match (whole.watts, &has_power) {
+            (Some(watts), _) if watts != 0.0 || !is_on => None,
+            (Some(_), _) | (None, Err(Miss::Failed)) => Some(GapReason::Error),
+            (None, _) => Some(GapReason::Absent).filter(|_| whole.is_named),
+        };
+        if whole.is_named {
+            self.out.label(subject, "method", Some("redfish".to_owned()));
+        }
+        match gap {
+            Some(reason) => self.out.gap(subject, "power_watts", reason),
+            None => self.out.known(subject, "power_watts", whole.watts),
+        }
+        self.out.known(subject, "power_limit_watts", whole.limit);
     }
 
-    /// The watts and joules of the whole.
-    fn environment(&mut self, chassis: &Value, subject: SubjectRef, said: &mut Said) -> Result<(), Miss> {
-        let found = match self.service.follow(chassis, "EnvironmentMetrics") {
-            Err(Miss::Failed) => {
-                self.out.gap(subject, "power_watts", GapReason::Error);
-                return Err(Miss::Failed);
-            }
-            other => other?,
-        };
+    /// The watts and joules of the whole. A place for watts that is empty is as good as none: the old document may have them.
+    fn environment(&mut self, chassis: &Value, subject: SubjectRef, said: &mut Said, whole: &mut Whole) -> Result<(), Miss> {
+        let found = self.service.follow(chassis, "EnvironmentMetrics")?;
         for name in ["PowerWatts", "EnergykWh", "EnergyJoules"] {
             said.extend(source(&found[name]).map(|path| (path, subject)));
         }
         let joules = reading(&found["EnergyJoules"]).or_else(|| reading(&found["EnergykWh"]).map(|kwh| kwh * JOULES_PER_KWH));
         self.out.known(subject, "energy_joules", joules);
         let limit = &found["PowerLimitWatts"];
-        self.out.known(subject, "power_limit_watts", num(&limit["SetPoint"]).or_else(|| reading(limit)));
-        if found["PowerWatts"].is_null() {
-            return Err(Miss::Absent);
-        }
-        self.out.label(subject, "method", Some("redfish".to_owned()));
-        self.out.value(subject, "power_watts", reading(&found["PowerWatts"]));
-        Ok(())
+        whole.limit = num(&limit["SetPoint"]).or_else(|| reading(limit));
+        whole.is_named = !found["PowerWatts"].is_null();
+        whole.watts = reading(&found["PowerWatts"]);
+        whole.watts.map(drop).ok_or(Miss::Absent)
     }
 
     fn supplies(&mut self, chassis: &Value, subject: SubjectRef, said: &mut Said) -> Result<(), Miss> {
@@ -237,7 +253,7 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    fn old_power(&mut self, old: &Value, subject: SubjectRef, [watts, supplies, voltages]: [bool; 3]) {
+    fn old_power(&mut self, old: &Value, subject: SubjectRef, whole: &mut Whole, [watts, supplies, voltages]: [bool; 3]) {
         for (position, row) in rows(old, "PowerControl").filter(|_| watts).enumerate() {
             let consumed = num(&row["PowerConsumedWatts"]);
             // The first is the whole; what follows are parts of it (processors, memory).
@@ -247,12 +263,8 @@ impl Reader<'_, '_, '_> {
                 self.out.value(of, "power_watts", consumed);
                 continue;
             }
-            self.out.label(subject, "method", Some("redfish".to_owned()));
-            self.out.value(subject, "power_watts", consumed);
-            self.out.known(subject, "power_limit_watts", num(&row["PowerLimit"]["LimitInWatts"]));
-        }
-        if watts && rows(old, "PowerControl").next().is_none() {
-            self.out.gap(subject, "power_watts", GapReason::Unsupported);
+            (whole.is_named, whole.watts) = (true, consumed);
+            whole.limit = whole.limit.or_else(|| num(&row["PowerLimit"]["LimitInWatts"]));
         }
         for (position, row) in rows(old, "PowerSupplies").filter(|_| supplies).enumerate() {
             let psu = self.out.part("psu", Some(subject), &member(row), text(&row["Name"]).as_deref(), position);

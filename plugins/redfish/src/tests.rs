@@ -301,6 +301,27 @@ fn what_the_new_shape_lacks_comes_from_the_old_and_what_failed_does_not() {
 }
 
 #[test]
+fn an_empty_place_for_watts_is_filled_from_the_old_document_and_nothing_is_never_zero() {
+    let mut fake = new_server();
+    fake.put("/Chassis/1/EnvironmentMetrics", json!({ "PowerWatts": { "Reading": null }, "PowerLimitWatts": { "SetPoint": 900 } }));
+    let watts = |fake: &mut Fake| {
+        let read = fake.read();
+        let chassis = read.find("chassis", "entity", "1");
+        assert_eq!(read.value(chassis, "power_limit_watts"), Some(900.0));
+        (read.value(chassis, "power_watts"), read.gap(chassis, "power_watts"))
+    };
+    assert_eq!(watts(&mut fake), (Some(512.5), None));
+    fake.put("/Chassis/1/Power", json!({ "PowerControl": [{ "PowerConsumedWatts": null, "PowerLimit": { "LimitInWatts": 1 } }] }));
+    assert_eq!(watts(&mut fake), (None, Some(GapReason::Absent)));
+    fake.put("/Chassis/1/Power", json!({ "PowerControl": [{ "PowerConsumedWatts": 0 }] }));
+    assert_eq!(watts(&mut fake), (Some(0.0), None), "it may be off");
+    let mut chassis: Value = serde_json::from_str(&fake.answers["/redfish/v1/Chassis/1"].1).unwrap();
+    chassis["PowerState"] = json!("On");
+    fake.put("/Chassis/1", chassis);
+    assert_eq!(watts(&mut fake), (None, Some(GapReason::Error)));
+}
+
+#[test]
 fn one_broken_part_costs_that_part_and_the_rest_is_read() {
     let mut fake = new_server();
     fake.text("/Chassis/1/Sensors/Inlet", 200, "{\"Id\": \"Inlet\", \"Reading\": ");

@@ -4,17 +4,19 @@
 mod bmc;
 #[path = "redfish/parts.rs"]
 mod parts;
+mod program;
 #[path = "redfish/site.rs"]
 mod site;
 
 use std::process::Command;
 
-use kcloud_e2e::{Running, until};
+use kcloud_e2e::{Running, component, until};
 use kcloud_monitor::inventory::Kind;
 use serde_json::{Value, json};
 
 use bmc::Bmc;
 use parts::{Part, free_port, htpasswd, sushy_tools};
+use program::Program;
 use site::{Site, World, document};
 
 /// A host over these BMCs, by node and port.
@@ -165,6 +167,33 @@ async fn one_session_serves_all_reads_is_renewed_when_it_ends_and_closed_at_the_
     assert!(!state.to_string().contains("token-"), "{state}");
     running.host.log_out().await;
     assert!(bmc.inside().sessions.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_installed_program_closes_its_sessions_when_it_is_told_to_stop() {
+    let site = Site::new();
+    let bmc = Bmc::start(&site).await;
+    let origin = format!("https://127.0.0.1:{}", bmc.port);
+    let mut program = Program::start(|dir| {
+        for sub in ["plugins", "plugins.d"] {
+            std::fs::create_dir_all(dir.join(sub)).unwrap();
+        }
+        std::fs::copy(component("redfish"), dir.join("plugins/redfish.wasm")).unwrap();
+        let target = format!("\n[[targets]]\nid = \"bmc1\"\naddress = {origin:?}\ntls = \"own\"\ncredential = \"bmc\"\n");
+        std::fs::write(dir.join("plugins.d/redfish.toml"), Site::sample("redfish", &[("60s", "1s")]) + &target).unwrap();
+        format!(
+            "[tls.own]\nca_file = {:?}\n[credentials.bmc]\ntype = \"redfish\"\norigins = [{origin:?}]\nusername = \"monitor\"\npassword_file = {:?}\n",
+            site.path("ca.pem"),
+            site.path("secret")
+        )
+    });
+    until("a session", async || (bmc.inside().reads > 8).then_some(())).await;
+    assert_eq!(bmc.inside().sessions.len(), 1);
+    program.signal("-TERM");
+    until("its end", async || program.child.try_wait().unwrap()).await;
+    assert!(bmc.inside().sessions.is_empty());
+    let log = program.log();
+    assert!(!log.contains("token-") && !log.contains("secret1"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
