@@ -5,8 +5,10 @@
 
 mod chassis;
 mod logs;
+mod old;
 mod out;
 mod plan;
+mod sensors;
 mod service;
 mod system;
 #[cfg(test)]
