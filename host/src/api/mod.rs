@@ -26,6 +26,7 @@ use moka::sync::Cache;
 
 use crate::auth::Auth;
 use crate::history::History;
+use crate::history::remote::RemoteWrite;
 use crate::host::Look;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
@@ -96,6 +97,8 @@ pub(crate) struct ConfigState {
 pub struct App {
     pub inventory: Arc<Inventory>,
     pub history: Arc<dyn History>,
+    /// What leaves the host, where anything does.
+    pub remote_write: Option<Arc<RemoteWrite>>,
     pub registry: Arc<Registry>,
     pub auth: Arc<Auth>,
     /// Where an approval is written; `None` where settings come from no files.
@@ -127,6 +130,7 @@ impl App {
         Self {
             inventory,
             history,
+            remote_write: None,
             registry,
             auth,
             plugins_config_dir,
@@ -142,6 +146,12 @@ impl App {
 }
 
 impl App {
+    /// Who answers for which part of a window of history, where it is not this host's own store alone.
+    pub(crate) fn seam(&self, window: &params::Window) -> Option<Arc<serde_json::Value>> {
+        let halves = self.history.halves((window.start, window.end), window.step)?;
+        Some(Arc::new(serde_json::json!({ "source": halves.engine, "until": envelope::rfc3339(halves.until_ms) })))
+    }
+
     /// Configured clusters.
     pub fn clusters(&self) -> Arc<Vec<ClusterInfo>> {
         self.clusters.load_full()

@@ -49,10 +49,6 @@ const PLACE: &[&str] = &["cluster", "node"];
 const CARD: &[&str] = &["node", "include_metrics", "include_reasons"];
 const WINDOW: &[&str] = &["node", "period", "step", "start_time", "end_time", "start", "end"];
 const PAGE: &[&str] = &["limit", "offset"];
-const SERIES: &[&str] =
-    &["cluster", "period", "step", "start_time", "end_time", "start", "end", "breakdown_by", "include_efficiency", "limit"];
-const METRIC: &[&str] =
-    &["metric_name", "resource_type", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "limit", "offset"];
 #[rustfmt::skip]
 const NODES: &[&str] = &[
     "cluster", "role", "status", "has_gpu", "label_selector", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons",
@@ -79,6 +75,10 @@ const SENSORS: &[&str] = &["cluster", "node", "sensor_type", "status", "limit", 
 const SENSORS_OF: &[&str] = &["cluster", "sensor_type", "status", "limit", "offset", "fields", "include_reasons"];
 const MACHINES: &[&str] = &["cluster", "node", "limit", "offset"];
 const TOPOLOGY: &[&str] = &["include_pods", "namespace"];
+const SERIES: &[&str] =
+    &["cluster", "period", "step", "start_time", "end_time", "start", "end", "breakdown_by", "include_efficiency", "limit"];
+const METRIC: &[&str] =
+    &["metric_name", "resource_type", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "limit", "offset"];
 const NONE: &[&str] = &[];
 
 const fn row(

@@ -41,6 +41,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         kept_dir: config.data_dir.join("plugins-kept"),
         history_dir: config.data_dir.join("history"),
         history_keep: config.history.keep(),
+        beyond: config.beyond().map_err(|e| anyhow::anyhow!("[history] {e}"))?,
         cache_dir: None,
         compiler: Some(Compiler {
             program: std::env::current_exe()?,

@@ -35,6 +35,8 @@ const MOST_SHARES: usize = 20_000;
 const BEGUN: (u32, Duration) = (100_000, Duration::from_secs(10 * 86_400));
 /// Rows of a view that are kept of one cluster; the largest.
 const MOST_GROUPS: usize = 500;
+/// Holders of cards that are kept; those that hold none have what a model says of them.
+const MOST_HOLDERS: usize = 20_000;
 /// The views that are kept.
 const KEPT: [By; 3] = [By::ResourceType, By::Vendor, By::Namespace];
 
@@ -151,7 +153,7 @@ impl Recorder {
         let mut clusters: Vec<&Arc<str>> = account.servers.iter().map(|s| &s.cluster).collect();
         clusters.dedup();
         let names: HashMap<&str, Arc<str>> =
-            [CLUSTER_WATTS, CLUSTER_KNOWN, CLUSTER_SERVERS, GROUP_WATTS].into_iter().map(|n| (n, n.into())).collect();
+            [CLUSTER_WATTS, CLUSTER_KNOWN, CLUSTER_SERVERS, GROUP_WATTS, WORKLOAD_WATTS].into_iter().map(|n| (n, n.into())).collect();
         let mut now = HashSet::new();
         let mut point = |subject: Arc<str>, metric: &'static str, value| {
             points.push(Point { subject: subject.clone(), metric: names[metric].clone(), at_ms: snapshot.at_ms, value: Some(value) });
@@ -170,6 +172,12 @@ impl Recorder {
                         point(group_series(cluster, by, &row.category).into(), GROUP_WATTS, watts);
                     }
                 }
+            }
+        }
+        let work = snapshot.workloads();
+        for share in work.shares.iter().filter(|s| s.accelerators.is_some()).take(MOST_HOLDERS) {
+            if let Some(watts) = share.watts() {
+                point(share.id.clone(), WORKLOAD_WATTS, watts);
             }
         }
         for (subject, metric) in self.sums.difference(&now) {

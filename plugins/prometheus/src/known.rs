@@ -1,9 +1,11 @@
 //! Sources whose rows can be read here. To add one: implement [`Known`] with its mapping crate and list it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use kcloud_collector_sdk::exporter::{self, Out, Source};
 use kcloud_collector_sdk::mapping::Mapping;
-use kcloud_collector_sdk::promql::Series;
+use kcloud_collector_sdk::promql::{Ask, Series};
 use kcloud_collector_sdk::{Batch, MetricDef, SubjectRef, Target};
 use kube_mapping::model::Writer;
 
@@ -14,41 +16,90 @@ pub(crate) trait Known {
     /// A regular expression that all its names match, for asking which there are.
     fn like(&self) -> &'static str;
 
-    fn names(&self) -> Vec<&'static str>;
+    fn asks(&self) -> &'static [Ask];
 
     fn definitions(&self) -> Vec<MetricDef>;
 
     /// Puts what rows say now into the batch.
-    fn read(&self, target: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch);
+    fn read(&mut self, target: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch);
 
-    /// Names that hold a metric of the catalogue, each with its factor.
-    fn holding(&self, metric: &str) -> Vec<(&'static str, f64)>;
+    /// Names that hold a metric of the catalogue, each with its factor. Of a source whose rows mean something only together there is
+    /// no past to be had.
+    fn holding(&self, _metric: &str) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
 
     /// Label names under which an identity label may stand.
-    fn spellings(&self, identity: &str) -> &'static [&'static str];
+    fn spellings(&self, _identity: &str) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The subject that a row is about, which is put into the batch.
-    fn subject(&self, target: &Target, row: &Series, batch: &mut Batch) -> Option<SubjectRef>;
+    fn subject(&self, _target: &Target, _row: &Series, _batch: &mut Batch) -> Option<SubjectRef> {
+        None
+    }
 
     /// Whether a number stands for "no reading".
-    fn is_blank(&self, value: f64) -> bool;
+    fn is_blank(&self, value: f64) -> bool {
+        !value.is_finite()
+    }
 }
 
-/// In the order of their metrics in `describe`; each takes the place of its first.
-const KNOWN: [fn(u32) -> Box<dyn Known>; 3] = [
+/// Makes a source whose first metric has this place.
+type New = fn(u32) -> Box<dyn Known>;
+
+/// In the order of their metrics in `describe`; each is told the place of its first.
+const KNOWN: &[New] = &[
     |first| Box::new(Dcgm { first, mapping: Mapping::new(dcgm_mapping::ROWS) }),
     |first| Box::new(KubeStateMetrics { first }),
     |first| Box::new(Cadvisor { first }),
+    rows::<node_exporter_mapping::NodeExporter>,
+    rows::<ipmi_exporter_mapping::IpmiExporter>,
+    rows::<kepler_mapping::Kepler>,
+    rows::<openstack_mapping::OpenStack>,
+    rows::<libvirt_mapping::Libvirt>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {
     let mut first = 0;
-    let place = |new: &fn(u32) -> Box<dyn Known>| {
-        let known = new(first);
+    let mut place = |known: &New| {
+        let known = known(first);
         first += known.definitions().len() as u32;
         known
     };
-    KNOWN.iter().map(place).collect()
+    KNOWN.iter().map(&mut place).collect()
+}
+
+/// Any source that reads whole pages.
+struct Rows<S> {
+    first: u32,
+    source: S,
+}
+
+fn rows<S: Source + Default + 'static>(first: u32) -> Box<dyn Known> {
+    Box::new(Rows { first, source: S::default() })
+}
+
+impl<S: Source> Known for Rows<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn like(&self) -> &'static str {
+        S::LIKE
+    }
+
+    fn asks(&self) -> &'static [Ask] {
+        self.source.asks()
+    }
+
+    fn definitions(&self) -> Vec<MetricDef> {
+        exporter::definitions(S::METRICS)
+    }
+
+    fn read(&mut self, target: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
+        exporter::read_series(&mut self.source, target, rows, scraped, &mut Out::new::<S>(batch, self.first));
+    }
 }
 
 struct Dcgm {
@@ -65,15 +116,16 @@ impl Known for Dcgm {
         "DCGM_FI_.*"
     }
 
-    fn names(&self) -> Vec<&'static str> {
-        dcgm_mapping::names().collect()
+    fn asks(&self) -> &'static [Ask] {
+        static ASKS: LazyLock<[Ask; 1]> = LazyLock::new(|| [Ask::Rows(dcgm_mapping::names().collect::<Vec<_>>().leak(), "")]);
+        &*ASKS
     }
 
     fn definitions(&self) -> Vec<MetricDef> {
         Mapping::definitions(dcgm_mapping::ROWS)
     }
 
-    fn read(&self, target: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
+    fn read(&mut self, target: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
         let mut reader = dcgm_mapping::Reader::new(target, &self.mapping, self.first, batch);
         rows.iter().for_each(|row| dcgm_mapping::series(&mut reader, row, scraped));
         if reader.rows() > 0
@@ -119,15 +171,15 @@ impl Known for KubeStateMetrics {
         "kube_(node|pod|namespace|replicaset|job)_.*"
     }
 
-    fn names(&self) -> Vec<&'static str> {
-        kube_mapping::state::NAMES.to_vec()
+    fn asks(&self) -> &'static [Ask] {
+        &[Ask::Rows(kube_mapping::state::NAMES, "")]
     }
 
     fn definitions(&self) -> Vec<MetricDef> {
         kube_mapping::model::definitions()
     }
 
-    fn read(&self, _: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
+    fn read(&mut self, _: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
         let mut state = kube_mapping::state::State::new();
         each(rows, scraped, |name, labels, value, at_ms| state.row(name, labels, value, at_ms));
         if state.rows() > 0
@@ -135,23 +187,6 @@ impl Known for KubeStateMetrics {
         {
             batch.problem(error, None);
         }
-    }
-
-    /// None of its past: what it says is a state, or a sum over rows.
-    fn holding(&self, _: &str) -> Vec<(&'static str, f64)> {
-        Vec::new()
-    }
-
-    fn spellings(&self, _: &str) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn subject(&self, _: &Target, _: &Series, _: &mut Batch) -> Option<SubjectRef> {
-        None
-    }
-
-    fn is_blank(&self, value: f64) -> bool {
-        !value.is_finite()
     }
 }
 
@@ -168,15 +203,16 @@ impl Known for Cadvisor {
         "(container|machine)_.*"
     }
 
-    fn names(&self) -> Vec<&'static str> {
-        kube_mapping::cadvisor::names().collect()
+    fn asks(&self) -> &'static [Ask] {
+        static ASKS: LazyLock<[Ask; 1]> = LazyLock::new(|| [Ask::Rows(kube_mapping::cadvisor::names().collect::<Vec<_>>().leak(), "")]);
+        &*ASKS
     }
 
     fn definitions(&self) -> Vec<MetricDef> {
         kube_mapping::model::definitions()
     }
 
-    fn read(&self, target: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
+    fn read(&mut self, target: &Target, rows: &[Series], scraped: &BTreeMap<(String, String), i64>, batch: &mut Batch) {
         let mut all = kube_mapping::cadvisor::Cadvisor::new(target);
         each(rows, scraped, |name, labels, value, at_ms| all.row(name, labels, value, at_ms));
         if all.rows() > 0
@@ -191,16 +227,8 @@ impl Known for Cadvisor {
         kube_mapping::cadvisor::holding(metric).map(|name| (name, 1.0)).into_iter().collect()
     }
 
-    fn spellings(&self, _: &str) -> &'static [&'static str] {
-        &[]
-    }
-
     fn subject(&self, target: &Target, row: &Series, batch: &mut Batch) -> Option<SubjectRef> {
         kube_mapping::cadvisor::Cadvisor::new(target).subject(&row.labels, batch)
-    }
-
-    fn is_blank(&self, value: f64) -> bool {
-        !value.is_finite()
     }
 }
 

@@ -37,6 +37,41 @@ fn a_metric_of_the_catalogue_is_found_under_both_generations_of_names() {
 }
 
 #[test]
+fn every_source_finds_its_metrics_where_describe_lists_them() {
+    let rows: Vec<Series> = serde_json::from_str(
+        r#"[{"metric":{"__name__":"node_load1","instance":"worker1:9100","job":"node"},"value":[1764000010.5,"0.5"]}]"#,
+    )
+    .unwrap();
+    let described = Prometheus::describe().metrics;
+    let mut batch = Batch::new(described.clone());
+    known::all().iter_mut().for_each(|k| k.read(&target(), &rows, &Default::default(), &mut batch));
+    let batch = batch.finish();
+    let names: Vec<&str> = batch.points.iter().map(|p| described[p.metric as usize].name.as_str()).collect();
+    assert_eq!(names, ["load_1min_count"]);
+}
+
+#[test]
+fn a_known_name_is_like_what_its_source_asks_for() {
+    for known in known::all() {
+        // Prometheus matches whole names.
+        let (begin, rest) = known.like().split_once(['.', '[', '(']).unwrap();
+        let among: Vec<&str> = rest.split_once(')').map_or(vec![""], |(among, _)| among.split('|').collect());
+        let is_like = |name: &&str| among.iter().any(|a| name.starts_with(&format!("{begin}{a}")));
+        let of: Vec<&str> = known.asks().iter().flat_map(Ask::names).filter(|n| !n.contains(':')).collect();
+        assert!(of.len() > 5 && of.iter().all(is_like), "{}", known.name());
+    }
+}
+
+#[test]
+fn a_source_that_has_a_plugin_of_its_own_is_left_out() {
+    let config = |name: &str| Config { discover_seconds: 300, leave_out: vec![name.to_owned()] };
+    let left = Prometheus::new(config("node_exporter")).unwrap().known;
+    assert!(left.len() + 1 == known::all().len() && left.iter().all(|k| k.name() != "node_exporter"));
+    let error = Prometheus::new(config("node")).err().unwrap().to_string();
+    assert!(error.contains("is not known") && error.contains("node_exporter"), "{error}");
+}
+
+#[test]
 fn sources_of_one_cluster_speak_of_the_same_pod() {
     let row = |name: &str, labels: &str, value: &str| {
         format!(r#"{{"metric":{{"__name__":"{name}","namespace":"ml","pod":"train-1",{labels}}},"value":[1764000010.5,"{value}"]}}"#)
@@ -50,7 +85,7 @@ fn sources_of_one_cluster_speak_of_the_same_pod() {
     ];
     let rows: Vec<Series> = serde_json::from_str(&format!("[{}]", rows.join(","))).unwrap();
     let mut batch = Batch::new(Prometheus::describe().metrics);
-    known::all().iter().for_each(|k| k.read(&target(), &rows, &Default::default(), &mut batch));
+    known::all().iter_mut().for_each(|k| k.read(&target(), &rows, &Default::default(), &mut batch));
     let batch = batch.finish();
     let kinds: Vec<&str> = batch.subjects.iter().map(|s| s.kind.as_str()).collect();
     assert_eq!(kinds, ["node", "pod", "container"]);

@@ -10,6 +10,25 @@ use crate::{CollectError, Target, http};
 /// Names a selector, so that a URL stays well below what servers accept.
 pub const NAMES_A_QUERY: usize = 24;
 
+/// What a source asks of a server.
+pub enum Ask {
+    /// Rows of these names as they are held, with further matchers as PromQL text.
+    Rows(&'static [&'static str], &'static str),
+    /// What an expression over the rows of one name gives, under a name of its own.
+    Value { name: &'static str, of: &'static str, expression: &'static str },
+}
+
+impl Ask {
+    /// The exporter's own names, and those of the answer.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let (rows, own): (&'static [&'static str], [Option<&'static str>; 2]) = match self {
+            Self::Rows(names, _) => (names, [None, None]),
+            Self::Value { name, of, .. } => (&[], [Some(*of), Some(*name)]),
+        };
+        rows.iter().copied().chain(own.into_iter().flatten())
+    }
+}
+
 #[derive(Deserialize)]
 struct Answer<T> {
     status: String,
@@ -70,6 +89,29 @@ impl<'a> Server<'a> {
         self.get::<Found>(&format!("/api/v1/query?query={}", encode(expression))).map(|r| r.result)
     }
 
+    /// What a source asks, of the names that are `held`.
+    pub fn ask(&self, asks: &[Ask], held: impl Fn(&str) -> bool) -> Result<Vec<Series>, CollectError> {
+        let mut found = Vec::new();
+        for ask in asks {
+            match ask {
+                Ask::Rows(names, matchers) => {
+                    let names: Vec<&str> = names.iter().copied().filter(|n| held(n)).collect();
+                    for names in names.chunks(NAMES_A_QUERY) {
+                        found.extend(self.instant(&selector(names, matchers))?);
+                    }
+                }
+                Ask::Value { name, of, expression } if held(of) => {
+                    found.extend(self.instant(expression)?.into_iter().map(|mut series| {
+                        series.labels.insert("__name__".to_owned(), (*name).to_owned());
+                        series
+                    }));
+                }
+                Ask::Value { .. } => {}
+            }
+        }
+        Ok(found)
+    }
+
     /// What it was at `start`, `start + step`, … up to `end`, all in ms.
     pub fn range(&self, expression: &str, start_ms: i64, end_ms: i64, step: Duration) -> Result<Vec<Series>, CollectError> {
         let seconds = |ms: i64| format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000));
@@ -83,9 +125,9 @@ impl<'a> Server<'a> {
         self.get::<Found>(&query).map(|r| r.result)
     }
 
-    /// Names of all series that have a name like this (a regular expression), seen in the last hour by default.
-    pub fn names(&self, like: &str) -> Result<Vec<String>, CollectError> {
-        self.get(&format!("/api/v1/label/__name__/values?match[]={}", encode(&format!("{{__name__=~\"{like}\"}}"))))
+    /// Names of all series that have a name like one of these (regular expressions), seen in the last hour by default.
+    pub fn names(&self, like: &[&str]) -> Result<Vec<String>, CollectError> {
+        self.get(&format!("/api/v1/label/__name__/values?match[]={}", encode(&format!("{{__name__=~\"{}\"}}", like.join("|")))))
     }
 
     /// When each (job, instance) was last scraped, in ms: the stamp of all that it said then, unless it stamps itself.

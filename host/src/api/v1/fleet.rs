@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::super::{App, Rendered};
 use crate::catalogue::{Kind as MetricKind, METRICS, MetricId};
+use crate::history::names;
 use crate::inventory::{Snapshot, Subject};
 use crate::power::{Method, Server, Sum, Watts};
 
@@ -38,12 +39,8 @@ pub(in crate::api) fn write(snapshot: &Snapshot) -> String {
     for (id, rows) in by_metric {
         // A plugin's own raw metrics are in the API; only what the catalogue defines leaves under our name.
         let Some(metric) = METRICS.get(id.0 as usize) else { continue };
-        let (kind, suffix) = match metric.kind {
-            MetricKind::Counter if metric.name.ends_with("_total") => ("counter", ""),
-            MetricKind::Counter => ("counter", "_total"),
-            _ => ("gauge", ""),
-        };
-        let name = format!("kcloud_{}{suffix}", metric.name);
+        let kind = if metric.kind == MetricKind::Counter { "counter" } else { "gauge" };
+        let name = names::metric(metric);
         // Writing to a String cannot fail.
         writeln!(out, "# HELP {name} {} in {}.\n# TYPE {name} {kind}", metric.name, metric.unit).unwrap_or_default();
         for (subject, value) in rows {
@@ -90,28 +87,8 @@ fn escape(value: &str) -> String {
 }
 
 fn labels(subject: &Subject) -> String {
-    let mut all: BTreeMap<String, &str> = BTreeMap::new();
-    all.insert("cluster".into(), &subject.cluster);
-    all.insert("kind".into(), subject.kind.name());
-    // An identity may be told from another by its parent alone (a sensor's name): without the id two rows would be one series.
-    all.insert("id".into(), &subject.id);
-    for (k, v) in &subject.identity {
-        let mut name = label_name(k);
-        // Two keys may become one name; dropping either could make two subjects look the same.
-        while all.get(&name).is_some_and(|known| **known != **v) {
-            name.push('_');
-        }
-        all.insert(name, v);
-    }
-    let pairs: Vec<String> = all.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
+    let pairs: Vec<String> = names::labels(subject).iter().map(|(k, v)| format!("{k}=\"{}\"", names::escaped(v))).collect();
     pairs.join(",")
-}
-
-/// A plugin's label key as Prometheus takes it. What begins with two underscores is Prometheus' own: `__name__` would rename
-/// the metric.
-fn label_name(key: &str) -> String {
-    let name = key.replace(|c: char| !(c.is_ascii_alphanumeric() || c == '_'), "_");
-    if name.starts_with("__") { format!("x{name}") } else { name }
 }
 
 #[cfg(test)]

@@ -48,8 +48,8 @@ const COMMON: Shapes = &[
         ("~history", "@Seam", "Where a time series passes from another's memory to this host's own"),
     ]]),
     ("Seam", &[&[
-        ("source", "s", "plugin/target that answered for what lies before"),
-        ("until", "t", "This host's own first step"),
+        ("source", "s", "Who answered for what lies before: plugin/target, or prometheus where that is the history backend"),
+        ("until", "t", "From here on this host's own store answers, where it has anything"),
     ]]),
     ("Problem", &[&[
         ("type", "s", "URN of the kind of error"),

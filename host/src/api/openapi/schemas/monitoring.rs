@@ -1,4 +1,4 @@
-//! `/monitoring` and `/clusters/{name}/power`.
+//! Shapes of `/monitoring` and `/clusters/{name}/power`.
 
 use super::{Fields, Shapes};
 

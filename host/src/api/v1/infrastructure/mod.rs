@@ -21,7 +21,7 @@ use super::timed::{self, Field, Series, from_history, put_window, series};
 use super::view::{Class, scaled};
 use crate::history::Aggregate;
 use crate::inventory::{Kind, Snapshot, Subject};
-use crate::power::{SERVER_WATTS as SERVER_POWER, WORKLOAD_WATTS as WORKLOAD_POWER, statistics};
+use crate::power::WORKLOAD_WATTS;
 
 /// From bytes a second to megabits.
 const MBPS: f64 = 8e-6;
@@ -69,22 +69,26 @@ fn foreign(s: &Subject, prefix: &str) -> Value {
     s.labels.iter().filter_map(|(k, v)| Some((k.strip_prefix(prefix)?.to_owned(), json!(&**v)))).collect::<Map<_, _>>().into()
 }
 
-/// Statistics of a subject's watts in a window: of the observations, each weighted by the time until the next; time
-/// without an observation counts for nothing and is stated.
+/// A subject's watts in a window; time without an observation counts for nothing and is stated.
 fn power_over(app: &App, s: &Subject, metric: &str, window: &Window) -> Result<Map<String, Value>, Problem> {
-    // Of the window alone: steps begin before it.
-    let all = from_history(statistics(&*app.history, &s.id, metric, window.span()))?;
+    let all = from_history(crate::power::statistics(&*app.history, &s.id, metric, window.span()))?;
     let steps = from_history(app.history.range(&s.id, metric, window.span(), window.step, Aggregate::Average))?;
     let round = |v: Option<f64>, digits: f64| v.map(|v| (v * digits).round() / digits);
     let statistics = json!({
-        "avg_power_watts": round(all.average, 1e3), "max_power_watts": all.most, "min_power_watts": all.least,
+        "avg_power_watts": round(all.average, 1e3), "max_power_watts": round(all.most, 1e3), "min_power_watts": round(all.least, 1e3),
         "total_energy_kwh": round(all.energy.kwh(), 1e6), "covered_seconds": all.energy.covered_ms as f64 / 1e3,
-        "missing_steps": steps.iter().filter(|(_, v)| v.is_none()).count(),
+        "missing_seconds": all.energy.missing_ms as f64 / 1e3, "gaps": all.energy.gaps,
     });
-    let points = steps.into_iter().map(|(at, v)| json!({ "timestamp": rfc3339(at), "power_watts": v }));
+    let points = steps.into_iter().map(|(at, v)| json!({ "timestamp": rfc3339(at), "power_watts": round(v, 1e3) }));
     let mut out = fields([("statistics", statistics), ("timeseries", points.collect())]);
     put_window(&mut out, window);
     Ok(out)
+}
+
+/// The series of what a pod or VM draws: with its cards where it holds some, else what a model says.
+fn workload_metric(snapshot: &Snapshot, s: &Subject) -> &'static str {
+    let holds = snapshot.workloads().share(&s.id).is_some_and(|share| share.accelerators.is_some());
+    if holds { WORKLOAD_WATTS } else { "power_watts" }
 }
 
 /// Readings and, with a window, their series.
