@@ -5,6 +5,7 @@
 
 mod api;
 mod cpu;
+mod day;
 mod installed;
 mod micro;
 mod plugins;
@@ -54,6 +55,8 @@ enum Part {
     Soak,
     /// History alone.
     Store,
+    /// A day of a thousand nodes from history, beside a Prometheus.
+    Day,
     /// Answers from the cache.
     Api,
     /// The whole host over a simulated fleet, beside a Prometheus.
@@ -98,6 +101,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Store) {
         store::run()?;
+    }
+    if wanted(Part::Day) {
+        day::run()?;
     }
     if wanted(Part::Api) {
         api::run()?;
