@@ -361,7 +361,7 @@ async fn the_largest_that_one_exporter_shows_is_read_within_the_default_budget()
 fn whole(sample: &str) -> String {
     let is_setting = |line: &str| {
         let key: String = line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-        line.starts_with("[[") || !key.is_empty() && line[key.len()..].starts_with(" = ")
+        line.starts_with("[[") || line == "[limits]" || !key.is_empty() && line[key.len()..].starts_with(" = ")
     };
     let one = |line: &str| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line).to_owned() + "\n";
     sample.lines().map(one).collect()
