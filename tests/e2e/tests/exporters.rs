@@ -387,3 +387,15 @@ async fn every_sample_is_taken_with_all_that_it_offers() {
         Plugin::load(&component(&settings.component), setup).await.expect("its schema takes it");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_that_comes_in_between_gives_no_new_values_the_time_of_the_old_ones() {
+    let vector = json!({ "status": "success", "data": { "resultType": "vector", "result": [{ "metric": {}, "value": [1_764_000_010.5, "1764000010.5"] }] } });
+    let recorded = Recorded::start([("/api/v1/query", Answer::json(&vector))]).await.expect("a port");
+    let address = recorded.address("");
+    let plugin = plugin("node-exporter", &address, json!({ "transport": "promql" })).await;
+    plugin.collect(&target("t", &address, &[]), WALL).await.expect("an answer, of whatever");
+    let asked = recorded.asked();
+    assert!(asked[0].contains("time%28%29") && !asked[0].contains("&time="), "first what time it is: {}", asked[0]);
+    assert!(asked.len() > 4 && asked[1..].iter().all(|q| q.ends_with("&time=1764000008.500")), "then all of one moment: {asked:?}");
+}
