@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
 use super::v1::infrastructure::{containers, nodes, pods, vms};
-use super::v1::{auth, clusters, fleet, hardware};
+use super::v1::{auth, clusters, fleet, hardware, monitoring};
 use super::{App, plugins, system};
 use crate::auth::Scope;
 
@@ -75,6 +75,10 @@ const SENSORS: &[&str] = &["cluster", "node", "sensor_type", "status", "limit", 
 const SENSORS_OF: &[&str] = &["cluster", "sensor_type", "status", "limit", "offset", "fields", "include_reasons"];
 const MACHINES: &[&str] = &["cluster", "node", "limit", "offset"];
 const TOPOLOGY: &[&str] = &["include_pods", "namespace"];
+const SERIES: &[&str] =
+    &["cluster", "period", "step", "start_time", "end_time", "start", "end", "breakdown_by", "include_efficiency", "limit"];
+const METRIC: &[&str] =
+    &["metric_name", "resource_type", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "limit", "offset"];
 const NONE: &[&str] = &[];
 
 const fn row(
@@ -162,6 +166,15 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/clusters/{name}", "clusters", "One cluster and its nodes", NONE, One("ClusterDetail"), || get(clusters::detail)),
     row("/api/v1/clusters/{name}/summary", "clusters", "How it fares and what is in it", NONE, One("ClusterSummary"), || get(clusters::summary)),
     row("/api/v1/clusters/{name}/topology", "clusters", "What runs where", TOPOLOGY, One("ClusterTopology"), || get(clusters::topology)),
+    row("/api/v1/clusters/{name}/power", "clusters", "What a cluster draws and by whom", &["breakdown_by", "include_efficiency"], One("ClusterPower"), || get(monitoring::of_cluster)),
+    row("/api/v1/monitoring/power", "monitoring", "What is drawn now: the total, its coverage and the power tree", &["cluster", "resource_types"], One("Power"), || get(monitoring::power)),
+    row("/api/v1/monitoring/power/accelerators", "monitoring", "What cards draw, by class", &["cluster"], One("AcceleratorPower"), || get(monitoring::accelerators)),
+    row("/api/v1/monitoring/power/infrastructure", "monitoring", "What servers, pods and virtual machines draw, each server with its parts", &["cluster", "node", "limit", "offset"], One("InfrastructurePower"), || get(monitoring::infrastructure)),
+    row("/api/v1/monitoring/power/breakdown", "monitoring", "The total in one of six views, with what nobody claims", &["breakdown_by", "cluster"], One("PowerBreakdown"), || get(monitoring::breakdown)),
+    row("/api/v1/monitoring/power/efficiency", "monitoring", "PUE where a facility is metered; watts per working card, idle watts", &["cluster"], One("PowerEfficiency"), || get(monitoring::efficiency)),
+    row("/api/v1/monitoring/timeseries/power", "monitoring", "The total over time, its coverage, parts and energy", SERIES, One("PowerSeries"), || get(monitoring::power_series)),
+    row("/api/v1/monitoring/timeseries/metrics", "monitoring", "One metric of cards or nodes over time", METRIC, Many("MetricSeries"), || get(monitoring::metric_series)),
+    row("/api/v1/monitoring/timeseries/temperature", "monitoring", "Temperatures of cards or nodes over time", METRIC.split_at(1).1, Many("MetricSeries"), || get(monitoring::temperature_series)),
     open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
     row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
     row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),

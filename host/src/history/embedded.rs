@@ -1,5 +1,6 @@
 //! The embedded store: log and heads for what is new, sealed files for what is old.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,7 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::block::{Block, Chunk, Entry, Tier, Writer};
 use super::head::Head;
-use super::log::{self, Change, Log};
+use super::log::{self, Change, Log, Sealed};
 use super::rollup::{Bucket, fold, ones, steps};
 use super::series::Series;
 use super::{Aggregate, History, HistoryError, Holds, Observation, Point, Upkeep};
@@ -45,6 +46,8 @@ pub struct Embedded {
     writing: Mutex<()>,
     sealing: Mutex<()>,
     next_block: AtomicU64,
+    /// Rows after this one are read by somebody yet, sealed or not.
+    held: AtomicU64,
 }
 
 #[derive(Default)]
@@ -54,13 +57,18 @@ struct Recent {
     heads: Vec<Head>,
     head_bytes: usize,
     oldest_at: Option<i64>,
-    /// Rows in the log: sequence, latest time, length.
+    /// Rows in the log whose points are in the heads: sequence, latest time, length.
     rows: Vec<(u64, i64, u64)>,
+    /// Rows that are sealed and held.
+    waiting: Vec<(u64, i64, u64)>,
 }
 
 impl Recent {
-    fn take(&mut self, sequence: u64, row_bytes: usize, points: &[(u32, Observation)]) {
+    fn take(&mut self, sequence: u64, at_ms: i64, row_bytes: usize, points: &[(u32, Observation)]) {
         self.heads.resize_with(self.heads.len().max(self.series.count() as usize), Head::default);
+        if points.is_empty() {
+            return self.waiting.push((sequence, at_ms, row_bytes as u64));
+        }
         let mut latest = i64::MIN;
         for (id, (at, value)) in points {
             let Some(head) = self.heads.get_mut(*id as usize) else { continue };
@@ -83,7 +91,7 @@ impl Embedded {
         let (log, found) = Log::open(dir)?;
         let mut recent = Recent::default();
         found.series.iter().for_each(|(name, id)| recent.series.restore(name, *id));
-        log.replay(|sequence, bytes, points| recent.take(sequence, bytes, points))?;
+        log.replay(|sequence, at_ms, bytes, points| recent.take(sequence, at_ms, bytes, points))?;
         let mut blocks = Vec::with_capacity(found.blocks.len());
         for entry in found.blocks {
             match Block::open(&file(dir, entry.id), entry) {
@@ -111,6 +119,7 @@ impl Embedded {
             writing: Mutex::default(),
             sealing: Mutex::default(),
             next_block: AtomicU64::new(next),
+            held: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -145,9 +154,14 @@ impl Embedded {
             Ok(())
         })?;
         let points = written.as_ref().map_or(0, |w| w.1);
-        let rows: Vec<u64> = self.recent().rows.iter().filter(|r| r.0 <= upto && r.1 < cut_ms).map(|r| r.0).collect();
-        let sealed = Some((upto, cut_ms, rows.clone()));
-        self.change(written.map(|w| w.0), &[], &[], sealed)?;
+        let is_whole = |r: &(u64, i64, u64)| r.0 <= upto && r.1 < cut_ms;
+        let held = self.held.load(Ordering::Acquire);
+        let (drop, whole) = {
+            let recent = self.recent();
+            let drop = recent.rows.iter().filter(|r| is_whole(r) && r.0 <= held).map(|r| r.0).collect();
+            (drop, recent.rows.iter().find(|r| !is_whole(r)).map_or(upto, |r| upto.min(r.0 - 1)))
+        };
+        self.change(written.map(|w| w.0), &[], &[], Some(Sealed { upto, cut: cut_ms, whole, drop }))?;
         // A thousand at a time, so that a reader waits for microseconds.
         for (i, part) in copied.chunks(1_000).enumerate() {
             let mut recent = self.recent_mut();
@@ -156,7 +170,9 @@ impl Embedded {
             }
         }
         let mut recent = self.recent_mut();
-        recent.rows.retain(|r| rows.binary_search(&r.0).is_err());
+        let (waiting, rows): (Vec<_>, Vec<_>) = std::mem::take(&mut recent.rows).into_iter().partition(is_whole);
+        recent.rows = rows;
+        recent.waiting.extend(waiting.into_iter().filter(|r| r.0 > held));
         recent.head_bytes = recent.heads.iter().map(Head::bytes).sum();
         recent.oldest_at = recent.heads.iter().flat_map(|h| h.points().map(|p| p.0).next()).min();
         Ok(points)
@@ -184,7 +200,7 @@ impl Embedded {
     }
 
     /// Makes one change durable, then visible.
-    fn change(&self, add: Option<Block>, remove: &[u64], rolled: &[u64], sealed: Option<(u64, i64, Vec<u64>)>) -> Result<(), HistoryError> {
+    fn change(&self, add: Option<Block>, remove: &[u64], rolled: &[u64], sealed: Option<Sealed>) -> Result<(), HistoryError> {
         let entry = add.as_ref().map(Block::entry);
         self.log.change(&Change { add: entry, remove: remove.to_vec(), rolled: rolled.to_vec(), sealed })?;
         let mut blocks: Vec<Arc<Block>> = Vec::new();
@@ -293,6 +309,44 @@ impl Embedded {
         Ok(out)
     }
 
+    /// From now on rows after this one stay until they are let go, sealed or not.
+    pub(super) fn hold_after(&self, sequence: u64) {
+        self.held.store(sequence, Ordering::Release);
+    }
+
+    /// Rows after a sequence, in order, with all their points, until `take` has enough.
+    pub(super) fn rows_after(
+        &self,
+        sequence: u64,
+        take: impl FnMut(u64, &[(u32, Observation)]) -> ControlFlow<()>,
+    ) -> Result<(), HistoryError> {
+        self.log.after(sequence, take)
+    }
+
+    /// The rows after a sequence, in order: sequence, time, length.
+    pub(super) fn waiting_after(&self, sequence: u64) -> Vec<(u64, i64, u64)> {
+        let recent = self.recent();
+        let mut all: Vec<_> = recent.waiting.iter().chain(&recent.rows).filter(|r| r.0 > sequence).copied().collect();
+        all.sort_unstable_by_key(|r| r.0);
+        all
+    }
+
+    /// Subject and metric of each series from a number on.
+    pub(super) fn names_from(&self, first: u32) -> Vec<(u32, Arc<str>, Arc<str>)> {
+        self.recent().series.names_from(first)
+    }
+
+    /// Drops the sealed rows that nobody holds any more.
+    fn release(&self) -> Result<(), HistoryError> {
+        let held = self.held.load(Ordering::Acquire);
+        let free: Vec<u64> = self.recent().waiting.iter().map(|r| r.0).filter(|s| *s <= held).collect();
+        if !free.is_empty() {
+            self.log.release(&free)?;
+            self.recent_mut().waiting.retain(|r| r.0 > held);
+        }
+        Ok(())
+    }
+
     fn head(&self, id: u32, start: i64, end: i64) -> Vec<Observation> {
         let recent = self.recent();
         let points = recent.heads.get(id as usize).into_iter().flat_map(Head::points);
@@ -317,7 +371,7 @@ impl History for Embedded {
         let mut recent = self.recent_mut();
         recent.series.saved(names.len());
         if !row.is_empty() {
-            recent.take(sequence, row.len(), &numbered);
+            recent.take(sequence, at_ms, row.len(), &numbered);
         }
         Ok(())
     }
@@ -355,6 +409,7 @@ impl History for Embedded {
 
     fn upkeep(&self, now_ms: i64) -> Result<Upkeep, HistoryError> {
         let mut done = Upkeep::default();
+        self.release()?;
         let ms = |d: Duration| d.as_millis() as i64;
         let (raw, minutes, hours) = (now_ms - ms(self.keep.raw), now_ms - ms(self.keep.minutes), now_ms - ms(self.keep.hours));
         let is_full = |bytes: u64| bytes > self.keep.max_bytes;

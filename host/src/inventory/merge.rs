@@ -492,6 +492,8 @@ impl Working {
             self.order_is_old = true;
             self.forgotten -= 1;
         }
+        // A source that does not say where a pod runs does not move it.
+        let parent_id = parent_id.or_else(|| s.subject.parent.clone());
         let named = |k: &str, v: &'b str| if k == "node" { node_name.as_deref().unwrap_or(v) } else { v };
         let stale = s.subject.parent != parent_id
             || (node.is_some() && s.subject.node != node)
@@ -608,6 +610,7 @@ impl Working {
             same
         });
         let Some(place) = self.place(slot, source, now_ms) else { return readings.len().max(1) };
+        let readings_given = readings.len();
         let (plugin, most) = (self.sources[source as usize].info.plugin.clone(), self.sources[source as usize].info.max_values);
         // What it left gives way to what it says now.
         while self.held.get(&plugin).is_some_and(|held| held.values + readings.len() > most) && self.forget_left(&plugin, now_ms) {}
@@ -632,7 +635,9 @@ impl Working {
         // Labels seldom change: they are compared before they are made anew.
         given.sort();
         given.dedup_by(|a, b| a.0 == b.0);
-        let same = said.labels.len() == given.len() && said.labels.iter().zip(&given).all(|(a, b)| *a.0 == *b.0 && *a.1 == *b.1);
+        // Named without a word, as the parent of what did change, it is as it was.
+        let is_bare = !whole && given.is_empty() && readings_given == 0;
+        let same = is_bare || said.labels.len() == given.len() && said.labels.iter().zip(&given).all(|(a, b)| *a.0 == *b.0 && *a.1 == *b.1);
         if !same {
             said.labels = given.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         }

@@ -337,3 +337,35 @@ fn a_card_whose_uuid_is_what_another_was_known_by_has_an_id_of_its_own() {
     let ids: Vec<&str> = snapshot.subjects.iter().map(|s| &*s.id).collect();
     assert_eq!(ids, ["GPU-2", "cluster1/worker1/nvidia0", "cluster1/worker1/nvidia0#2"]);
 }
+
+fn named(kind: Kind, identity: &[(&str, &str)], labels: &[(&str, &str)], parent: Option<u32>) -> BatchSubject {
+    let pairs = |all: &[(&str, &str)]| all.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    BatchSubject { kind, identity: pairs(identity), labels: pairs(labels), parent, observed_at_ms: None }
+}
+
+#[test]
+fn a_parent_that_a_delta_names_bare_keeps_what_was_said_of_it() {
+    let i = Inventory::new(0);
+    let pod = |parent| named(Kind::Pod, &[("namespace", "ml"), ("name", "train-1")], &[("reason", "Evicted")], parent);
+    let node = |labels: &[(&str, &str)]| named(Kind::Node, &[("node", "worker1")], labels, None);
+    i.apply(&source("a"), batch(vec![node(&[("roles", "gpu")]), pod(Some(0))], &[]), 0);
+    let delta = |subjects| Batch { coverage: Coverage::Delta, ..batch(subjects, &[]) };
+    i.apply(&source("a"), delta(vec![node(&[]), named(Kind::Pod, &[("namespace", "ml"), ("name", "train-2")], &[], Some(0))]), 1);
+    let snapshot = publish(&i, 2).snapshot;
+    assert_eq!(snapshot.subjects.iter().find(|s| s.kind == Kind::Node).unwrap().label("roles"), Some("gpu"));
+    // What has labels and is named with others has those.
+    i.apply(&source("a"), delta(vec![node(&[("roles", "master")])]), 3);
+    let snapshot = publish(&i, 4).snapshot;
+    assert_eq!(snapshot.subjects.iter().find(|s| s.kind == Kind::Node).unwrap().label("roles"), Some("master"));
+}
+
+#[test]
+fn a_source_that_does_not_say_where_a_pod_runs_does_not_move_it() {
+    let i = Inventory::new(0);
+    let pod = |parent| named(Kind::Pod, &[("namespace", "ml"), ("name", "train-1")], &[], parent);
+    i.apply(&source("a"), batch(vec![named(Kind::Node, &[("node", "worker1")], &[], None), pod(Some(0))], &[]), 0);
+    i.apply(&source("b"), batch(vec![pod(None)], &[]), 1);
+    let snapshot = publish(&i, 2).snapshot;
+    let pod = snapshot.subjects.iter().find(|s| s.kind == Kind::Pod).unwrap();
+    assert_eq!((pod.parent.as_deref(), pod.node.as_deref()), (Some("node/cluster1/worker1"), Some("worker1")));
+}

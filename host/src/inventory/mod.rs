@@ -99,6 +99,11 @@ impl Subject {
         self.labels.iter().chain(self.identity.iter()).find(|(k, _)| &**k == key).map(|(_, v)| &**v)
     }
 
+    /// The same, shared.
+    pub fn label_shared(&self, key: &str) -> Option<Arc<str>> {
+        self.labels.iter().chain(self.identity.iter()).find(|(k, _)| &**k == key).map(|(_, v)| v.clone())
+    }
+
     /// The trusted reading of a metric.
     pub fn reading(&self, metric: MetricId) -> Option<&Reading> {
         self.readings.binary_search_by_key(&metric, |r| r.metric).ok().map(|i| &self.readings[i])

@@ -34,6 +34,8 @@ pub struct Server {
     pub accelerators: Option<Watts>,
     /// The server that it is a virtual machine of; its watts are in that one's.
     pub guest_of: Option<Arc<str>>,
+    /// Which of its virtual machines it is then.
+    pub guest_vm: Option<Arc<str>>,
     /// Chassis of the trusted method; of several the one that draws most is taken, since they may contain each other.
     pub rivals: u32,
     cards: Range<usize>,
@@ -162,6 +164,7 @@ impl Account {
                 memory: None,
                 accelerators: None,
                 guest_of: None,
+                guest_vm: None,
                 rivals: 0,
                 cards: 0..0,
             });
@@ -212,16 +215,18 @@ impl Account {
 
     /// Marks virtual machines that are nodes themselves: a VM's UUID is what its system calls its own.
     fn guests(&mut self, snapshot: &Snapshot) -> HashMap<usize, usize> {
-        let hosts: HashMap<String, Arc<str>> =
-            snapshot.of_kind(Kind::Vm).iter().filter_map(|vm| Some((vm.label("uuid")?.to_ascii_lowercase(), vm.parent.clone()?))).collect();
+        let vm_of = |vm: &Arc<Subject>| Some((vm.label("uuid")?.to_ascii_lowercase(), (vm.parent.clone()?, vm.id.clone())));
+        let machines: HashMap<String, (Arc<str>, Arc<str>)> = snapshot.of_kind(Kind::Vm).iter().filter_map(vm_of).collect();
         let mut guests = HashMap::new();
-        if hosts.is_empty() {
+        if machines.is_empty() {
             return guests;
         }
         for node in snapshot.of_kind(Kind::Node) {
-            let host = node.label("system_uuid").and_then(|uuid| hosts.get(&uuid.to_ascii_lowercase())).filter(|host| **host != node.id);
-            if let Some((guest, host)) = self.by_id.get(&node.id).copied().zip(host.and_then(|host| self.by_id.get(host)).copied()) {
-                self.servers[guest].guest_of = Some(self.servers[host].id.clone());
+            let vm = node.label("system_uuid").and_then(|uuid| machines.get(&uuid.to_ascii_lowercase()));
+            let Some((host_id, vm)) = vm.filter(|(host, _)| *host != node.id) else { continue };
+            if let Some((guest, host)) = self.by_id.get(&node.id).copied().zip(self.by_id.get(host_id).copied()) {
+                self.servers[guest].guest_of = Some(host_id.clone());
+                self.servers[guest].guest_vm = Some(vm.clone());
                 guests.insert(guest, host);
             }
         }

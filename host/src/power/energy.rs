@@ -1,6 +1,6 @@
 //! Energy: watts over time, with what nobody observed left out and counted.
 
-use crate::history::Observation;
+use crate::history::{Aggregate, History, HistoryError, Observation};
 
 /// A gap is what is longer than this many usual distances; three intervals without a reading make it stale.
 const GAP: i64 = 3;
@@ -67,4 +67,41 @@ pub fn joules_of_steps(steps: &[Observation], step_ms: i64, (start, end): (i64, 
     }
     energy.missing_ms = (end - start - energy.covered_ms).max(0);
     energy
+}
+
+/// Windows up to this are read raw, longer ones by the minute.
+const RAW_MS: i64 = 6 * 3_600_000;
+const MINUTE: i64 = 60_000;
+
+/// Watts of one series over a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Statistics {
+    /// Over time, not over observations: energy over the time that it is about.
+    pub average: Option<f64>,
+    pub least: Option<f64>,
+    pub most: Option<f64>,
+    pub energy: Energy,
+}
+
+/// What history says of a series of watts in `[start, end)`. Waits for the disk.
+pub fn statistics(history: &dyn History, subject: &str, metric: &str, window: (i64, i64)) -> Result<Statistics, HistoryError> {
+    let numbers = |all: &[Observation]| all.iter().filter_map(|(_, v)| *v).collect::<Vec<f64>>();
+    let (energy, low, high, mean) = if window.1 - window.0 <= RAW_MS {
+        let all = history.raw(subject, metric, window.0, window.1)?;
+        let numbers = numbers(&all);
+        (joules(&all, window), numbers.clone(), numbers.clone(), numbers)
+    } else {
+        let read = |how| history.range(subject, metric, window, MINUTE, how);
+        let steps = read(Aggregate::Average)?;
+        (joules_of_steps(&steps, MINUTE, window), numbers(&read(Aggregate::Minimum)?), numbers(&read(Aggregate::Maximum)?), numbers(&steps))
+    };
+    let of_observations = (!mean.is_empty()).then(|| mean.iter().sum::<f64>() / mean.len() as f64);
+    let over_time = energy.joules.filter(|_| energy.covered_ms > 0).map(|j| j * 1e3 / energy.covered_ms as f64);
+    Ok(Statistics {
+        // One observation has no span.
+        average: over_time.or(of_observations),
+        least: low.into_iter().reduce(f64::min),
+        most: high.into_iter().reduce(f64::max),
+        energy,
+    })
 }

@@ -5,15 +5,24 @@
 //! watts that contain each other, never count what is stale, and never say 0 for what nobody knows.
 
 mod account;
+mod breakdown;
 mod energy;
+mod facility;
+mod record;
 mod shares;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::LazyLock;
 
 pub use account::{Account, Server, Sum};
-pub use energy::{Energy, joules, joules_of_steps};
+pub use breakdown::{By, Row, breakdown, class, percentages, workload_of};
+pub use energy::{Energy, Statistics, joules, joules_of_steps, statistics};
+pub use facility::{Efficiency, Facility, Use, covering, efficiency, idle};
+pub use record::{
+    CLUSTER_KNOWN, CLUSTER_SERVERS, CLUSTER_WATTS, GROUP_WATTS, Recorder, SERVER_METHOD, SERVER_WATTS, WORKLOAD_WATTS, cluster_series,
+    group_series, method_of,
+};
 pub use shares::{Share, Workloads};
 
 use crate::catalogue::{Catalogue, MetricId};
@@ -87,6 +96,12 @@ impl Watts {
     fn sum(all: impl Iterator<Item = Self>, of: usize) -> Option<Self> {
         let sum = all.reduce(Self::plus)?;
         Some(Self { of: of as u32, ..sum })
+    }
+
+    /// The sum of what contains nothing of each other.
+    pub fn total(all: impl Iterator<Item = Self>) -> Option<Self> {
+        // A sum is computed, of whatever.
+        all.reduce(|a, b| Self { quality: a.quality.max(b.quality).max(Quality::Derived), ..a.plus(b) })
     }
 
     pub fn is_whole(&self) -> bool {

@@ -29,6 +29,8 @@ pub struct Share {
     pub other: Option<f64>,
     /// Where a source says only the whole, with what it holds of cards or without, nobody knows.
     said: Option<f64>,
+    /// What the pods draw that run in it: a VM that is a node itself contains them.
+    pub inside: f64,
     /// The least certain of what is in it.
     pub quality: Quality,
     pub source: u16,
@@ -47,6 +49,11 @@ impl Share {
             (Some(sum), Some(said)) => Some(sum.max(said)),
             (sum, said) => sum.or(said),
         }
+    }
+
+    /// What is in no other share: that of a VM without the pods in it.
+    pub fn own_watts(&self) -> Option<f64> {
+        self.watts().map(|watts| (watts - self.inside).max(0.0))
     }
 
     fn add(&mut self, w: &Watts) {
@@ -72,6 +79,7 @@ impl Workloads {
             }
         }
         all.cards(snapshot, &now);
+        all.nest(snapshot);
         all
     }
 
@@ -90,13 +98,14 @@ impl Workloads {
             kind: s.kind,
             cluster: s.cluster.clone(),
             node: s.parent.clone(),
-            namespace: s.label("namespace").unwrap_or("").into(),
-            name: s.label("name").unwrap_or(&s.id).into(),
+            namespace: s.label_shared("namespace").unwrap_or_default(),
+            name: s.label_shared("name").unwrap_or_else(|| s.id.clone()),
             cpu: None,
             memory: None,
             accelerators: None,
             other: None,
             said: None,
+            inside: 0.0,
             quality: first.quality,
             source: first.source,
             at_ms: first.at_ms,
@@ -161,6 +170,22 @@ impl Workloads {
         }
     }
 
+    /// Notes what of a VM's watts its own pods draw.
+    fn nest(&mut self, snapshot: &Snapshot) {
+        let account = snapshot.account();
+        if account.servers.iter().all(|s| s.guest_vm.is_none()) {
+            return;
+        }
+        let vm_of = |node: &Arc<str>| account.server(node)?.guest_vm.clone();
+        let inside: Vec<(Arc<str>, f64)> =
+            self.shares.iter().filter(|s| s.kind == Kind::Pod).filter_map(|s| Some((vm_of(s.node.as_ref()?)?, s.watts()?))).collect();
+        for (vm, watts) in inside {
+            if let Some(place) = self.by_id.get(&vm) {
+                self.shares[*place].inside += watts;
+            }
+        }
+    }
+
     fn give(&mut self, snapshot: &Snapshot, card: &Subject, (kind, id): (Kind, Arc<str>), watts: Option<Watts>, server: &super::Server) {
         let known = snapshot.get(&id);
         let (of_cluster, own) = id.split_once('/').unwrap_or(("", &id));
@@ -178,6 +203,7 @@ impl Workloads {
             accelerators: None,
             other: None,
             said: None,
+            inside: 0.0,
             quality: Quality::Measured,
             source: watts.map_or(0, |w| w.source),
             at_ms: watts.map_or(snapshot.at_ms, |w| w.at_ms),

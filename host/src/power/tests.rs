@@ -12,7 +12,7 @@ pub(crate) struct World {
     pub now: i64,
 }
 
-type Row<'a> = (Kind, Option<u32>, &'a [(&'a str, &'a str)], &'a [(&'a str, f64)]);
+pub(crate) type Row<'a> = (Kind, Option<u32>, &'a [(&'a str, &'a str)], &'a [(&'a str, f64)]);
 
 impl World {
     pub(crate) fn new() -> Self {
@@ -56,9 +56,9 @@ impl World {
     }
 }
 
-const NODE: Row<'static> = (Kind::Node, None, &[("node", "worker1")], &[]);
+pub(crate) const NODE: Row<'static> = (Kind::Node, None, &[("node", "worker1")], &[]);
 
-fn chassis(method: &'static str) -> [(&'static str, &'static str); 2] {
+pub(crate) fn chassis(method: &'static str) -> [(&'static str, &'static str); 2] {
     [("name", method), ("method", method)]
 }
 
@@ -68,7 +68,7 @@ fn cards(pod: &'static str) -> Vec<(String, Vec<(&'static str, &'static str)>)> 
     (0..8).map(|i| (format!("GPU-{i}"), if i == 0 { who.to_vec() } else { who[2..].to_vec() })).collect()
 }
 
-fn say_cards(world: &World, watts: &[f64]) {
+pub(crate) fn say_cards(world: &World, watts: &[f64]) {
     let all = cards("train-0");
     let labels: Vec<Vec<(&str, &str)>> =
         all.iter().map(|(uuid, l)| [("uuid", uuid.as_str())].into_iter().chain(l.iter().copied()).collect()).collect();
@@ -278,8 +278,10 @@ fn a_pod_that_only_a_card_names_has_its_watts_too() {
     assert_eq!(snapshot.workloads().shares.len(), 1);
 }
 
+type Readings<'a> = &'a [(&'a str, f64)];
+
 /// Watts of pods `a` and `b` on a card of 400 W whose parts read so.
-fn split(kind: Kind, parts: [&[(&str, f64)]; 2]) -> [Option<f64>; 2] {
+fn split(kind: Kind, parts: [Readings<'_>; 2]) -> [Option<f64>; 2] {
     let world = World::new();
     let id = if kind == Kind::Partition { "partition_id" } else { "pid" };
     let labels = [[(id, "1"), ("namespace", "ml"), ("pod", "a")], [(id, "2"), ("namespace", "ml"), ("pod", "b")]];
@@ -291,7 +293,7 @@ fn split(kind: Kind, parts: [&[(&str, f64)]; 2]) -> [Option<f64>; 2] {
 
 #[test]
 fn a_shared_card_is_split_by_load_else_memory_else_size_else_equally() {
-    let cases: [(Kind, [&[(&str, f64)]; 2], [f64; 2]); 5] = [
+    let cases: [(Kind, [Readings<'_>; 2], [f64; 2]); 5] = [
         (Kind::Partition, [&[("memory_total_bytes", 10e9)], &[("memory_total_bytes", 30e9)]], [100.0, 300.0]),
         (
             Kind::Partition,
@@ -356,4 +358,48 @@ fn energy_of_steps_counts_what_of_them_lies_in_the_window() {
     let steps = [(0, Some(100.0)), (60_000, None), (120_000, Some(200.0)), (180_000, Some(200.0))];
     let energy = joules_of_steps(&steps, 60_000, (30_000, 200_000));
     assert_eq!(energy, Energy { joules: Some(3_000.0 + 12_000.0 + 4_000.0), covered_ms: 110_000, missing_ms: 60_000, gaps: 1 });
+}
+
+/// What a recorder notes of a world now: subject, metric and value.
+fn noted(recorder: &mut Recorder, world: &World) -> Vec<(String, String, Option<f64>)> {
+    let mut points = Vec::new();
+    recorder.note(&world.snapshot(), &mut points);
+    points.into_iter().map(|p| (p.subject.to_string(), p.metric.to_string(), p.value)).collect()
+}
+
+#[test]
+fn what_was_shown_is_noted_once_with_its_method_and_ends_when_nobody_knows() {
+    let (mut world, mut recorder) = (World::new(), Recorder::default());
+    say_cards(&world, &[300.0; 8]);
+    world.say("ipmi", "cluster1", &[NODE, (Kind::Chassis, Some(0), &chassis("dcmi"), &[("power_watts", 3_500.0)])]);
+    let first = noted(&mut recorder, &world);
+    let of = |all: &[(String, String, Option<f64>)], subject: &str, metric: &str| {
+        all.iter().find(|(s, m, _)| s == subject && m == metric).map(|p| p.2)
+    };
+    assert_eq!(of(&first, "node/cluster1/worker1", SERVER_WATTS), Some(Some(3_500.0)));
+    let code = of(&first, "node/cluster1/worker1", SERVER_METHOD).flatten().unwrap();
+    assert_eq!(method_of(code), Some((Method::Dcmi, Quality::Measured)));
+    assert_eq!(of(&first, "cluster/cluster1", CLUSTER_WATTS), Some(Some(3_500.0)));
+    assert_eq!(of(&first, &group_series("cluster1", By::Vendor, "nvidia"), GROUP_WATTS), Some(Some(2_400.0)));
+    assert_eq!(of(&first, "pod/cluster1/ml/train-0", WORKLOAD_WATTS), Some(Some(300.0)));
+    assert_eq!(noted(&mut recorder, &world), [], "nothing is new");
+    // Nobody answers any more.
+    world.now += 60 * SECOND;
+    let last = noted(&mut recorder, &world);
+    for (subject, metric) in [
+        ("node/cluster1/worker1", SERVER_WATTS),
+        ("node/cluster1/worker1", SERVER_METHOD),
+        ("cluster/cluster1", CLUSTER_WATTS),
+        ("pod/cluster1/ml/train-0", WORKLOAD_WATTS),
+    ] {
+        assert_eq!(of(&last, subject, metric), Some(None), "{subject} {metric}");
+    }
+    world.now += 60 * SECOND;
+    assert_eq!(noted(&mut recorder, &world), [], "it ended once");
+}
+
+#[test]
+fn every_method_and_quality_has_a_code_of_its_own() {
+    let all: std::collections::HashSet<String> = (0..21).map(|code| format!("{:?}", method_of(code.into()).unwrap())).collect();
+    assert_eq!((all.len(), method_of(21.0)), (21, None));
 }

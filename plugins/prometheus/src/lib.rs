@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 
 use kcloud_collector_sdk::promql::{Ask, Server};
 use kcloud_collector_sdk::{
-    Affinity, Batch, CollectError, Collector, History, Info, Page, RangeQuery, Target, clock_ms, register_with_history,
+    Affinity, Batch, CollectError, Collector, History, Info, Page, RangeQuery, Target, clock, register_with_history,
 };
 use serde::Deserialize;
 
@@ -94,7 +94,7 @@ impl Collector for Prometheus {
 
     fn collect(&mut self, target: &Target, deadline_ms: u32, batch: &mut Batch) -> Result<(), CollectError> {
         let server = Server::new(target, deadline_ms);
-        let now = clock_ms();
+        let now = clock::monotonic_ms();
         let is_fresh = self.held.get(&target.id).is_some_and(|(at, names)| now.saturating_sub(*at) < self.discover_ms && !names.is_empty());
         if !is_fresh {
             self.held.insert(target.id.clone(), (now, holds(&server, &self.known)?));

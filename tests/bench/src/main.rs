@@ -8,6 +8,7 @@ mod cpu;
 mod installed;
 mod micro;
 mod plugins;
+mod power;
 mod real;
 mod store;
 
@@ -54,6 +55,8 @@ enum Part {
     Soak,
     /// History alone.
     Store,
+    /// The account of watts, and a day of it.
+    Power,
     /// Answers from the cache.
     Api,
     /// The whole host over a simulated fleet, beside a Prometheus.
@@ -98,6 +101,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Store) {
         store::run()?;
+    }
+    if wanted(Part::Power) {
+        power::run()?;
     }
     if wanted(Part::Api) {
         api::run()?;

@@ -1,5 +1,6 @@
 //! The document says what the host does, the pages show it, and real tools agree.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -50,6 +51,13 @@ async fn every_answer_is_as_the_document_says_with_no_field_more() {
         }
         if all("period") {
             queries.push("?period=1m&step=1h".into());
+        }
+        if all("metric_name") {
+            queries.push("?metric_name=power&period=1h".into());
+        }
+        if all("breakdown_by") {
+            let extra = if all("include_efficiency") { "&include_efficiency=true" } else { "" };
+            queries.extend(["node", "resource_type", "vendor"].map(|by| format!("?breakdown_by={by}{extra}")));
         }
         queries.push("?no_such=1".into());
         for query in queries {
@@ -152,4 +160,35 @@ fn foreign_requests(log: &str, base: &str) -> Vec<String> {
         events.map(|e| (e["params"]["url"].as_str().unwrap_or(""), e["params"]["initiator"].as_str().unwrap_or(""))).collect();
     assert!(asked.iter().any(|(url, by)| url.starts_with(base) && *by == base), "what the page asks for is told apart: {asked:?}");
     asked.into_iter().filter(|(url, by)| by.starts_with("http") && !url.starts_with(base)).map(|(url, _)| url.to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_from_the_predecessor_leads_to_routes_that_there_are() {
+    let running = running().await;
+    let (_, document) = running.get("/openapi.json").await;
+    let served = |route: &str| document["paths"].get(route).is_some();
+    let text = std::fs::read_to_string(root().join("docs/MIGRATION.md")).unwrap();
+    let (mut led, mut waits) = (BTreeSet::new(), 0);
+    for line in text.lines().filter(|l| l.starts_with('|')) {
+        // What stands between backquotes, and begins as a route does.
+        let routes: Vec<&str> =
+            line.split('`').skip(1).step_by(2).map(|r| r.trim_start_matches("POST ").trim_start_matches("GET ")).collect();
+        for route in routes.into_iter().filter(|r| r.starts_with("/api/v1/")) {
+            assert_eq!(served(route), !line.contains('⏳'), "{route} in: {line}");
+            waits += usize::from(line.contains('⏳'));
+            led.insert(route.to_owned());
+        }
+    }
+    assert!(led.len() > 50 && waits < 15, "{} routes, {waits} of them not served yet", led.len());
+    // And back: no route of the seven domains is forgotten.
+    let domains = ["accelerators", "infrastructure", "hardware", "clusters", "monitoring", "export"];
+    let forgotten: Vec<&String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|p| p.split('/').nth(3).is_some_and(|d| domains.contains(&d)) && !led.contains(*p))
+        // New ones, which nobody comes from.
+        .filter(|p| !p.ends_with("/pods/{namespace}/{name}/metrics") && !p.contains("/containers/{namespace}/{pod}/{name}"))
+        .collect();
+    assert!(forgotten.is_empty(), "{forgotten:?}");
 }

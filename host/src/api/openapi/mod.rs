@@ -24,6 +24,7 @@ pub(super) fn document() -> Value {
         ("infrastructure", "Nodes, pods, containers and virtual machines"),
         ("hardware", "What BMCs read, by IPMI or Redfish"),
         ("clusters", "Configured clusters"),
+        ("monitoring", "What is drawn, by whom, and over time"),
         ("system", "The host itself and its plugins"),
         ("auth", "Credentials"),
         ("probes", "For orchestrators and scrapers"),
@@ -109,6 +110,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
         ("409", "Not in this state; says why", route.path.contains("/plugins/") && route.method == "POST"),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),
         ("500", "The host failed on this request", true),
+        ("502", "The engine that answers for the past does not", route.query.contains(&"period")),
         ("503", "Not now; says when to ask again", !in_system || route.path == "/readyz"),
     ];
     for (status, description, applies) in problems {

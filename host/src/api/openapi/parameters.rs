@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::v1::hardware::sensors::TYPES;
 use super::super::v1::infrastructure::nodes::ROLES;
+use crate::power::By;
 
 pub(super) fn in_query(name: &str) -> Value {
     let text = || json!({ "type": "string" });
@@ -38,6 +39,15 @@ pub(super) fn in_query(name: &str) -> Value {
             json!({ "type": "string", "default": "5m" }),
             "How far back: a number with a unit (s m h d w mo). `1m` is one month, as documented",
         ),
+        "breakdown_by" => (json!({ "type": "string", "enum": By::NAMES }), "The view; in a time series all but `workload`"),
+        "include_efficiency" => (flag(), "With what the watts are for"),
+        "resource_types" => (text(), "Parts to show beneath the total, separated by commas: gpus npus nodes pods vms ipmi"),
+        "resource_type" => {
+            (json!({ "type": "string", "enum": ["gpus", "npus", "accelerators", "nodes"], "default": "gpus" }), "Whose metric")
+        }
+        "metric_name" => {
+            (json!({ "type": "string", "enum": ["utilization", "temperature", "memory_usage", "power"] }), "Which metric; needed")
+        }
         "step" => (text(), "Distance of the points: a number with a unit (s m h d w mo). Default: a sixtieth of the window"),
         "start_time" | "start" => (moment(), "Start of the window, RFC 3339 with any offset; not with `period`"),
         "end_time" | "end" => (moment(), "End of the window, RFC 3339 with any offset; default: now"),

@@ -7,5 +7,6 @@ pub(super) mod fleet;
 pub(super) mod hardware;
 pub(super) mod infrastructure;
 mod listing;
+pub(super) mod monitoring;
 mod timed;
 mod view;

@@ -64,10 +64,7 @@ pub(super) fn put_window(row: &mut Map<String, Value>, window: &Window) {
 }
 
 pub(super) fn from_history<T>(result: Result<T, HistoryError>) -> Result<T, Problem> {
-    result.map_err(|error| {
-        tracing::error!(%error, "history");
-        Problem::unavailable("the history store does not answer", 5)
-    })
+    result.map_err(Problem::from)
 }
 
 /// Reading history waits for the disk: never on a thread that answers others.

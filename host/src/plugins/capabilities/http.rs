@@ -37,8 +37,8 @@ const IDLE_CONNECTIONS: usize = 16;
 /// Looks a name up.
 type LookUp = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-/// What every client of a guest has: no redirect, no proxy from the environment, every resolved address checked.
-pub(super) fn builder() -> reqwest::ClientBuilder {
+/// What every client has: no redirect, no proxy from the environment, every resolved address checked.
+pub(crate) fn builder() -> reqwest::ClientBuilder {
     let look_up = |name: String| async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed();
     with_look_up(Arc::new(look_up))
 }
@@ -198,10 +198,10 @@ impl Caller<'_> {
             let response = self.execute(ready).await?;
             let (status, headers) = self.head(&response)?;
             let cap = self.shared.limits.http_body_bytes;
-            let mut body = Vec::new();
+            let (mut body, shows_its_end) = (Vec::new(), shows_its_end(&response));
             let mut chunks = response.bytes_stream();
-            while let Some(chunk) = chunks.next().await {
-                let chunk = chunk.map_err(explain)?;
+            while let Some(chunk) = next_piece(&mut chunks, shows_its_end).await {
+                let chunk = chunk?;
                 if body.len() + chunk.len() > cap {
                     return Err(HttpError::TooLarge(cap as u64));
                 }
@@ -339,8 +339,32 @@ impl Caller<'_> {
     }
 }
 
+/// Whether a body that ends with its connection shows by itself that it is whole: a JSON document does.
+pub(super) fn shows_its_end(response: &reqwest::Response) -> bool {
+    let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
+    let is_json = header("content-type").is_some_and(|t| t.to_ascii_lowercase().contains("json"));
+    is_json && header("content-length").is_none() && header("transfer-encoding").is_none()
+}
+
+/// The next piece of a body. Old BMCs close a connection without TLS's goodbye: anybody on the way could have cut the answer, which
+/// does no harm where `shows_its_end`.
+pub(super) async fn next_piece(
+    chunks: &mut (impl futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
+    shows_its_end: bool,
+) -> Option<Result<bytes::Bytes, HttpError>> {
+    match chunks.next().await? {
+        Err(error) if shows_its_end && is_abrupt_end(&error) => None,
+        piece => Some(piece.map_err(explain)),
+    }
+}
+
+fn is_abrupt_end(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_end = error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof);
+    is_end || error.source().is_some_and(is_abrupt_end)
+}
+
 /// Names what went wrong, without the URL: it stands in the target already and may hold a secret.
-pub(super) fn explain(error: reqwest::Error) -> HttpError {
+pub(crate) fn explain(error: reqwest::Error) -> HttpError {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);

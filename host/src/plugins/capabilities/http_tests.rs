@@ -22,6 +22,8 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 pub(in crate::plugins::capabilities) enum Answer {
     Whole(Vec<u8>),
     Late(Duration, Vec<u8>),
+    /// The connection is dropped after it.
+    Abrupt(Vec<u8>),
     /// A beginning, then the same again and again, with a pause before each.
     Endless(Vec<u8>, Vec<u8>, Duration),
 }
@@ -55,6 +57,10 @@ async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &impl Fn(
         }
         match answer {
             Answer::Late(..) => unreachable!("it is whole by now"),
+            Answer::Abrupt(bytes) => {
+                stream.write_all(&bytes).await?;
+                return stream.flush().await;
+            }
             Answer::Whole(bytes) => {
                 stream.write_all(&bytes).await?;
                 if bytes.windows(17).any(|w| w == b"connection: close") {
@@ -502,6 +508,23 @@ async fn a_server_is_believed_for_the_authority_or_the_pin_that_its_target_names
     // Nothing was sent to whom it would not believe, nor by the client that knows of no [tls].
     assert!(matches!(limited(&url, |_| {}).http().send(get(&url)).await, Err(HttpError::Tls(_))));
     assert_eq!(heard.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_without_tls_saying_so_ends_json_and_nothing_else() {
+    let pki = Pki::new();
+    let answer = |text: &str| {
+        let kind = if text.contains("/json") { "application/json" } else { "text/plain" };
+        let length = if text.contains("/length") { "content-length: 9\r\n" } else { "" };
+        Answer::Abrupt(format!("HTTP/1.0 200 OK\r\ncontent-type: {kind}\r\n{length}\r\n{{}}").into_bytes())
+    };
+    let (address, _) = pki.serve_with("right-server", false, rustls::DEFAULT_VERSIONS, answer).await;
+    let url = |path: &str| format!("https://{address}{path}");
+    let guest = trusting(&url(""), Spec { ca_file: Some(pki.path("right.pem")), ..Spec::default() });
+    assert_eq!(guest.http().send(get(&url("/json"))).await.unwrap().body, b"{}");
+    for bad in ["/text", "/json/length"] {
+        assert!(matches!(guest.http().send(get(&url(bad))).await, Err(HttpError::Protocol(_))), "{bad}");
+    }
 }
 
 #[tokio::test]

@@ -308,7 +308,7 @@ impl Writer {
     }
 
     /// Adds labels to those that the subject has.
-    pub(crate) fn describe(&mut self, batch: &mut Batch, subject: SubjectRef, labels: Labels) {
+    pub fn describe(&mut self, batch: &mut Batch, subject: SubjectRef, labels: Labels) {
         let room = self.most_labels.saturating_sub(batch.get(subject).identity.len());
         let mut all = Labels(std::mem::take(batch.labels(subject)));
         match all.0.is_empty() {

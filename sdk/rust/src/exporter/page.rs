@@ -86,7 +86,7 @@ pub struct Page<'a> {
 impl<'a> Page<'a> {
     fn empty(asks: &'static [Ask]) -> Self {
         let wanted = asks.iter().flat_map(Ask::names).map(|name| (name, Vec::new()));
-        let read_ms = i64::try_from(crate::clock_ms()).unwrap_or(i64::MAX);
+        let read_ms = i64::try_from(crate::clock::monotonic_ms()).unwrap_or(i64::MAX);
         let (rows, help) = (wanted.collect(), HashMap::new());
         Self { rows, help, count: 0, key: String::new(), node: None, host: None, asked: None, read_ms }
     }

@@ -7,6 +7,7 @@ mod accelerators;
 mod clusters;
 mod hardware;
 mod infrastructure;
+mod monitoring;
 mod system;
 
 use serde_json::{Map, Value, json};
@@ -15,7 +16,8 @@ type Fields = &'static [(&'static str, &'static str, &'static str)];
 type Shapes = &'static [(&'static str, &'static [Fields])];
 
 /// To add a domain: a file beside this one, and its line here.
-const ALL: [Shapes; 6] = [COMMON, accelerators::SHAPES, infrastructure::SHAPES, hardware::SHAPES, clusters::SHAPES, system::SHAPES];
+const ALL: [Shapes; 7] =
+    [COMMON, accelerators::SHAPES, infrastructure::SHAPES, hardware::SHAPES, clusters::SHAPES, monitoring::SHAPES, system::SHAPES];
 
 const ENVELOPE: Fields = &[
     ("timestamp", "t", "When this was written"),
@@ -42,11 +44,12 @@ const COMMON: Shapes = &[
         ("as_of", "t", "When the snapshot was made"),
         ("partial", "b", "Some sources do not answer"),
         ("warnings", "[s]", ""),
+        ("~window", "@Window", "Of a time series: what was really used"),
         ("~history", "@Seam", "Where a time series passes from another's memory to this host's own"),
     ]]),
     ("Seam", &[&[
-        ("source", "s", "plugin/target that answered for what lies before"),
-        ("until", "t", "This host's own first step"),
+        ("source", "s", "Who answered for what lies before: plugin/target, or prometheus where that is the history backend"),
+        ("until", "t", "From here on this host's own store answers, where it has anything"),
     ]]),
     ("Problem", &[&[
         ("type", "s", "URN of the kind of error"),

@@ -84,6 +84,9 @@ impl Ask<'_> {
         self.answer(part, |snapshot, card| {
             let window = self.params.window("5m", snapshot.at_ms)?;
             let mut rendered = render(card, &window)?;
+            if part == "power" || self.params.has_window() {
+                rendered.seam = rendered.seam.or_else(|| self.app.seam(&window));
+            }
             Arc::make_mut(&mut rendered.warnings).extend(window.warning);
             Ok(rendered)
         })

@@ -1,5 +1,6 @@
 //! Readings of BMCs as rows: sensors, fans, supplies and the chassis itself, from IPMI or Redfish alike.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::api::v1::view::{number, percent, scaled, state};
@@ -116,14 +117,33 @@ fn rows<'a>(snapshot: &Snapshot, s: &'a Arc<Subject>, into: &mut Vec<Row<'a>>) {
     }
 }
 
-/// Every row, in order of cluster, machine and name. What hangs below a card (its own sensors) is a card's affair.
+/// Every row, in order of cluster, machine and name. What hangs below a card (its own sensors) is a card's affair, and what hangs below
+/// a node is its operating system's (hwmon), not its BMC's.
 pub(super) fn all(snapshot: &Snapshot) -> Vec<Row<'_>> {
     let mut out = Vec::new();
+    let is_own = |s: &Subject| s.parent.as_deref().and_then(|p| snapshot.get(p)).is_some_and(|p| p.kind == Kind::Node);
     for kind in [Kind::Chassis, Kind::Sensor, Kind::Psu, Kind::Fan] {
-        snapshot.of_kind(kind).iter().for_each(|s| rows(snapshot, s, &mut out));
+        snapshot.of_kind(kind).iter().filter(|s| s.kind == Kind::Chassis || !is_own(s)).for_each(|s| rows(snapshot, s, &mut out));
     }
+    once(snapshot, &mut out);
     out.sort_by(|a, b| (&a.subject.cluster, &a.machine).cmp(&(&b.subject.cluster, &b.machine)).then_with(|| natural(&a.name, &b.name)));
     out
+}
+
+/// A BMC that is asked both ways tells everything twice, under other names: of each type of a machine's readings those of one source
+/// are kept. Redfish also tells limits, IPMI tells more than an exporter passes on.
+fn once(snapshot: &Snapshot, rows: &mut Vec<Row<'_>>) {
+    let rank = |row: &Row<'_>| {
+        let source = row.subject.readings.first().and_then(|r| snapshot.sources.get(r.source as usize));
+        let plugin = source.map_or("", |s| &*s.plugin);
+        ["redfish", "ipmi", "ipmi-exporter"].iter().position(|p| *p == plugin).unwrap_or(3)
+    };
+    let key = |row: &Row<'_>| (row.subject.cluster.clone(), row.machine.clone(), row.kind);
+    let mut best: HashMap<_, usize> = HashMap::new();
+    for row in rows.iter().filter(|r| r.subject.kind != Kind::Chassis) {
+        best.entry(key(row)).and_modify(|known| *known = rank(row).min(*known)).or_insert_with(|| rank(row));
+    }
+    rows.retain(|row| row.subject.kind == Kind::Chassis || best.get(&key(row)) == Some(&rank(row)));
 }
 
 /// `FAN2` before `FAN10`.

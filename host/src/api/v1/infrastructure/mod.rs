@@ -21,12 +21,10 @@ use super::timed::{self, Field, Series, from_history, put_window, series};
 use super::view::{Class, scaled};
 use crate::history::Aggregate;
 use crate::inventory::{Kind, Snapshot, Subject};
+use crate::power::WORKLOAD_WATTS;
 
 /// From bytes a second to megabits.
 const MBPS: f64 = 8e-6;
-/// What history keeps of the account: of a node, and of a pod or VM.
-const SERVER_POWER: &str = "server_power_watts";
-const WORKLOAD_POWER: &str = "workload_power_watts";
 /// What a window shows of a subject's power, over time.
 const OVER_TIME: [&str; 6] = ["period", "step", "start_time", "end_time", "start", "end"];
 
@@ -71,34 +69,26 @@ fn foreign(s: &Subject, prefix: &str) -> Value {
     s.labels.iter().filter_map(|(k, v)| Some((k.strip_prefix(prefix)?.to_owned(), json!(&**v)))).collect::<Map<_, _>>().into()
 }
 
-/// Statistics of a subject's watts in a window: of the observations, each weighted by the time until the next; time
-/// without an observation counts for nothing and is stated.
+/// A subject's watts in a window; time without an observation counts for nothing and is stated.
 fn power_over(app: &App, s: &Subject, metric: &str, window: &Window) -> Result<Map<String, Value>, Problem> {
-    let stat = |how| -> Result<Option<f64>, Problem> {
-        // One step over all of the window.
-        let length = (window.end - window.start).max(1);
-        let steps = from_history(app.history.range(&s.id, metric, window.span(), length, how))?;
-        let of = steps.iter().filter_map(|(_, v)| *v);
-        Ok(match how {
-            Aggregate::Minimum => of.reduce(f64::min),
-            _ => of.reduce(f64::max),
-        })
-    };
-    let (most, least) = (stat(Aggregate::Maximum)?, stat(Aggregate::Minimum)?);
+    let all = from_history(crate::power::statistics(&*app.history, &s.id, metric, window.span()))?;
     let steps = from_history(app.history.range(&s.id, metric, window.span(), window.step, Aggregate::Average))?;
-    let known: Vec<f64> = steps.iter().filter_map(|(_, v)| *v).collect();
-    let mean = (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64);
-    let seconds = known.len() as f64 * window.step as f64 / 1e3;
     let round = |v: Option<f64>, digits: f64| v.map(|v| (v * digits).round() / digits);
     let statistics = json!({
-        "avg_power_watts": round(mean, 1e3), "max_power_watts": most, "min_power_watts": least,
-        "total_energy_kwh": round(mean.map(|w| w * seconds / 3.6e6), 1e6),
-        "covered_seconds": seconds, "missing_steps": steps.len() - known.len(),
+        "avg_power_watts": round(all.average, 1e3), "max_power_watts": round(all.most, 1e3), "min_power_watts": round(all.least, 1e3),
+        "total_energy_kwh": round(all.energy.kwh(), 1e6), "covered_seconds": all.energy.covered_ms as f64 / 1e3,
+        "missing_seconds": all.energy.missing_ms as f64 / 1e3, "gaps": all.energy.gaps,
     });
-    let points = steps.into_iter().map(|(at, v)| json!({ "timestamp": rfc3339(at), "power_watts": v }));
+    let points = steps.into_iter().map(|(at, v)| json!({ "timestamp": rfc3339(at), "power_watts": round(v, 1e3) }));
     let mut out = fields([("statistics", statistics), ("timeseries", points.collect())]);
     put_window(&mut out, window);
     Ok(out)
+}
+
+/// The series of what a pod or VM draws: with its cards where it holds some, else what a model says.
+fn workload_metric(snapshot: &Snapshot, s: &Subject) -> &'static str {
+    let holds = snapshot.workloads().share(&s.id).is_some_and(|share| share.accelerators.is_some());
+    if holds { WORKLOAD_WATTS } else { "power_watts" }
 }
 
 /// Readings and, with a window, their series.

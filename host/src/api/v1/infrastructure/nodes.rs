@@ -26,7 +26,7 @@ const OVER_TIME: [Field<'_>; 5] = [
     ("memory_used_mb", "memory_used_bytes", 1.0 / MIB),
     ("network_rx_mbps", "network_rx_bytes_per_second", MBPS),
     ("network_tx_mbps", "network_tx_bytes_per_second", MBPS),
-    ("power_watts", super::SERVER_POWER, 1.0),
+    ("power_watts", crate::power::SERVER_WATTS, 1.0),
 ];
 
 /// As Kubernetes calls it, else by the cards in it; `None` where nobody says.
@@ -243,7 +243,7 @@ pub(in crate::api) async fn detail(State(app): State<App>, Id(name): Id, params:
 
 fn power_row(app: &App, params: &Params, snapshot: &Snapshot, s: &Subject) -> Result<(Map<String, Value>, Vec<String>), Problem> {
     let window = params.window("1h", snapshot.at_ms)?;
-    let mut out = power_over(app, s, super::SERVER_POWER, &window)?;
+    let mut out = power_over(app, s, crate::power::SERVER_WATTS, &window)?;
     out.insert("node_name".into(), json!(s.node));
     out.insert("current".into(), current(&snapshot.account(), s));
     Ok((out, window.warning.into_iter().collect()))

@@ -16,19 +16,18 @@ use super::super::timed::Field;
 use super::super::view::{MIB, number, percent, scaled, sources, state, unavailable, whole};
 use super::containers::part;
 use super::selector::Selector;
-use super::{MBPS, about, cores, foreign, power_over, read_at, with_series};
+use super::{MBPS, about, cores, foreign, power_over, read_at, with_series, workload_metric};
 use crate::inventory::{Kind, Life, Snapshot, Subject};
 use crate::power::Workloads;
 
 pub(in crate::api) const STATUSES: [&str; 5] = ["running", "pending", "succeeded", "failed", "unknown"];
 const SORTS: [&str; 7] =
     ["pod_name", "namespace", "node_name", "current_power_watts", "cpu_usage_millicores", "memory_used_mb", "created_at"];
-const OVER_TIME: [Field<'_>; 5] = [
+const OVER_TIME: [Field<'_>; 4] = [
     ("cpu_usage_millicores", "cpu_usage_cores", 1e3),
     ("memory_used_mb", "memory_used_bytes", 1.0 / MIB),
     ("network_rx_mbps", "network_rx_bytes_per_second", MBPS),
     ("network_tx_mbps", "network_tx_bytes_per_second", MBPS),
-    ("power_watts", super::WORKLOAD_POWER, 1.0),
 ];
 
 fn identity<'a>(s: &'a Subject, key: &str) -> Option<&'a str> {
@@ -284,7 +283,7 @@ pub(in crate::api) async fn detail(State(app): State<App>, Path(names): Named, p
 
 fn power_row(app: &App, params: &Params, snapshot: &Snapshot, s: &Subject) -> Result<(Map<String, Value>, Vec<String>), Problem> {
     let window = params.window("1h", snapshot.at_ms)?;
-    let mut out = power_over(app, s, super::WORKLOAD_POWER, &window)?;
+    let mut out = power_over(app, s, workload_metric(snapshot, s), &window)?;
     let started = s.label("started_at").and_then(|t| time::OffsetDateTime::parse(t, &time::format_description::well_known::Rfc3339).ok());
     let hours = started.map(|t| (snapshot.at_ms as f64 / 1e3 - t.unix_timestamp() as f64) / 3_600.0).filter(|h| *h >= 0.0);
     if let Some(statistics) = out.get_mut("statistics") {

@@ -13,17 +13,16 @@ use super::super::super::{App, Problem, Rendered};
 use super::super::listing::{Key, arrange, fields, known_cluster, page, the_one};
 use super::super::timed::Field;
 use super::super::view::{MIB, number, percent, scaled, sources, state, unavailable, whole};
-use super::{MBPS, about, foreign, power_over, read_at, with_series};
+use super::{MBPS, about, foreign, power_over, read_at, with_series, workload_metric};
 use crate::inventory::{Kind, Life, Snapshot, Subject};
 
 const GIB: f64 = 1024.0 * MIB;
 const SORTS: [&str; 6] = ["vm_name", "project_name", "hypervisor_hostname", "vcpus", "memory_mb", "current_power_watts"];
-const OVER_TIME: [Field<'_>; 5] = [
+const OVER_TIME: [Field<'_>; 4] = [
     ("cpu_usage_cores", "cpu_usage_cores", 1.0),
     ("memory_used_mb", "memory_used_bytes", 1.0 / MIB),
     ("network_rx_mbps", "network_rx_bytes_per_second", MBPS),
     ("network_tx_mbps", "network_tx_bytes_per_second", MBPS),
-    ("power_watts", super::WORKLOAD_POWER, 1.0),
 ];
 
 fn uuid(s: &Subject) -> Option<&str> {
@@ -213,7 +212,7 @@ pub(in crate::api) async fn detail(State(app): State<App>, Id(id): Id, params: P
 
 fn power_row(app: &App, params: &Params, snapshot: &Snapshot, s: &Subject) -> Result<(Map<String, Value>, Vec<String>), Problem> {
     let window = params.window("1h", snapshot.at_ms)?;
-    let mut out = power_over(app, s, super::WORKLOAD_POWER, &window)?;
+    let mut out = power_over(app, s, workload_metric(snapshot, s), &window)?;
     let work = snapshot.workloads();
     let now = work.share(&s.id);
     out.extend(fields([

@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use futures::{FutureExt, StreamExt};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, Url};
 use sha2::{Digest, Sha256};
 
-use super::http::{HttpError, explain};
+use super::http::{HttpError, explain, next_piece, shows_its_end};
 use super::http_policy::Origin;
 
 pub use keystone::{Keystone, Who};
@@ -229,10 +229,15 @@ impl Logins {
                 )));
             }
         }
-        let (working, client) = (entry.clone(), state.client.clone());
+        let (working, client, old) = (entry.clone(), state.client.clone(), state.old.take());
         let task = tokio::spawn(async move {
             let login = working.login.begin(&working.origin, &client, &secret);
             let outcome = tokio::time::timeout(LOGIN, login).await.unwrap_or(Err(HttpError::Timeout.into()));
+            let outcome = outcome.map(|held| Arc::new(Held { secret: digest, ..held }));
+            // Before anybody asks on: a BMC is asked one thing at a time.
+            if let (Some(old), Ok(held)) = (old, &outcome) {
+                give_back(client, old, held.clone()).await;
+            }
             working.ended(outcome, digest)
         });
         let failed = entry.clone();
@@ -266,17 +271,13 @@ impl State {
 }
 
 impl Entry {
-    fn ended(&self, outcome: Result<Held, Failed>, secret: [u8; 32]) -> Result<Arc<Held>, Failed> {
+    fn ended(&self, outcome: Result<Arc<Held>, Failed>, secret: [u8; 32]) -> Result<Arc<Held>, Failed> {
         let mut state = lock(&self.state);
         state.under_way = None;
         let name = &self.login.name;
         match outcome {
             Ok(held) => {
-                let held = Arc::new(Held { secret, ..held });
                 (state.held, state.refused) = (Some(held.clone()), None);
-                if let Some(old) = state.old.take() {
-                    tokio::spawn(give_back(state.client.clone(), old, held.clone()));
-                }
                 tracing::debug!(credential = name, origin = %self.origin, "logged in");
                 Ok(held)
             }
@@ -327,9 +328,10 @@ fn secret_value(text: &str) -> Result<HeaderValue, Failed> {
 
 /// The body of an answer to the host itself.
 async fn body(response: reqwest::Response) -> Result<Vec<u8>, HttpError> {
-    let (mut body, mut chunks) = (Vec::new(), response.bytes_stream());
-    while let Some(chunk) = chunks.next().await {
-        body.extend_from_slice(&chunk.map_err(explain)?);
+    let (mut body, shows_its_end) = (Vec::new(), shows_its_end(&response));
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = next_piece(&mut chunks, shows_its_end).await {
+        body.extend_from_slice(&chunk?);
         if body.len() > MAX_ANSWER {
             return Err(HttpError::TooLarge(MAX_ANSWER as u64));
         }
