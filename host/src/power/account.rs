@@ -36,7 +36,8 @@ pub struct Server {
     pub guest_of: Option<Arc<str>>,
     /// Which of its virtual machines it is then.
     pub guest_vm: Option<Arc<str>>,
-    /// Chassis of the trusted method; of several the one that draws most is taken, since they may contain each other.
+    /// Other chassis of the trusted method that draw less by a twentieth or more: the one that draws most is taken, since they may
+    /// contain each other.
     pub rivals: u32,
     cards: Range<usize>,
 }
@@ -87,8 +88,22 @@ impl Sum {
 #[derive(Default)]
 struct Found {
     chassis: Vec<(Method, Watts)>,
-    /// Input of each supply that is there.
-    supplies: Vec<Option<Watts>>,
+    /// Input of each supply that is there, by who reads it: two protocols of one BMC tell the same supplies.
+    supplies: Vec<(Option<u16>, Option<Watts>)>,
+}
+
+impl Found {
+    /// What the supplies take in, as one reader tells: all of them before some, more before less.
+    fn inputs(&self) -> Option<Watts> {
+        let mut readers: Vec<u16> = self.supplies.iter().filter_map(|(reader, _)| *reader).collect();
+        readers.sort_unstable();
+        readers.dedup();
+        let of = |reader: u16| {
+            let all = || self.supplies.iter().filter(|(r, _)| r.is_none_or(|r| r == reader));
+            Watts::sum(all().filter_map(|(_, w)| *w), all().count())
+        };
+        readers.into_iter().filter_map(of).max_by(|a, b| a.is_whole().cmp(&b.is_whole()).then(a.watts.total_cmp(&b.watts)))
+    }
 }
 
 impl Account {
@@ -208,7 +223,10 @@ impl Account {
             // A chassis in a chassis is a part of it; so is a supply's or a board's sensor.
             Kind::Chassis if !in_chassis => found.chassis.extend(watts.map(|w| (method(snapshot, s, &w), w))),
             Kind::Sensor if !is_nested => found.chassis.extend(watts.map(|w| (Method::Sensor, w))),
-            Kind::Psu if s.label("state") != Some("absent") => found.supplies.push(watts.or_else(|| now.watts(s, IDS.power))),
+            Kind::Psu if s.label("state") != Some("absent") => {
+                let reader = s.readings.first().map(|r| r.source);
+                found.supplies.push((reader, watts.or_else(|| now.watts(s, IDS.power))));
+            }
             _ => {}
         }
     }
@@ -260,13 +278,15 @@ impl Server {
         let read = Watts::sum(cards.iter().filter_map(|(_, w)| *w), cards.len());
         // The cards themselves where all are read, else what is said of them together.
         self.accelerators = read.filter(Watts::is_whole).or_else(|| zone(IDS.accelerator)).or(read);
+        let supplies = found.inputs().map(derived);
         let mut ways = found.chassis;
         // Of one method the one that draws most comes first: it contains the others, or says more.
         ways.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.watts.total_cmp(&a.1.watts)));
-        let best = ways.first().map(|(method, _)| *method);
-        self.rivals = ways.iter().filter(|(method, _)| Some(*method) == best).count().saturating_sub(1) as u32;
+        let best = ways.first().copied();
+        // The same whole, read twice, differs by little.
+        let is_rival = |way: &&(Method, Watts)| best.is_some_and(|(m, w)| way.0 == m && way.1.watts < 0.95 * w.watts);
+        self.rivals = ways.iter().filter(is_rival).count() as u32;
         ways.dedup_by_key(|(method, _)| *method);
-        let supplies = Watts::sum(found.supplies.iter().flatten().copied(), found.supplies.len()).map(derived);
         let parts = [self.cpu, self.memory, self.accelerators, zone(IDS.other)].into_iter().flatten();
         let parts = parts.reduce(Watts::plus).map(|sum| {
             // A card that is not read is missing in the sum, and so is a zone of which nobody tells.

@@ -152,6 +152,37 @@ fn a_bay_without_a_supply_counts_as_nothing_and_a_supply_that_is_not_read_makes_
 }
 
 #[test]
+fn supplies_that_two_protocols_tell_are_there_once() {
+    let world = World::new();
+    for (plugin, names) in [("ipmi", ["PS1 Input", "PS2 Input"]), ("redfish", ["PSU 1", "PSU 2"])] {
+        let of = |name| [("name", name)];
+        let (a, b) = (of(names[0]), of(names[1]));
+        let input = |watts| [("power_input_watts", watts)];
+        let top = [("name", plugin)];
+        let rows: [Row<'_>; 4] =
+            [NODE, (Kind::Chassis, Some(0), &top, &[]), (Kind::Psu, Some(1), &a, &input(400.0)), (Kind::Psu, Some(1), &b, &input(410.0))];
+        world.say(plugin, "cluster1", &rows);
+    }
+    let snapshot = world.snapshot();
+    let (method, total) = snapshot.account().servers[0].total().unwrap();
+    assert_eq!((method, total.watts, total.of), (Method::Psu, 810.0, 2));
+}
+
+#[test]
+fn one_whole_that_two_plugins_read_is_no_rival_of_itself() {
+    let world = World::new();
+    for (plugin, watts) in [("ipmi", 900.0), ("ipmi-exporter", 910.0)] {
+        world.say(
+            plugin,
+            "cluster1",
+            &[NODE, (Kind::Chassis, Some(0), &[("name", plugin), ("method", "dcmi")], &[("power_watts", watts)])],
+        );
+    }
+    let snapshot = world.snapshot();
+    assert_eq!((snapshot.account().servers[0].watts(), snapshot.account().servers[0].rivals), (Some(910.0), 0));
+}
+
+#[test]
 fn a_chassis_in_a_chassis_is_not_added_and_its_sensors_are_not_the_whole() {
     let world = World::new();
     let sensor = [("name", "Total Power"), ("sensor_type", "power")];

@@ -15,6 +15,7 @@ const NODES: usize = 1_000;
 const PODS: usize = 100;
 const SENSORS: usize = 50;
 const INTERVAL_MS: i64 = 15_000;
+const TURNS: u32 = 500;
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 86_400_000;
 /// A whole hour.
@@ -130,13 +131,17 @@ pub fn run() -> Result<()> {
         }
     }
     let window = (START_MS, START_MS + DAY);
-    let mut best = f64::MAX;
-    for _ in 0..20 {
-        let (steps, took) = cost(|| history.range(&cluster, power::CLUSTER_WATTS, window, MINUTE, Aggregate::Average))?;
-        anyhow::ensure!(steps?.iter().all(|(_, v)| v.is_some()), "every minute was observed");
-        best = best.min(took);
-    }
-    row("a day of 1-minute watts of 1,000 nodes, their sum, CPU-ms", best, "≤ 50", "1,440 steps, best of 20");
+    let many = || -> Result<()> {
+        for _ in 0..TURNS {
+            let steps = history.range(&cluster, power::CLUSTER_WATTS, window, MINUTE, Aggregate::Average)?;
+            anyhow::ensure!(steps.iter().all(|(_, v)| v.is_some()), "every minute was observed");
+        }
+        Ok(())
+    };
+    // One is below what the kernel's account can tell.
+    let (done, took) = cost(many)?;
+    done?;
+    row("a day of 1-minute watts of 1,000 nodes, their sum, CPU-ms", took / f64::from(TURNS), "≤ 50", "1,440 steps");
     let all = || -> Result<usize> {
         let read = |name: &Arc<str>| history.range(name, power::SERVER_WATTS, window, MINUTE, Aggregate::Average);
         names.iter().map(|name| Ok(read(name)?.len())).sum()

@@ -147,7 +147,7 @@ fn each(
             .iter()
             .filter_map(|((cluster, name), rows)| {
                 let mut out = fields([("node_name", json!(name)), ("cluster", json!(cluster)), ("timestamp", json!(at(rows)))]);
-                out.extend(row(snapshot, &account, rows)?);
+                out.extend(row(snapshot, account, rows)?);
                 Some(out)
             })
             .collect();
@@ -337,7 +337,7 @@ pub(in crate::api) async fn summary(State(app): State<App>, params: Params, h: H
         known_machine(snapshot, &params)?;
         let account = snapshot.account();
         let machines = by_machine(select(snapshot, &params));
-        let servers = machines.keys().filter_map(|(cluster, name)| server(&account, cluster, name));
+        let servers = machines.keys().filter_map(|(cluster, name)| server(account, cluster, name));
         let watts: Vec<f64> = servers.filter_map(|s| s.watts()).collect();
         let rows = || machines.values().flatten();
         let heat: Vec<f64> = rows().filter(|r| r.kind == "temperature").filter_map(|r| r.value).collect();

@@ -173,7 +173,7 @@ pub(in crate::api) async fn list(State(app): State<App>, params: Params, h: Head
             _ => Key::from(s.node.as_deref()),
         })?;
         page(&params, "/api/v1/infrastructure/nodes", &all, |s| {
-            let mut row = row(snapshot, &account, &cards, s);
+            let mut row = row(snapshot, account, &cards, s);
             if with_metrics {
                 row.insert("metrics".into(), readings(snapshot, s).into());
             }
@@ -209,7 +209,7 @@ pub(in crate::api) async fn summary(State(app): State<App>, params: Params, h: H
             .collect();
         let power = |s: &Subject| account.server(&s.id).and_then(|w| w.watts());
         all.sort_by(|a, b| power(b).unwrap_or(-1.0).total_cmp(&power(a).unwrap_or(-1.0)));
-        let top = all.iter().filter(|s| power(s).is_some()).take(10).map(|s| Value::Object(row(snapshot, &account, &cards, s)));
+        let top = all.iter().filter(|s| power(s).is_some()).take(10).map(|s| Value::Object(row(snapshot, account, &cards, s)));
         data["top_nodes_by_power"] = top.collect();
         Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&data)? })
     })
@@ -225,7 +225,7 @@ pub(in crate::api) async fn detail(State(app): State<App>, Id(name): Id, params:
         move |snapshot, params| find(snapshot, &name, params),
         move |app, params, snapshot, s| {
             let account = snapshot.account();
-            let mut out = row(snapshot, &account, &Cards::of(snapshot), s);
+            let mut out = row(snapshot, account, &Cards::of(snapshot), s);
             if with_metrics {
                 out.insert("metrics".into(), readings(snapshot, s).into());
             }
@@ -245,7 +245,7 @@ fn power_row(app: &App, params: &Params, snapshot: &Snapshot, s: &Subject) -> Re
     let window = params.window("1h", snapshot.at_ms)?;
     let mut out = power_over(app, s, crate::power::SERVER_WATTS, &window)?;
     out.insert("node_name".into(), json!(s.node));
-    out.insert("current".into(), current(&snapshot.account(), s));
+    out.insert("current".into(), current(snapshot.account(), s));
     Ok((out, window.warning.into_iter().collect()))
 }
 

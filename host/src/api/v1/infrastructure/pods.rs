@@ -195,7 +195,7 @@ pub(in crate::api) async fn list(State(app): State<App>, params: Params, h: Head
     let (filter, with_reasons) = (Filter::of(&params)?, params.flag("include_reasons")?);
     respond(&app, &h, "pod", "infrastructure/pods", &params, |snapshot| {
         let work = snapshot.workloads();
-        let mut all = filter.select(snapshot, &work);
+        let mut all = filter.select(snapshot, work);
         arrange(&mut all, &params, &SORTS, |s, field| match field {
             "current_power_watts" => Key::Number(work.share(&s.id).and_then(|w| w.watts())),
             "cpu_usage_millicores" => Key::Number(number(s, "cpu_usage_cores")),
@@ -206,7 +206,7 @@ pub(in crate::api) async fn list(State(app): State<App>, params: Params, h: Head
             _ => Key::from(name(s)),
         })?;
         page(&params, "/api/v1/infrastructure/pods", &all, |s| {
-            let mut row = row(snapshot, &work, s, with);
+            let mut row = row(snapshot, work, s, with);
             if with_reasons {
                 row.insert("unavailable".into(), unavailable(s));
             }
@@ -220,7 +220,7 @@ pub(in crate::api) async fn summary(State(app): State<App>, params: Params, h: H
     let filter = Filter::of(&params)?;
     respond(&app, &h, "pod", "infrastructure/pods/summary", &params, |snapshot| {
         let work = snapshot.workloads();
-        let all = filter.select(snapshot, &work);
+        let all = filter.select(snapshot, work);
         let mut by_status: BTreeMap<&str, usize> = STATUSES.iter().map(|s| (*s, 0)).collect();
         let mut by_space: BTreeMap<&str, (usize, Option<f64>)> = BTreeMap::new();
         let mut watts: Vec<(f64, &Arc<Subject>)> = Vec::new();
@@ -236,7 +236,7 @@ pub(in crate::api) async fn summary(State(app): State<App>, params: Params, h: H
         let round = |v: f64| (v * 1e6).round() / 1e6;
         let total = (!watts.is_empty()).then(|| round(watts.iter().map(|w| w.0).sum()));
         watts.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let top: Vec<_> = watts.iter().take(10).map(|(_, s)| row(snapshot, &work, s, (true, false))).collect();
+        let top: Vec<_> = watts.iter().take(10).map(|(_, s)| row(snapshot, work, s, (true, false))).collect();
         let spaces: Map<String, Value> = by_space
             .iter()
             .map(|(name, (pods, watts))| ((*name).to_owned(), json!({ "pods": pods, "power_watts": watts.map(round) })))
@@ -263,7 +263,7 @@ pub(in crate::api) async fn detail(State(app): State<App>, Path(names): Named, p
         move |snapshot, params| find(snapshot, (&names.0, &names.1), params),
         move |app, params, snapshot, s| {
             let work = snapshot.workloads();
-            let mut out = row(snapshot, &work, s, (with_power, with_metrics));
+            let mut out = row(snapshot, work, s, (with_power, with_metrics));
             let containers: Vec<_> = snapshot.children(&s.id, Kind::Container).map(|c| part(c)).collect();
             out.insert("containers".into(), json!(containers));
             if with_metrics {
@@ -291,7 +291,7 @@ fn power_row(app: &App, params: &Params, snapshot: &Snapshot, s: &Subject) -> Re
     }
     out.insert("pod_name".into(), json!(name(s)));
     out.insert("namespace".into(), json!(namespace(s)));
-    out.insert("current".into(), current(snapshot, &snapshot.workloads(), s));
+    out.insert("current".into(), current(snapshot, snapshot.workloads(), s));
     Ok((out, window.warning.into_iter().collect()))
 }
 

@@ -378,3 +378,54 @@ fn the_exposition_says_each_server_once_and_how_it_is_known() {
         assert!(text.lines().any(|l| l == line), "{line}");
     }
 }
+
+#[test]
+fn a_cluster_shows_its_own_watts_by_whom_and_for_how_many_pods() {
+    let world = fleet();
+    let data = now::of_cluster(&world.snapshot(), "cluster1", By::Namespace, true).data;
+    assert_eq!((&data["total_power_watts"], &data["node_count"], &data["pod_count"]), (&json!(3_500.0), &json!(1), &json!(1)));
+    let row = |i: usize| (data["breakdown"][i]["category"].clone(), data["breakdown"][i]["percentage"].clone());
+    assert_eq!((row(0), row(1)), ((json!("ml"), json!(10.0)), (json!("unattributed"), json!(90.0))));
+    assert_eq!(
+        data["efficiency"],
+        json!({ "power_per_pod": 3500.0, "power_per_namespace": 3500.0, "total_workloads": 1, "active_namespaces": 1 })
+    );
+    // A cluster of which nothing is known has no watts per pod either.
+    let none = now::of_cluster(&world.snapshot(), "cluster9", By::Node, true).data;
+    assert_eq!((&none["total_power_watts"], &none["efficiency"]["power_per_pod"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn a_view_that_there_is_not_is_refused_with_those_that_there_are() {
+    let error = format!("{:?}", view(&params("breakdown_by=planet")).unwrap_err());
+    assert!(error.contains("breakdown_by") && error.contains("resource_type"), "{error}");
+    let (world, history, _dir) = past();
+    let query = params("period=1h&breakdown_by=workload");
+    let error = series::power(&history, &world.inventory.current(), &query, vec![], &[]).err().unwrap();
+    assert!(format!("{error:?}").contains("cluster, node, namespace, vendor, resource_type"), "{error:?}");
+}
+
+#[test]
+fn temperatures_of_nodes_are_those_of_their_sensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = Embedded::open(dir.path(), Keep::default()).unwrap();
+    let world = World::new();
+    let sensor: Row<'_> = (Kind::Sensor, Some(0), &[("name", "Inlet Temp")], &[("temperature_celsius", 24.5)]);
+    let fan: Row<'_> = (Kind::Sensor, Some(0), &[("name", "VIN")], &[("voltage_volts", 12.0)]);
+    world.say("ipmi", "cluster1", &[NODE, sensor, fan]);
+    let next = world.inventory.prepare(world.now, i64::MAX).unwrap();
+    let catalogue = Catalogue::default();
+    let of = |p: crate::inventory::NewPoint| crate::history::Point {
+        subject: p.subject,
+        metric: catalogue.name(p.metric),
+        at_ms: p.at_ms,
+        value: p.value,
+    };
+    let points: Vec<_> = next.points.into_iter().map(of).collect();
+    history.commit(1, world.now, &points).unwrap();
+    let rows = data(series::metrics(&history, &next.snapshot, &params("resource_type=nodes&period=5m&step=5m"), "temperature"));
+    assert_eq!(rows.as_array().unwrap().len(), 1, "a voltage is no temperature: {rows}");
+    assert_eq!((&rows[0]["name"], &rows[0]["node"], &rows[0]["unit"]), (&json!("Inlet Temp"), &json!("worker1"), &json!("celsius")));
+    let values: Vec<_> = rows[0]["datapoints"].as_array().unwrap().iter().map(|p| p["value"].clone()).collect();
+    assert_eq!(values, [Value::Null, json!(24.5)]);
+}
