@@ -820,10 +820,16 @@ fn merge(slot: &mut Slot, sources: &[SourceState], held: &mut HashMap<Arc<str>, 
     all.sort_by_key(|(old, r)| (r.metric, *old, trust(r), priority(r), r.source));
     let mut readings: Vec<Reading> = Vec::with_capacity(all.len());
     let mut others = Vec::new();
-    for (_, reading) in all {
+    for (old, mut reading) in all {
         match readings.last().is_some_and(|r| r.metric == reading.metric) {
             true => others.push(reading),
-            false => readings.push(reading),
+            false => {
+                // Others still speak of the subject, so that it lives; what only a silent source told is no longer known.
+                if old && matches!(reading.value, Value::Number(..)) {
+                    reading.value = Value::Gap(Reason::Stale);
+                }
+                readings.push(reading);
+            }
         }
     }
     let mut labels = Vec::new();

@@ -151,6 +151,22 @@ fn a_silent_card_turns_stale_then_offline_and_its_series_ends() {
 }
 
 #[test]
+fn what_only_a_silent_source_told_is_stale_while_others_speak() {
+    let i = Inventory::new(0);
+    let (a, b) = (source("a"), source("b"));
+    i.apply(&a, batch(vec![card("GPU-1", "")], &[(0, 300.0, Quality::Measured)]), 0);
+    i.apply(&b, batch(vec![card("GPU-1", "")], &[]), SECOND);
+    assert_eq!(publish(&i, 2 * SECOND).snapshot.get("GPU-1").unwrap().number(power()), Some(300.0));
+    i.apply(&b, batch(vec![card("GPU-1", "")], &[]), 46 * SECOND);
+    let p = publish(&i, 47 * SECOND);
+    let known = p.snapshot.get("GPU-1").unwrap();
+    assert_eq!((known.life, known.number(power()), known.gap(power())), (Life::Live, None, Some(Reason::Stale)));
+    assert!(p.points.len() == 1 && p.points[0].value.is_none(), "its series ends");
+    i.apply(&a, batch(vec![card("GPU-1", "")], &[(0, 310.0, Quality::Measured)]), 48 * SECOND);
+    assert_eq!(publish(&i, 49 * SECOND).snapshot.get("GPU-1").unwrap().number(power()), Some(310.0));
+}
+
+#[test]
 fn a_gap_ends_the_series_once() {
     let i = Inventory::new(0);
     i.apply(&source("a"), batch(vec![card("GPU-1", "")], &[(0, 300.0, Quality::Measured)]), 0);

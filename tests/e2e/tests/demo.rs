@@ -412,3 +412,38 @@ async fn every_documented_route_answers_with_data_of_the_demo_fleet() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_comes_back_is_a_new_life_and_is_counted_once() {
+    let demo = demo(Faults { churn_every: Some(50), ..Faults::default() }).await;
+    let (before, after) = (demo.fleet.truth(42), demo.fleet.truth(130));
+    let changed = before.pods.iter().zip(&after.pods).find(|(a, b)| a.uid != b.uid).unwrap();
+    let path = format!("/api/v1/infrastructure/pods/{}/{}?cluster={}", changed.0.namespace, changed.0.name, changed.0.cluster);
+    let is = async |uid: &str| (demo.running.get(&path).await.1["data"]["uid"] == uid).then_some(());
+    until("its first life", async || is(&changed.0.uid).await).await;
+    demo.fleet.hold(130);
+    until("its second life", async || is(&changed.1.uid).await).await;
+    let (_, all) = demo.running.get("/api/v1/infrastructure/pods?limit=1").await;
+    assert_eq!(all["metadata"]["total_count"], after.total.pods);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_exporters_are_dead_is_unknown_and_its_bmc_still_says_its_watts() {
+    let demo = demo(Faults::default()).await;
+    let node = async |name: &str| {
+        demo.running.get(&format!("/api/v1/infrastructure/nodes/{name}?cluster=cluster1&include_metrics=true")).await.1["data"].clone()
+    };
+    let said = |name: &str| demo.fleet.truth(42).nodes.iter().find(|n| n.cluster == "cluster1" && n.name == name).unwrap().server_watts;
+    let is_read = async |name: &str| {
+        let node = node(name).await;
+        node["current_power_watts"] == said(name) && node["status"] == "ready" && !node["metrics"]["memory_used_mb"].is_null()
+    };
+    until("both are read", async || (is_read("worker1").await && is_read("worker2").await).then_some(())).await;
+    demo.fleet.set_down("worker1", true);
+    until("Kubernetes no longer knows", async || (node("worker1").await["status"] == "unknown").then_some(())).await;
+    until("its exporters' readings are gone", async || node("worker1").await["metrics"]["memory_used_mb"].is_null().then_some(())).await;
+    assert_eq!(node("worker1").await["current_power_watts"], said("worker1"));
+    assert!(is_read("worker2").await, "its neighbour is read as before");
+    demo.fleet.set_down("worker1", false);
+    until("it is back by itself", async || is_read("worker1").await.then_some(())).await;
+}
