@@ -165,6 +165,19 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_read_when_it_is_used_so_that_one_that_rotates_counts() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = format!("origins = [\"https://api\"]\nbearer_file = {:?}\n", file.path());
+        let Secret::Header(make) = toml::from_str::<Credential>(&text).unwrap().attach("api", None).secret else { panic!("a header") };
+        for token in ["first", "second"] {
+            std::fs::write(file.path(), format!("{token}\n")).unwrap();
+            assert_eq!(make().unwrap().1, format!("Bearer {token}"));
+        }
+        std::fs::remove_file(file.path()).unwrap();
+        assert!(make().unwrap_err().contains("cannot be read"));
+    }
+
+    #[test]
     fn what_a_login_lacks_or_cannot_have_is_named() {
         let redfish = "type = \"redfish\"\norigins = [\"https://bmc1\"]\nusername = \"m\"\npassword_file = \"/p\"\n";
         let keystone =

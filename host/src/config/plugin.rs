@@ -195,7 +195,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::plugins::capabilities::Secret;
 
     fn read(text: &str) -> Result<Settings, String> {
         look_at(text).0
@@ -243,20 +242,6 @@ mod tests {
         assert!(names("").is_empty());
         assert_eq!(names(&format!("{BMC}credential = \"bmc\"\n")), BTreeSet::from(["bmc".to_owned()]));
         assert_eq!(names("[grants]\ncredentials = [\"other\"]\n"), BTreeSet::from(["other".to_owned()]));
-    }
-
-    #[test]
-    fn a_token_is_read_when_it_is_used_so_that_one_that_rotates_counts() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let text = format!("origins = [\"https://api\"]\nbearer_file = {:?}\n", file.path());
-        let credential = toml::from_str::<crate::config::Credential>(&text).unwrap();
-        let Secret::Header(header) = credential.attach("api", None).secret else { panic!("a header") };
-        for token in ["first", "second"] {
-            std::fs::write(file.path(), format!("{token}\n")).unwrap();
-            assert_eq!(header().unwrap().1, format!("Bearer {token}"));
-        }
-        std::fs::remove_file(file.path()).unwrap();
-        assert!(header().unwrap_err().contains("cannot be read"));
     }
 
     #[test]

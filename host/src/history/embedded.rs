@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::block::{Block, Chunk, Entry, Tier, Writer};
+use super::block::{Block, Chunk, Columns, Entry, Reads, Tier, Writer};
 use super::head::Head;
 use super::log::{self, Change, Log, Sealed};
 use super::rollup::{Bucket, fold, ones, steps};
@@ -24,6 +24,10 @@ const HEAD_BYTES: usize = 64 << 20;
 /// Raw files become minutes when they span this, minutes become hours after two days.
 const ROLL_RAW: i64 = 6 * HOUR;
 const ROLL_MINUTES: i64 = 48 * HOUR;
+
+/// Series that are worth a thread, and threads of one query.
+const MANY: usize = 64;
+const MOST_THREADS: usize = 8;
 
 /// How long and how much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,8 +272,14 @@ impl Embedded {
     }
 
     /// Buckets of a series in a window, in order of time, from the coarsest tier that a step of `step` ms allows.
-    fn buckets(&self, subject: &str, metric: &str, start: i64, end: i64, step: i64) -> Result<Vec<Bucket>, HistoryError> {
-        let Some(id) = self.recent().series.get(subject, metric) else { return Ok(Vec::new()) };
+    fn buckets(
+        &self,
+        id: u32,
+        (start, end): (i64, i64),
+        step: i64,
+        columns: Columns,
+        reads: &mut Reads,
+    ) -> Result<Vec<Bucket>, HistoryError> {
         let blocks = self.blocks.load_full();
         let coarsest = match step {
             s if s % HOUR == 0 => Tier::Hours,
@@ -289,7 +299,7 @@ impl Embedded {
                 Tier::Minutes => floor(Tier::Raw).unwrap_or(i64::MAX),
                 _ => floor(if coarsest == Tier::Raw { Tier::Minutes } else { coarsest }).unwrap_or(i64::MAX),
             };
-            if let Some(chunk) = block.get(id)? {
+            if let Some(chunk) = block.get_some(id, columns, reads)? {
                 out.extend(chunk.buckets().filter(|b| b.at >= start && b.at < end && b.at < before));
             }
         }
@@ -347,6 +357,23 @@ impl Embedded {
         Ok(())
     }
 
+    /// Steps of a series; of none where it was never begun.
+    fn steps(
+        &self,
+        id: Option<u32>,
+        window: (i64, i64),
+        step_ms: i64,
+        how: Aggregate,
+        reads: &mut Reads,
+    ) -> Result<Vec<Observation>, HistoryError> {
+        let step = step_ms.max(1);
+        let window = (window.0.div_euclid(step) * step, window.1);
+        // Rollups hold no ranks.
+        let grain = if how == Aggregate::P95 { 1 } else { step };
+        let buckets = id.map(|id| self.buckets(id, window, grain, how.columns(), reads)).transpose()?;
+        Ok(steps(&buckets.unwrap_or_default(), window, step, how))
+    }
+
     fn head(&self, id: u32, start: i64, end: i64) -> Vec<Observation> {
         let recent = self.recent();
         let points = recent.heads.get(id as usize).into_iter().flat_map(Head::points);
@@ -377,9 +404,9 @@ impl History for Embedded {
     }
 
     fn raw(&self, subject: &str, metric: &str, start_ms: i64, end_ms: i64) -> Result<Vec<Observation>, HistoryError> {
-        let mut all: Vec<Observation> =
-            self.buckets(subject, metric, start_ms, end_ms, 1)?.into_iter().map(|b| (b.at, Some(b.last))).collect();
-        let Some(id) = self.recent().series.get(subject, metric) else { return Ok(all) };
+        let Some(id) = self.recent().series.get(subject, metric) else { return Ok(Vec::new()) };
+        let buckets = self.buckets(id, (start_ms, end_ms), 1, Aggregate::Last.columns(), &mut Reads::default())?;
+        let mut all: Vec<Observation> = buckets.into_iter().map(|b| (b.at, Some(b.last))).collect();
         for block in self.blocks.load().iter().filter(|b| b.tier == Tier::Raw && b.meets(start_ms, end_ms)) {
             if let Some(chunk) = block.get(id)? {
                 all.extend(chunk.ends.iter().filter(|at| (start_ms..end_ms).contains(*at)).map(|at| (*at, None)));
@@ -399,12 +426,38 @@ impl History for Embedded {
         step_ms: i64,
         how: Aggregate,
     ) -> Result<Vec<Observation>, HistoryError> {
-        let step = step_ms.max(1);
-        let (start, end) = (window.0.div_euclid(step) * step, window.1);
-        // Rollups hold no ranks.
-        let grain = if how == Aggregate::P95 { 1 } else { step };
-        let buckets = self.buckets(subject, metric, start, end, grain)?;
-        Ok(steps(&buckets, (start, end), step, how))
+        let id = self.recent().series.get(subject, metric);
+        self.steps(id, window, step_ms, how, &mut Reads::default())
+    }
+
+    fn ranges(
+        &self,
+        subjects: &[&str],
+        metric: &str,
+        window: (i64, i64),
+        step_ms: i64,
+        how: Aggregate,
+    ) -> Result<Vec<Vec<Observation>>, HistoryError> {
+        let ids: Vec<Option<u32>> = {
+            let recent = self.recent();
+            subjects.iter().map(|s| recent.series.get(s, metric)).collect()
+        };
+        let read = |ids: &[Option<u32>]| {
+            let mut reads = if ids.len() < MANY { Reads::default() } else { Reads::many() };
+            ids.iter().map(|id| self.steps(*id, window, step_ms, how, &mut reads)).collect::<Result<Vec<_>, _>>()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(ids.len() / MANY);
+        if threads < 2 {
+            return read(&ids);
+        }
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = ids.chunks(ids.len().div_ceil(threads)).map(|part| scope.spawn(move || read(part))).collect();
+            let mut all = Vec::with_capacity(ids.len());
+            for part in parts {
+                all.extend(part.join().unwrap_or(Err(HistoryError::Damaged("a thread that read it failed")))?);
+            }
+            Ok(all)
+        })
     }
 
     fn upkeep(&self, now_ms: i64) -> Result<Upkeep, HistoryError> {

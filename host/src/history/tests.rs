@@ -175,6 +175,35 @@ fn rollups_say_what_the_raw_points_said_and_stay_when_those_are_gone() {
 }
 
 #[test]
+fn many_series_at_once_read_as_each_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let names: Vec<String> = (0..300).map(|i| format!("node/{i}")).collect();
+    for i in 0..600i64 {
+        let of = |(n, name): (usize, &String)| Point {
+            subject: name.as_str().into(),
+            metric: "a".into(),
+            // Half of them share their times with nobody.
+            at_ms: START + i * 60_000 + if n % 2 == 0 { n as i64 } else { 0 },
+            value: (n % 3 != 0 || i % 50 != 0).then_some((i * 7 + n as i64) as f64 / 8.0),
+        };
+        store.commit(i as u64 + 1, START + i * 60_000, &names.iter().enumerate().map(of).collect::<Vec<_>>()).unwrap();
+        store.upkeep(START + i * 60_000).unwrap();
+    }
+    let files = store.holds().files;
+    assert!(files[0].1 > 0 && files[1].1 > 0 && store.holds().head_points > 0, "raw, minutes and heads: {files:?}");
+    let ids: Vec<&str> = names.iter().map(String::as_str).chain(["nobody"]).collect();
+    for (step, how) in [(60_000, Aggregate::Average), (HOUR, Aggregate::Maximum), (90_000, Aggregate::Last), (HOUR, Aggregate::P95)] {
+        let window = (START + 30_000, START + 10 * HOUR);
+        let all = store.ranges(&ids, "a", window, step, how).unwrap();
+        assert_eq!(all.len(), ids.len());
+        for (id, many) in ids.iter().zip(all) {
+            assert_eq!(many, store.range(id, "a", window, step, how).unwrap(), "{id} {how:?}");
+        }
+    }
+}
+
+#[test]
 fn the_store_stays_within_its_bytes_and_drops_the_oldest_raw_points_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = Embedded::open(dir.path(), Keep { max_bytes: 60_000, ..Keep::default() }).unwrap();

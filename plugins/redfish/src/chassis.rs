@@ -1,15 +1,13 @@
 //! One chassis: its watts, supplies, fans and sensors, in the present shape where it is served and else in the old one, never in both.
 
-use std::collections::HashSet;
-
 use kcloud_collector_sdk::{CollectError, GapReason, SubjectRef};
 use serde_json::Value;
 
 use crate::out::{Out, is_absent};
 use crate::service::{Miss, Service};
-use crate::value::{id, link, num, reading, text};
+use crate::value::{id, num, reading, text};
 
-const JOULES_PER_KWH: f64 = 3_600_000.0;
+pub(crate) const JOULES_PER_KWH: f64 = 3_600_000.0;
 
 /// Which parts are read.
 #[derive(Clone, Copy)]
@@ -26,15 +24,25 @@ pub(crate) struct Reader<'r, 's, 'b> {
     pub(crate) parts: Parts,
 }
 
+/// What is known of a chassis' watts.
+#[derive(Default)]
+pub(crate) struct Whole {
+    /// There is a place for them, filled or not.
+    pub(crate) is_named: bool,
+    pub(crate) watts: Option<f64>,
+    pub(crate) limit: Option<f64>,
+}
+
 /// Sensors whose reading was said already, each with whose it is.
-type Said = Vec<(String, SubjectRef)>;
+pub(crate) type Said = Vec<(String, SubjectRef)>;
 
 impl Reader<'_, '_, '_> {
     pub(crate) fn read(&mut self, chassis: &Value, subject: SubjectRef) {
         let mut said = Said::new();
+        let mut whole = Whole::default();
         let (mut has_power, mut has_supplies, mut has_fans) = (Err(Miss::Absent), Err(Miss::Absent), Err(Miss::Absent));
         if self.parts.power {
-            has_power = self.environment(chassis, subject, &mut said);
+            has_power = self.environment(chassis, subject, &mut said, &mut whole);
             has_supplies = self.supplies(chassis, subject, &mut said);
         }
         if self.parts.thermal {
@@ -58,35 +66,41 @@ impl Reader<'_, '_, '_> {
         }
         if self.parts.power && (lacks(&has_power) || lacks(&has_supplies) || lacks(&has_voltages)) {
             match self.service.follow(chassis, "Power") {
-                Ok(old) => self.old_power(&old, subject, [lacks(&has_power), lacks(&has_supplies), lacks(&has_voltages)]),
-                Err(Miss::Failed) if lacks(&has_power) => self.out.gap(subject, "power_watts", GapReason::Error),
+                Ok(old) => self.old_power(&old, subject, &mut whole, [lacks(&has_power), lacks(&has_supplies), lacks(&has_voltages)]),
+                Err(Miss::Failed) if lacks(&has_power) => has_power = Err(Miss::Failed),
                 Err(_) => {}
             }
         }
+        // A server that is on and draws nothing is a sensor that says nothing.
+        let is_on = chassis["PowerState"].as_str() == Some("On");
+        let gap = match (whole.watts, &has_power) {
+            (Some(watts), _) if watts != 0.0 || !is_on => None,
+            (Some(_), _) | (None, Err(Miss::Failed)) => Some(GapReason::Error),
+            (None, _) => Some(GapReason::Absent).filter(|_| whole.is_named),
+        };
+        if whole.is_named {
+            self.out.label(subject, "method", Some("redfish".to_owned()));
+        }
+        match gap {
+            Some(reason) => self.out.gap(subject, "power_watts", reason),
+            None => self.out.known(subject, "power_watts", whole.watts),
+        }
+        self.out.known(subject, "power_limit_watts", whole.limit);
     }
 
-    /// The watts and joules of the whole.
-    fn environment(&mut self, chassis: &Value, subject: SubjectRef, said: &mut Said) -> Result<(), Miss> {
-        let found = match self.service.follow(chassis, "EnvironmentMetrics") {
-            Err(Miss::Failed) => {
-                self.out.gap(subject, "power_watts", GapReason::Error);
-                return Err(Miss::Failed);
-            }
-            other => other?,
-        };
+    /// The watts and joules of the whole. A place for watts that is empty is as good as none: the old document may have them.
+    fn environment(&mut self, chassis: &Value, subject: SubjectRef, said: &mut Said, whole: &mut Whole) -> Result<(), Miss> {
+        let found = self.service.follow(chassis, "EnvironmentMetrics")?;
         for name in ["PowerWatts", "EnergykWh", "EnergyJoules"] {
             said.extend(source(&found[name]).map(|path| (path, subject)));
         }
         let joules = reading(&found["EnergyJoules"]).or_else(|| reading(&found["EnergykWh"]).map(|kwh| kwh * JOULES_PER_KWH));
         self.out.known(subject, "energy_joules", joules);
         let limit = &found["PowerLimitWatts"];
-        self.out.known(subject, "power_limit_watts", num(&limit["SetPoint"]).or_else(|| reading(limit)));
-        if found["PowerWatts"].is_null() {
-            return Err(Miss::Absent);
-        }
-        self.out.label(subject, "method", Some("redfish".to_owned()));
-        self.out.value(subject, "power_watts", reading(&found["PowerWatts"]));
-        Ok(())
+        whole.limit = num(&limit["SetPoint"]).or_else(|| reading(limit));
+        whole.is_named = !found["PowerWatts"].is_null();
+        whole.watts = reading(&found["PowerWatts"]);
+        whole.watts.map(drop).ok_or(Miss::Absent)
     }
 
     fn supplies(&mut self, chassis: &Value, subject: SubjectRef, said: &mut Said) -> Result<(), Miss> {
@@ -121,7 +135,7 @@ impl Reader<'_, '_, '_> {
     }
 
     /// What a supply says of itself in both shapes.
-    fn supply(&mut self, supply: &Value, psu: SubjectRef) {
+    pub(crate) fn supply(&mut self, supply: &Value, psu: SubjectRef) {
         self.out.labels(psu, supply, &[("manufacturer", "Manufacturer"), ("model", "Model"), ("serial_number", "SerialNumber")]);
         self.out.known(psu, "power_capacity_watts", num(&supply["PowerCapacityWatts"]));
         if is_absent(supply) {
@@ -152,52 +166,8 @@ impl Reader<'_, '_, '_> {
     }
 
     /// Why nothing was found: it is not there, or it is among what failed since.
-    fn none_since(&self, failures: usize) -> Miss {
+    pub(crate) fn none_since(&self, failures: usize) -> Miss {
         if self.service.failure_count() > failures { Miss::Failed } else { Miss::Absent }
-    }
-
-    /// The chassis' sensors; whether temperatures and voltages are among them.
-    fn sensors(&mut self, chassis: &Value, subject: SubjectRef, said: &Said) -> (Result<(), Miss>, Result<(), Miss>) {
-        let known: HashSet<&str> = said.iter().map(|(path, _)| path.as_str()).collect();
-        let before = self.service.failure_count();
-        let found = self.service.members(chassis, "Sensors", |path| !known.contains(path.trim_end_matches('/')));
-        let (mut has_temperatures, mut has_voltages) = (Err(self.none_since(before)), Err(self.none_since(before)));
-        let Ok(all) = found else { return (has_temperatures, has_voltages) };
-        for (position, sensor) in all.iter().enumerate() {
-            let quantity = Quantity::of(sensor);
-            // Said already, as a reading of whose it is; its limits are new.
-            if let Some((_, of)) = said.iter().find(|(path, _)| link(sensor) == Some(path)) {
-                if quantity.metric.starts_with("fan_") {
-                    self.out.thresholds(*of, sensor, quantity.factor);
-                }
-                continue;
-            }
-            match quantity.metric {
-                "temperature_celsius" => has_temperatures = Ok(()),
-                "voltage_volts" => has_voltages = Ok(()),
-                _ => {}
-            }
-            let name = text(&sensor["Name"]);
-            if quantity.metric.starts_with("fan_") {
-                let of = self.out.part("fan", Some(subject), &id(sensor), name.as_deref(), position);
-                self.row(of, sensor, reading(sensor), &quantity);
-                continue;
-            }
-            let of = self.out.part("sensor", Some(subject), &id(sensor), name.as_deref(), position);
-            self.row(of, sensor, reading(sensor), &quantity);
-            self.out.label(of, "sensor_type", Some(quantity.kind.to_owned()));
-            self.out.label(of, "unit", text(&sensor["ReadingUnits"]));
-        }
-        (has_temperatures, has_voltages)
-    }
-
-    /// Reading, limits and state of one sensor or row.
-    fn row(&mut self, of: SubjectRef, row: &Value, value: Option<f64>, quantity: &Quantity) {
-        self.out.label(of, "location", text(&row["PhysicalContext"]));
-        let is_on = !is_absent(row) && row["Status"]["State"].as_str() != Some("Disabled");
-        self.out.value(of, quantity.metric, value.filter(|_| is_on).map(|v| v * quantity.factor));
-        self.out.thresholds(of, row, quantity.factor);
-        self.out.sensor_state(of, row);
     }
 
     /// Temperatures in one document, where there are no sensors of their own.
@@ -219,125 +189,11 @@ impl Reader<'_, '_, '_> {
         }
         if all.is_empty() { Err(Miss::Absent) } else { Ok(()) }
     }
-
-    fn old_thermal(&mut self, old: &Value, subject: SubjectRef, temperatures: bool, fans: bool) {
-        for (position, row) in rows(old, "Temperatures").filter(|_| temperatures).enumerate() {
-            let of = self.old_sensor(subject, row, "Temperatures", position);
-            self.typed(of, "temperature", "Cel");
-            self.row(of, row, num(&row["ReadingCelsius"]), &Quantity::new("temperature", "temperature_celsius"));
-        }
-        for (position, row) in rows(old, "Fans").filter(|_| fans).enumerate() {
-            let name = text(&row["Name"]).or_else(|| text(&row["FanName"]));
-            let of = self.out.part("fan", Some(subject), &member(row), name.as_deref(), position);
-            let is_percent = text(&row["ReadingUnits"]).is_some_and(|u| u.starts_with('%') || u.eq_ignore_ascii_case("percent"));
-            let (metric, factor) = if is_percent { ("fan_ratio", 0.01) } else { ("fan_speed_rpm", 1.0) };
-            let value = num(&row["Reading"]).or_else(|| num(&row["ReadingRPM"]));
-            self.row(of, row, value, &Quantity { kind: "fan", metric, factor });
-            self.out.health(of, row);
-        }
-    }
-
-    fn old_power(&mut self, old: &Value, subject: SubjectRef, [watts, supplies, voltages]: [bool; 3]) {
-        for (position, row) in rows(old, "PowerControl").filter(|_| watts).enumerate() {
-            let consumed = num(&row["PowerConsumedWatts"]);
-            // The first is the whole; what follows are parts of it (processors, memory).
-            if position > 0 {
-                let of = self.old_sensor(subject, row, "PowerControl", position);
-                self.typed(of, "power", "W");
-                self.out.value(of, "power_watts", consumed);
-                continue;
-            }
-            self.out.label(subject, "method", Some("redfish".to_owned()));
-            self.out.value(subject, "power_watts", consumed);
-            self.out.known(subject, "power_limit_watts", num(&row["PowerLimit"]["LimitInWatts"]));
-        }
-        if watts && rows(old, "PowerControl").next().is_none() {
-            self.out.gap(subject, "power_watts", GapReason::Unsupported);
-        }
-        for (position, row) in rows(old, "PowerSupplies").filter(|_| supplies).enumerate() {
-            let psu = self.out.part("psu", Some(subject), &member(row), text(&row["Name"]).as_deref(), position);
-            self.supply(row, psu);
-            if is_absent(row) {
-                continue;
-            }
-            // Dell's iDRAC shows the most that a supply may draw in its place.
-            let rated = num(&row["Oem"]["Dell"]["DellPowerSupplyView"]["Range1MaxInputPowerWatts"]);
-            match num(&row["PowerInputWatts"]) {
-                Some(input) if rated == Some(input) => self.out.gap(psu, "power_input_watts", GapReason::Unsupported),
-                input => self.out.value(psu, "power_input_watts", input),
-            }
-            self.out.known(psu, "power_output_watts", num(&row["PowerOutputWatts"]).or_else(|| num(&row["LastPowerOutputWatts"])));
-            self.out.known(psu, "voltage_volts", num(&row["LineInputVoltage"]));
-        }
-        let voltages = voltages && self.parts.sensors;
-        for (position, row) in rows(old, "Voltages").filter(|_| voltages).enumerate() {
-            let of = self.old_sensor(subject, row, "Voltages", position);
-            // Dell again: "power good" as a voltage of 1 without a range.
-            let is_flag = num(&row["MaxReadingRange"]) == Some(0.0) && num(&row["MinReadingRange"]) == Some(0.0);
-            let quantity = if is_flag { Quantity::new("other", "reading_value") } else { Quantity::new("voltage", "voltage_volts") };
-            self.typed(of, quantity.kind, if is_flag { "" } else { "V" });
-            self.row(of, row, num(&row["ReadingVolts"]), &quantity);
-        }
-    }
-
-    fn old_sensor(&mut self, subject: SubjectRef, row: &Value, of: &str, position: usize) -> SubjectRef {
-        let entity = Some(member(row)).filter(|m| !m.is_empty()).map_or_else(|| format!("{of}/{position}"), |m| format!("{of}/{m}"));
-        self.out.part("sensor", Some(subject), &entity, text(&row["Name"]).as_deref(), position)
-    }
-
-    fn typed(&mut self, of: SubjectRef, kind: &str, unit: &str) {
-        self.out.label(of, "sensor_type", Some(kind.to_owned()));
-        self.out.label(of, "unit", Some(unit.to_owned()).filter(|u| !u.is_empty()));
-    }
-}
-
-fn rows<'v>(of: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> + use<'v> {
-    of[name].as_array().into_iter().flatten().filter(|row| row.is_object())
-}
-
-/// What tells a row from the others of its list.
-fn member(row: &Value) -> String {
-    text(&row["MemberId"]).or_else(|| num(&row["MemberId"]).map(|n| n.to_string())).unwrap_or_default()
 }
 
 /// The sensor that an excerpt is of.
 fn source(excerpt: &Value) -> Option<String> {
     excerpt["DataSourceUri"].as_str().map(|path| path.trim_end_matches('/').to_owned())
-}
-
-/// What a sensor measures, as the catalogue says it.
-struct Quantity {
-    kind: &'static str,
-    metric: &'static str,
-    factor: f64,
-}
-
-impl Quantity {
-    fn new(kind: &'static str, metric: &'static str) -> Self {
-        Self { kind, metric, factor: 1.0 }
-    }
-
-    /// By its type and unit; older ones have the unit only.
-    fn of(sensor: &Value) -> Self {
-        let (kind, unit) = (sensor["ReadingType"].as_str().unwrap_or(""), sensor["ReadingUnits"].as_str().unwrap_or(""));
-        let is_fan = text(&sensor["Name"]).is_some_and(|n| n.to_ascii_lowercase().contains("fan"));
-        let of = |kind, metric, factor| Self { kind, metric, factor };
-        match (kind, unit) {
-            ("Temperature", _) | ("", "Cel") => of("temperature", "temperature_celsius", 1.0),
-            ("Power", "kW") => of("power", "power_watts", 1_000.0),
-            ("Power", _) | ("", "W") => of("power", "power_watts", 1.0),
-            ("Voltage", "mV") => of("voltage", "voltage_volts", 0.001),
-            ("Voltage", _) | ("", "V") => of("voltage", "voltage_volts", 1.0),
-            ("Current", "mA") => of("current", "current_amperes", 0.001),
-            ("Current", _) | ("", "A") => of("current", "current_amperes", 1.0),
-            ("Rotational", _) | ("", "RPM" | "{rev}/min") => of("fan", "fan_speed_rpm", 1.0),
-            ("Humidity", _) => of("humidity", "humidity_ratio", 0.01),
-            ("EnergykWh", _) | ("", "kW.h") => of("other", "energy_joules", JOULES_PER_KWH),
-            ("EnergyJoules", _) | ("", "J") => of("other", "energy_joules", 1.0),
-            ("Percent" | "", "%") if is_fan => of("fan", "fan_ratio", 0.01),
-            _ => of("other", "reading_value", 1.0),
-        }
-    }
 }
 
 /// A problem of the whole where a chassis cannot be told from others.

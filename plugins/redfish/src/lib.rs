@@ -4,8 +4,11 @@
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 
 mod chassis;
+mod logs;
+mod old;
 mod out;
 mod plan;
+mod sensors;
 mod service;
 mod system;
 #[cfg(test)]
@@ -38,6 +41,7 @@ enum Part {
     Thermal,
     Sensors,
     Processors,
+    Logs,
 }
 
 impl Default for Config {
@@ -60,10 +64,10 @@ const SCHEMA: &str = r#"{
     },
     "parts": {
       "type": "array",
-      "items": { "enum": ["power", "thermal", "sensors", "processors"] },
+      "items": { "enum": ["power", "thermal", "sensors", "processors", "logs"] },
       "uniqueItems": true,
       "default": ["power", "thermal", "sensors", "processors"],
-      "description": "What is read of each server. Sensors and processors are a request each where the BMC does not offer $expand."
+      "description": "What is read of each server. Sensors and processors are a request each where the BMC does not offer $expand; logs are slow on most."
     }
   }
 }"#;
@@ -132,6 +136,18 @@ impl Redfish {
         for (system, node) in systems.iter().zip(&subjects.nodes).filter(|_| has(Part::Processors)) {
             system::accelerators(&mut service, &mut out, system, node.as_ref().map(|(subject, name)| (*subject, name.as_str())));
         }
+        for (i, chassis) in all.iter().enumerate().filter(|_| has(Part::Logs)) {
+            let Some(subject) = subjects.chassis[i] else { continue };
+            logs::read(&mut service, out.batch, chassis, subject);
+        }
+        for (system, whole) in systems.iter().zip(&subjects.wholes) {
+            let Some(subject) = *whole else { continue };
+            let manager = link(&system["Links"]["ManagedBy"][0]).and_then(|path| service.get(path).ok()).unwrap_or_default();
+            out.label(subject, "firmware_version", text(&manager["FirmwareVersion"]));
+            for of in [system, &manager].into_iter().filter(|_| has(Part::Logs)) {
+                logs::read(&mut service, out.batch, of, subject);
+            }
+        }
         if service.has_failed() {
             batch.partial();
             service.failures().into_iter().for_each(|failure| batch.problem(failure, None));
@@ -145,6 +161,8 @@ struct Subjects {
     chassis: Vec<Option<SubjectRef>>,
     /// By system.
     nodes: Vec<Option<(SubjectRef, String)>>,
+    /// By system: the chassis that stands for it.
+    wholes: Vec<Option<SubjectRef>>,
 }
 
 /// Nodes and chassis, each after what it hangs under.
@@ -178,6 +196,7 @@ fn subjects(out: &mut Out<'_>, service: &mut Service<'_>, target: Option<&str>, 
     if all.iter().any(|c| id(c).is_empty()) {
         service.problem(chassis::nameless());
     }
+    let mut wholes = Vec::new();
     for (system, node) in systems.iter().zip(&nodes) {
         let holds =
             |c: &Value| system["Links"]["Chassis"].as_array().into_iter().flatten().any(|l| link(l).is_some() && link(l) == link(c));
@@ -186,16 +205,21 @@ fn subjects(out: &mut Out<'_>, service: &mut Service<'_>, target: Option<&str>, 
         // The board of an accelerator is not the server: who says its name, or stands alone, speaks first.
         let speaks = systems.len() == 1 || text(&system["HostName"]).is_some() || found.is_some_and(|i| holds(&all[i]));
         match found.and_then(|i| Some((i, chassis[i]?))) {
-            Some((i, of)) if speaks => states[i] = system::describe(out, system, of, states[i]),
-            Some(_) => {}
+            Some((i, of)) => {
+                wholes.push(Some(of));
+                if speaks {
+                    states[i] = system::describe(out, system, of, states[i]);
+                }
+            }
             // A service that shows no chassis: the system is all that there is of the server.
             None => {
                 let (of, has) = describe(out, system, node.as_ref().map(|(of, _)| *of), &host, 0);
                 system::describe(out, system, of, has);
+                wholes.push(Some(of));
             }
         }
     }
-    Subjects { chassis, nodes }
+    Subjects { chassis, nodes, wholes }
 }
 
 fn node(out: &mut Out<'_>, name: &str, host: &str) -> SubjectRef {

@@ -10,6 +10,10 @@ use crate::value::{link, parse};
 const RESERVE_MS: u64 = 300;
 /// A BMC that is late so often in a row hangs.
 const LATE: u32 = 2;
+/// The root is answered to everybody.
+const OPEN: u32 = 1;
+/// Answers of 401 after which nothing more is asked.
+const REFUSED: u32 = 3;
 /// A collection's pages, and members of one.
 const MAX_PAGES: usize = 64;
 const MAX_MEMBERS: usize = 2_000;
@@ -39,6 +43,9 @@ pub(crate) struct Service<'a> {
     /// The query that puts members into their collection, where the service offers it.
     expand: Option<&'static str>,
     late: u32,
+    /// Documents that were answered, and answers of 401 to others.
+    answered: u32,
+    refused: u32,
     /// Nothing more is asked: why.
     stopped: Option<CollectError>,
     unread: usize,
@@ -50,7 +57,19 @@ impl<'a> Service<'a> {
         let end_ms = bmc.now_ms() + u64::from(deadline_ms);
         let (scheme, rest) = address.split_once("://").unwrap_or(("https", address));
         let origin = format!("{scheme}://{}", rest.split('/').next().unwrap_or(rest));
-        Self { bmc, origin, end_ms, request_ms, expand: None, late: 0, stopped: None, unread: 0, failures: Vec::new() }
+        Self {
+            bmc,
+            origin,
+            end_ms,
+            request_ms,
+            expand: None,
+            late: 0,
+            answered: 0,
+            refused: 0,
+            stopped: None,
+            unread: 0,
+            failures: Vec::new(),
+        }
     }
 
     /// The address of the BMC, without scheme and port.
@@ -204,9 +223,19 @@ impl<'a> Service<'a> {
         let is_late = matches!(answer, Err(CollectError::Timeout(_)));
         self.late = if is_late { self.late + 1 } else { 0 };
         let error = match answer {
-            // A credential that is refused once is not tried on everything else.
-            Ok(raw) if matches!(raw.status, 401 | 429) => raw.refused(),
-            Ok(raw) => return Ok(raw),
+            Ok(raw) if raw.status == 401 => {
+                self.refused += 1;
+                // Some say 401 to what an account may not see. A credential that nothing was answered to is not tried on everything.
+                if self.answered > OPEN && self.refused < REFUSED {
+                    return Err(Fault::Error(raw.refused()));
+                }
+                raw.refused()
+            }
+            Ok(raw) if raw.status == 429 => raw.refused(),
+            Ok(raw) => {
+                self.answered += u32::from(raw.status < 300);
+                return Ok(raw);
+            }
             Err(error) => error,
         };
         if self.late >= LATE || !matches!(error, CollectError::Timeout(_) | CollectError::Protocol(_)) {

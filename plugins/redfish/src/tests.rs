@@ -72,6 +72,10 @@ impl Fake {
     }
 
     fn try_read(&mut self, node: Option<&str>) -> Result<Read, CollectError> {
+        self.read_with(node, Config::default())
+    }
+
+    fn read_with(&mut self, node: Option<&str>, config: Config) -> Result<Read, CollectError> {
         let target = Target {
             id: "bmc1".into(),
             address: "https://10.0.1.11/redfish/v1".into(),
@@ -81,7 +85,7 @@ impl Fake {
             config: "{}".into(),
         };
         let mut batch = Batch::new(out::definitions());
-        Redfish { config: Config::default() }.read(self, &target, 30_000, &mut batch)?;
+        Redfish { config }.read(self, &target, 30_000, &mut batch)?;
         Ok(Read(batch.finish()))
     }
 
@@ -297,6 +301,27 @@ fn what_the_new_shape_lacks_comes_from_the_old_and_what_failed_does_not() {
 }
 
 #[test]
+fn an_empty_place_for_watts_is_filled_from_the_old_document_and_nothing_is_never_zero() {
+    let mut fake = new_server();
+    fake.put("/Chassis/1/EnvironmentMetrics", json!({ "PowerWatts": { "Reading": null }, "PowerLimitWatts": { "SetPoint": 900 } }));
+    let watts = |fake: &mut Fake| {
+        let read = fake.read();
+        let chassis = read.find("chassis", "entity", "1");
+        assert_eq!(read.value(chassis, "power_limit_watts"), Some(900.0));
+        (read.value(chassis, "power_watts"), read.gap(chassis, "power_watts"))
+    };
+    assert_eq!(watts(&mut fake), (Some(512.5), None));
+    fake.put("/Chassis/1/Power", json!({ "PowerControl": [{ "PowerConsumedWatts": null, "PowerLimit": { "LimitInWatts": 1 } }] }));
+    assert_eq!(watts(&mut fake), (None, Some(GapReason::Absent)));
+    fake.put("/Chassis/1/Power", json!({ "PowerControl": [{ "PowerConsumedWatts": 0 }] }));
+    assert_eq!(watts(&mut fake), (Some(0.0), None), "it may be off");
+    let mut chassis: Value = serde_json::from_str(&fake.answers["/redfish/v1/Chassis/1"].1).unwrap();
+    chassis["PowerState"] = json!("On");
+    fake.put("/Chassis/1", chassis);
+    assert_eq!(watts(&mut fake), (None, Some(GapReason::Error)));
+}
+
+#[test]
 fn one_broken_part_costs_that_part_and_the_rest_is_read() {
     let mut fake = new_server();
     fake.text("/Chassis/1/Sensors/Inlet", 200, "{\"Id\": \"Inlet\", \"Reading\": ");
@@ -375,12 +400,14 @@ fn a_refused_credential_is_tried_once_and_is_the_operators_affair() {
     }
     assert!(matches!(fake.try_read(None), Err(CollectError::Auth(_))));
     assert_eq!(fake.asked.len(), 2, "{:?}", fake.asked);
-    // A privilege that lacks for one part is no reason to stop.
+    // A privilege that lacks for one part is no reason to stop, however that is said.
     let mut fake = new_server();
+    fake.text("/Chassis/1/EnvironmentMetrics", 401, "");
     fake.text("/Chassis/1/Sensors/Inlet", 403, "");
     let read = fake.read();
     assert!(read.0.problems.iter().any(|p| matches!(&p.error, Said::Denied(_))), "{}", read.problems());
-    assert_eq!(read.of_kind("sensor"), 2, "not from the old document under another name");
+    assert!(read.problems().contains("EnvironmentMetrics: HTTP 401"), "{}", read.problems());
+    assert_eq!(read.of_kind("sensor"), 3, "not from the old document under another name");
 }
 
 #[test]
@@ -428,7 +455,10 @@ fn an_enclosure_of_several_servers_gives_each_its_own() {
 #[test]
 fn accelerators_are_cards_of_the_node_and_its_processors_are_not() {
     let mut fake = Fake::server(&[("1", json!({}))]);
-    fake.put("/Systems/1", json!({ "Id": "1", "HostName": "worker1", "Processors": link_to("/Systems/1/Processors") }));
+    let managers = [link_to("/Managers/1")];
+    fake.put("/Managers/1", json!({ "Id": "1", "FirmwareVersion": "1.2.3" }));
+    let processors = link_to("/Systems/1/Processors");
+    fake.put("/Systems/1", json!({ "Id": "1", "HostName": "worker1", "Processors": processors, "Links": { "ManagedBy": managers } }));
     fake.collection("/Systems/1/Processors", &["CPU_0", "GPU_0", "GPU_1", "X"]);
     let uuid = "b92e6a0e-1234-5678-9abc-def012345678";
     let base = "/Systems/1/Processors/GPU_0";
@@ -448,6 +478,7 @@ fn accelerators_are_cards_of_the_node_and_its_processors_are_not() {
     fake.put("/Systems/1/Processors/X", json!({ "Id": "X", "ProcessorType": "CPU" }));
     let read = fake.read();
     assert_eq!(read.of_kind("accelerator"), 2);
+    assert_eq!(read.identity(read.find("chassis", "entity", "1"), "firmware_version"), Some("1.2.3"));
     let card = read.find("accelerator", "uuid", &format!("GPU-{uuid}"));
     for (metric, expected) in [
         ("power_watts", 412.5),
@@ -468,6 +499,38 @@ fn accelerators_are_cards_of_the_node_and_its_processors_are_not() {
     let empty = read.find("accelerator", "device", "GPU_1");
     assert_eq!(read.gap(empty, "power_watts"), Some(GapReason::Absent));
     assert!(!fake.asked.iter().any(|p| p.ends_with("CPU_0")));
+}
+
+#[test]
+fn the_newest_entries_of_a_servers_logs_are_its_events() {
+    let mut fake = Fake::server(&[("1", json!({}))]);
+    let chassis = [link_to("/Chassis/1")];
+    fake.put(
+        "/Systems/1",
+        json!({ "Id": "1", "HostName": "worker1", "LogServices": link_to("/Systems/1/LogServices"), "Links": { "Chassis": chassis } }),
+    );
+    fake.collection("/Systems/1/LogServices", &["SEL", "AuditLog"]);
+    let entries = "/Systems/1/LogServices/SEL/Entries";
+    fake.put("/Systems/1/LogServices/SEL", json!({ "Id": "SEL", "Entries": link_to(entries) }));
+    let entry = |n: i64| {
+        json!({ "Id": n.to_string(), "Created": format!("2026-01-02T03:{:02}:00Z", n % 60), "Severity": "Critical",
+            "MessageId": "PLAT.2.1.PSU0003", "Message": format!("The power input for power supply {n} is lost.") })
+    };
+    let all: Vec<Value> = (0..300).map(entry).collect();
+    let page = |from: usize, to: usize| json!({ "Members@odata.count": 300, "Members": all[from..to].to_vec() });
+    fake.put(entries, page(0, 10));
+    fake.put(&format!("{entries}?$skip=250"), page(250, 300));
+    let parts = vec![Part::Logs];
+    let read = fake.read_with(None, Config { parts, ..Config::default() }).unwrap();
+    assert_eq!((read.0.events.len(), read.is_partial()), (50, false), "{}", read.problems());
+    let last = read.0.events.iter().find(|e| e.key.starts_with("SEL/299/")).unwrap();
+    assert_eq!((last.code.as_str(), last.at), ("redfish:psu0003", Some(1_767_326_340_000_000_000)));
+    assert_eq!(last.subject as usize, read.find("chassis", "entity", "1"));
+    assert!(!fake.asked.iter().any(|p| p.contains("AuditLog")), "{:?}", fake.asked);
+    // A clock that was never set says no time.
+    fake.put(entries, json!({ "Members": [{ "Id": "1", "Created": "1970-01-01T00:10:00Z", "Message": "Power on" }, { "Id": "2" }] }));
+    let read = fake.read_with(None, Config { parts: vec![Part::Logs], ..Config::default() }).unwrap();
+    assert_eq!((read.0.events.len(), read.0.events[0].at), (1, None));
 }
 
 /// Captures of real services, which are not part of the project.

@@ -82,8 +82,9 @@ pub fn collect<S: Source>(
         }
         Transport::Promql => {
             let server = Server::new(target, deadline_ms);
+            let scraped = server.scraped_at()?;
             let series = server.ask(source.asks(), |_| true)?;
-            read_series(source, target, &series, &server.scraped_at()?, &mut out);
+            read_series(source, target, &series, &scraped, &mut out);
         }
     }
     match out.is_empty() {

@@ -1,5 +1,6 @@
 //! Asking a Prometheus-compatible server: instant and range queries, names of what it holds.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -64,17 +65,22 @@ impl Series {
     }
 }
 
+/// So long before the server's own time its rows are looked at: by then a scrape that had begun is mostly written.
+const SETTLED_SECONDS: f64 = 2.0;
+
 /// A server for one call.
 pub struct Server<'a> {
     target: &'a Target,
     base: &'a str,
     deadline_ms: u32,
+    /// The moment that all its instant queries are of, once it is fixed.
+    moment: Cell<Option<f64>>,
 }
 
 impl<'a> Server<'a> {
     /// `target.address` is the server's base, with a path prefix where it has one.
     pub fn new(target: &'a Target, deadline_ms: u32) -> Self {
-        Self { target, base: target.address.trim_end_matches('/'), deadline_ms }
+        Self { target, base: target.address.trim_end_matches('/'), deadline_ms, moment: Cell::new(None) }
     }
 
     fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, CollectError> {
@@ -86,7 +92,8 @@ impl<'a> Server<'a> {
 
     /// What an expression is now.
     pub fn instant(&self, expression: &str) -> Result<Vec<Series>, CollectError> {
-        self.get::<Found>(&format!("/api/v1/query?query={}", encode(expression))).map(|r| r.result)
+        let time = self.moment.get().map_or_else(String::new, |seconds| format!("&time={seconds:.3}"));
+        self.get::<Found>(&format!("/api/v1/query?query={}{time}", encode(expression))).map(|r| r.result)
     }
 
     /// What a source asks, of the names that are `held`.
@@ -130,8 +137,12 @@ impl<'a> Server<'a> {
         self.get(&format!("/api/v1/label/__name__/values?match[]={}", encode(&format!("{{__name__=~\"{}\"}}", like.join("|")))))
     }
 
-    /// When each (job, instance) was last scraped, in ms: the stamp of all that it said then, unless it stamps itself.
+    /// When each (job, instance) was last scraped, in ms: the stamp of all that it said then, unless it stamps itself. Ask this first:
+    /// what is asked later is of the same moment. A scrape in between would give new values the time of the old ones, and every rate
+    /// would be wrong.
     pub fn scraped_at(&self) -> Result<BTreeMap<(String, String), i64>, CollectError> {
+        let now = self.instant("vector(time())")?;
+        self.moment.set(now.first().and_then(|s| s.value.as_ref()).map(|(seconds, _)| seconds - SETTLED_SECONDS));
         let series = self.instant("timestamp(up)")?;
         let one = |s: &Series| {
             let label = |name: &str| s.labels.get(name).cloned().unwrap_or_default();

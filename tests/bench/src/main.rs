@@ -5,6 +5,7 @@
 
 mod api;
 mod cpu;
+mod day;
 mod installed;
 mod micro;
 mod plugins;
@@ -57,6 +58,8 @@ enum Part {
     Store,
     /// The account of watts, and a day of it.
     Power,
+    /// A day of a thousand nodes from history, beside a Prometheus.
+    Day,
     /// Answers from the cache.
     Api,
     /// The whole host over a simulated fleet, beside a Prometheus.
@@ -104,6 +107,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Power) {
         power::run()?;
+    }
+    if wanted(Part::Day) {
+        day::run()?;
     }
     if wanted(Part::Api) {
         api::run()?;

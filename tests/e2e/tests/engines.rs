@@ -104,6 +104,9 @@ struct Cards {
     store: Arc<Embedded>,
     remote: Arc<RemoteWrite>,
     ids: Vec<String>,
+    /// Cards by UUID, or nodes by name.
+    kind: Kind,
+    cluster: &'static str,
     sending: tokio::task::JoinHandle<()>,
 }
 
@@ -123,7 +126,7 @@ impl Cards {
         let sending = tokio::spawn(remote.clone().run());
         // Names that a query must escape.
         let ids = (0..count).map(|i| format!("GPU-{i}.a+b\"c\\d")).collect();
-        Self { inventory: Inventory::new(0), store, remote, ids, sending }
+        Self { inventory: Inventory::new(0), store, remote, ids, kind: Kind::Accelerator, cluster: "cluster1", sending }
     }
 
     /// All cards are read at a moment; one without a value is not read.
@@ -131,15 +134,15 @@ impl Cards {
         let source = SourceInfo {
             plugin: "p".into(),
             target: "t".into(),
-            cluster: "cluster1".into(),
+            cluster: self.cluster.into(),
             interval_ms: 15_000,
             priority: 0,
             max_subjects: 10_000,
             max_values: 1_000_000,
         };
         let subject = |id: &String| BatchSubject {
-            kind: Kind::Accelerator,
-            identity: vec![("uuid".into(), id.clone())],
+            kind: self.kind,
+            identity: vec![(if self.kind == Kind::Node { "node" } else { "uuid" }.into(), id.clone())],
             labels: vec![],
             parent: None,
             observed_at_ms: None,
@@ -274,6 +277,33 @@ async fn a_gap_stays_a_gap_in_a_prometheus() {
     assert_eq!(show(at + 14_000).await.as_deref(), Some("1"));
     assert_eq!(show(at + 60_000).await, None, "the lookback of five minutes does not fill it");
     assert_eq!(show(at + 121_000).await.as_deref(), Some("2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_one_name_in_two_clusters_stay_apart_in_one_engine() {
+    if !is_installed(PROMETHEUS) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Part::start(PROMETHEUS, dir.path(), None).await;
+    let at = kcloud_monitor::now_ms() - 120_000;
+    let mut ids = Vec::new();
+    for (cluster, watts) in [("cluster1", 100.0), ("cluster2", 200.0)] {
+        let mut host = Cards::new(&dir.path().join(cluster), 0, engine.write());
+        (host.kind, host.cluster, host.ids) = (Kind::Node, cluster, vec!["worker1".into()]);
+        host.tick(at, |_| Some(watts));
+        host.all_sent().await;
+        ids.push(host.inventory.current().of_kind(Kind::Node)[0].id.to_string());
+    }
+    let host = Cards::new(&dir.path().join("none"), 0, engine.write());
+    let viewer = host.viewer(&dir.path().join("viewer"), &engine);
+    let read = blocking(move || {
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        viewer.ranges(&ids, WATTS, (at - 1_000, at + 1_000), 2_000, Aggregate::Sum).unwrap()
+    })
+    .await;
+    let sums: Vec<f64> = read.iter().map(|steps| steps.iter().filter_map(|(_, v)| *v).sum()).collect();
+    assert_eq!(sums, [100.0, 200.0]);
 }
 
 fn resident_bytes() -> u64 {

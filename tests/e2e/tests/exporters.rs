@@ -361,7 +361,7 @@ async fn the_largest_that_one_exporter_shows_is_read_within_the_default_budget()
 fn whole(sample: &str) -> String {
     let is_setting = |line: &str| {
         let key: String = line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-        line.starts_with("[[") || !key.is_empty() && line[key.len()..].starts_with(" = ")
+        line.starts_with("[[") || line == "[limits]" || !key.is_empty() && line[key.len()..].starts_with(" = ")
     };
     let one = |line: &str| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line).to_owned() + "\n";
     sample.lines().map(one).collect()
@@ -386,4 +386,16 @@ async fn every_sample_is_taken_with_all_that_it_offers() {
         let setup = Setup { config: settings.config.clone(), http: vec!["http://127.0.0.1:9/".to_owned()], ..Setup::default() };
         Plugin::load(&component(&settings.component), setup).await.expect("its schema takes it");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_that_comes_in_between_gives_no_new_values_the_time_of_the_old_ones() {
+    let vector = json!({ "status": "success", "data": { "resultType": "vector", "result": [{ "metric": {}, "value": [1_764_000_010.5, "1764000010.5"] }] } });
+    let recorded = Recorded::start([("/api/v1/query", Answer::json(&vector))]).await.expect("a port");
+    let address = recorded.address("");
+    let plugin = plugin("node-exporter", &address, json!({ "transport": "promql" })).await;
+    plugin.collect(&target("t", &address, &[]), WALL).await.expect("an answer, of whatever");
+    let asked = recorded.asked();
+    assert!(asked[0].contains("time%28%29") && !asked[0].contains("&time="), "first what time it is: {}", asked[0]);
+    assert!(asked.len() > 4 && asked[1..].iter().all(|q| q.ends_with("&time=1764000008.500")), "then all of one moment: {asked:?}");
 }

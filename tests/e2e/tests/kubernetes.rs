@@ -9,7 +9,7 @@ use std::time::Duration;
 use kcloud_e2e::{Running, until};
 use kcloud_kube_api::{Etcd, KubeApi};
 use kcloud_monitor::catalogue::Catalogue;
-use kcloud_monitor::inventory::{Kind, Subject};
+use kcloud_monitor::inventory::{Kind, Subject, Value::Number};
 use kcloud_monitor::plugins::Settings;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
 use kcloud_monitor::plugins::capabilities::{Credential, Grants, Secret};
@@ -87,6 +87,10 @@ fn pod(namespace: &str, name: &str, node: &str, phase: &str, gpus: u32) -> Value
 /// What `kubectl` says of each pod: life, place, phase, requests, containers.
 type Pods = BTreeMap<(String, String), (String, String, String, f64, f64, Vec<String>)>;
 
+fn cores_of(quantity: &str) -> f64 {
+    quantity.strip_suffix('m').map_or_else(|| quantity.parse::<f64>().unwrap(), |m| m.parse::<f64>().unwrap() / 1e3)
+}
+
 fn by_kubectl(kubectl: &Kubectl) -> Pods {
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
     let all = kubectl.json(&["get", "pods", "-A"]);
@@ -96,10 +100,7 @@ fn by_kubectl(kubectl: &Kubectl) -> Pods {
             let one = move |c: &Value| c["resources"]["requests"][resource].as_str().unwrap_or("0").to_owned();
             containers.iter().map(one).collect::<Vec<_>>()
         };
-        let cores: f64 = requests("cpu")
-            .iter()
-            .map(|q| q.strip_suffix('m').map_or_else(|| q.parse::<f64>().unwrap(), |m| m.parse::<f64>().unwrap() / 1e3))
-            .sum();
+        let cores = requests("cpu").iter().map(|q| cores_of(q)).sum();
         let gpus = requests("nvidia.com/gpu").iter().map(|q| q.parse::<f64>().unwrap()).sum();
         let mut names: Vec<String> = containers.iter().map(|c| text(&c["name"])).collect();
         names.sort();
@@ -131,6 +132,15 @@ fn by_the_host(running: &Running) -> Pods {
         )
     };
     snapshot.of_kind(Kind::Pod).iter().map(one).collect()
+}
+
+/// What an answer of the host's API says of each pod.
+async fn by_the_route(running: &Running) -> Vec<Value> {
+    let (status, body) = running.get("/api/v1/infrastructure/pods?limit=1000").await;
+    assert_eq!(status, 200, "{body}");
+    let mut all: Vec<Value> = body["data"]["pods"].as_array().or(body["data"].as_array()).unwrap().clone();
+    all.sort_by_key(|p| (p["namespace"].to_string(), p["pod_name"].to_string()));
+    all
 }
 
 fn settings(api: &KubeApi, change: impl FnOnce(&mut Settings)) -> Vec<Settings> {
@@ -235,6 +245,16 @@ async fn the_host_shows_what_kubectl_shows_through_all_that_happens() {
     kubectl.create(&fleet());
     let running = Running::start(&["kubernetes"], settings(&api, |_| ())).await;
     agree(&running, &kubectl, "at first").await;
+    let (rows, expected) = (by_the_route(&running).await, by_kubectl(&kubectl));
+    assert_eq!(rows.len(), expected.len());
+    for (row, ((namespace, name), (uid, node, phase, cores, gpus, containers))) in rows.iter().zip(expected) {
+        assert_eq!((&row["namespace"], &row["pod_name"], &row["uid"]), (&json!(namespace), &json!(name), &json!(uid)), "{row}");
+        assert_eq!(row["node_name"].as_str().unwrap_or_default(), node, "{row}");
+        assert_eq!(row["phase"].as_str().unwrap().to_lowercase(), phase, "{row}");
+        assert_eq!(row["cpu_request"].as_str().map(cores_of), Some(cores), "{row}");
+        assert_eq!((row["gpu_count"].as_f64(), &row["container_names"]), (Some(gpus), &json!(containers)), "{row}");
+        assert_eq!(row["labels"]["example.com/team"], "a", "{row}");
+    }
     let snapshot = running.host.app.inventory.current();
     let of = |name: &str| Catalogue::known(name).unwrap();
     let worker = snapshot.of_kind(Kind::Node).iter().find(|s| s.label("node") == Some("worker1")).unwrap();
@@ -341,4 +361,95 @@ fn credential(file: &Path) -> Arc<dyn Fn() -> Result<(String, String), String> +
         let token = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
         Ok(("authorization".to_owned(), format!("Bearer {token}")))
     })
+}
+
+/// A few thousand pods by default; `KCLOUD_PODS=100000` for as many as the host must take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_cluster_is_listed_in_pages_and_then_only_followed() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let pods: usize = std::env::var("KCLOUD_PODS").ok().and_then(|n| n.parse().ok()).unwrap_or(3_000);
+    let api = KubeApi::start(&etcd, None).unwrap();
+    let client = etcd.client();
+    let stored = |kind: &str, object: Value| {
+        let meta = &object["metadata"];
+        let namespace = meta["namespace"].as_str().map(|n| format!("{n}/")).unwrap_or_default();
+        (format!("/registry/{kind}/{namespace}{}", meta["name"].as_str().unwrap()), object.to_string().into_bytes())
+    };
+    let nodes = pods.div_ceil(100);
+    let mut all: Vec<_> = (0..nodes).map(|i| stored("nodes", node(&format!("worker{i}")))).collect();
+    all.extend((0..pods).map(|i| {
+        let mut object = pod(&format!("ns{}", i % 50), &format!("p{i}"), &format!("worker{}", i % nodes), "Running", i as u32 % 2);
+        object["metadata"]["uid"] = format!("u{i}").into();
+        stored("pods", object)
+    }));
+    for some in all.chunks(100) {
+        client.put_all(some).await.unwrap();
+    }
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()).unwrap() / 1024.0
+    };
+    let (begun, before) = (std::time::Instant::now(), resident());
+    let running = Running::start(
+        &["kubernetes"],
+        settings(&api, |s| {
+            s.config = json!({ "page_size": 500 });
+            s.interval = Duration::from_secs(2);
+            s.timeout = Duration::from_secs(120);
+            s.limits = Limits {
+                cpu: Duration::from_secs(60),
+                memory: 512 << 20,
+                http_call_bytes: 4 << 30,
+                points: 200_000,
+                subjects: 50_000,
+                output_bytes: 64 << 20,
+                ..Limits::default()
+            };
+        }),
+    )
+    .await;
+    let count = |running: &Running| running.host.app.inventory.current().of_kind(Kind::Pod).len();
+    let deadline = begun + Duration::from_secs(300);
+    while count(&running) < pods {
+        if std::time::Instant::now() > deadline {
+            panic!("{} of {pods}: {}", count(&running), running.get("/api/v1/system/plugins/kubernetes").await.1);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (_, plugin) = running.get("/api/v1/system/plugins/kubernetes").await;
+    eprintln!("{pods} pods listed in {:.1} s, {:.0} MiB more", begun.elapsed().as_secs_f64(), resident() - before);
+    eprintln!("{plugin:#}");
+    let ticks = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let after: Vec<f64> = stat.rsplit(')').next().unwrap().split_whitespace().filter_map(|f| f.parse().ok()).collect();
+        (after[10] + after[11]) / 100.0
+    };
+    let (begun, cpu) = (std::time::Instant::now(), ticks());
+    for round in 0..3 {
+        let changed: Vec<_> = (0..100usize)
+            .map(|i| {
+                let mut object =
+                    pod(&format!("ns{}", i % 50), &format!("p{i}"), "worker0", if round % 2 == 0 { "Failed" } else { "Running" }, 1);
+                object["metadata"]["uid"] = format!("u{i}").into();
+                stored("pods", object)
+            })
+            .collect();
+        client.put_all(&changed).await.unwrap();
+        let wanted = if round % 2 == 0 { 3.0 } else { 1.0 };
+        let phase = Catalogue::known("phase").unwrap();
+        let now = || {
+            let snapshot = running.host.app.inventory.current();
+            let is = |p: &&Arc<Subject>| matches!(p.reading(phase).map(|r| r.value), Some(Number(v, _)) if v == wanted);
+            snapshot.of_kind(Kind::Pod).iter().filter(is).count()
+        };
+        until("the change shows", async || (if round % 2 == 0 { now() == 100 } else { now() == pods }).then_some(())).await;
+    }
+    eprintln!(
+        "three rounds of 100 changes in {:.1} s and {:.2} s of CPU, {:.0} MiB",
+        begun.elapsed().as_secs_f64(),
+        ticks() - cpu,
+        resident() - before
+    );
+    client.delete("/registry/pods/ns7/p7").await.unwrap();
+    until("one is gone", async || (count(&running) == pods - 1).then_some(())).await;
 }

@@ -4,28 +4,35 @@
 mod bmc;
 #[path = "redfish/parts.rs"]
 mod parts;
+mod program;
 #[path = "redfish/site.rs"]
 mod site;
 
 use std::process::Command;
 
-use kcloud_e2e::{Running, until};
+use kcloud_e2e::{Running, component, until};
 use kcloud_monitor::inventory::Kind;
 use serde_json::{Value, json};
 
 use bmc::Bmc;
 use parts::{Part, free_port, htpasswd, sushy_tools};
+use program::Program;
 use site::{Site, World, document};
 
 /// A host over these BMCs, by node and port.
 async fn host(site: &Site, bmcs: &[(&str, u16)]) -> Running {
+    host_each(site, "500ms", bmcs).await
+}
+
+async fn host_each(site: &Site, interval: &str, bmcs: &[(&str, u16)]) -> Running {
     let origins: Vec<String> = bmcs.iter().map(|(_, port)| format!("https://127.0.0.1:{port}")).collect();
     let credentials = format!(
         "[credentials.bmc]\ntype = \"redfish\"\norigins = {origins:?}\nusername = \"monitor\"\npassword_file = {:?}\nbasic_fallback = true\n",
         site.path("secret")
     );
+    let interval = format!("interval = {interval:?}");
     let changes = [
-        ("interval = \"60s\"", "interval = \"500ms\""),
+        ("interval = \"60s\"", interval.as_str()),
         ("timeout = \"30s\"", "timeout = \"5s\""),
         ("request_seconds = 10", "request_seconds = 1"),
     ];
@@ -163,6 +170,33 @@ async fn one_session_serves_all_reads_is_renewed_when_it_ends_and_closed_at_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_installed_program_closes_its_sessions_when_it_is_told_to_stop() {
+    let site = Site::new();
+    let bmc = Bmc::start(&site).await;
+    let origin = format!("https://127.0.0.1:{}", bmc.port);
+    let mut program = Program::start(|dir| {
+        for sub in ["plugins", "plugins.d"] {
+            std::fs::create_dir_all(dir.join(sub)).unwrap();
+        }
+        std::fs::copy(component("redfish"), dir.join("plugins/redfish.wasm")).unwrap();
+        let target = format!("\n[[targets]]\nid = \"bmc1\"\naddress = {origin:?}\ntls = \"own\"\ncredential = \"bmc\"\n");
+        std::fs::write(dir.join("plugins.d/redfish.toml"), Site::sample("redfish", &[("60s", "1s")]) + &target).unwrap();
+        format!(
+            "[tls.own]\nca_file = {:?}\n[credentials.bmc]\ntype = \"redfish\"\norigins = [{origin:?}]\nusername = \"monitor\"\npassword_file = {:?}\n",
+            site.path("ca.pem"),
+            site.path("secret")
+        )
+    });
+    until("a session", async || (bmc.inside().reads > 8).then_some(())).await;
+    assert_eq!(bmc.inside().sessions.len(), 1);
+    program.signal("-TERM");
+    until("its end", async || program.child.try_wait().unwrap()).await;
+    assert!(bmc.inside().sessions.is_empty());
+    let log = program.log();
+    assert!(!log.contains("token-") && !log.contains("secret1"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_tried_once_and_others_are_read_on() {
     let site = Site::new();
     let (wrong, good) = (Bmc::start(&site).await, Bmc::start(&site).await);
@@ -217,4 +251,47 @@ async fn what_breaks_in_a_bmc_costs_that_part_and_is_said() {
     }
     until("all is back", async || celsius("Inlet").await.and(celsius("Outlet").await).and(power().await)).await;
     assert_eq!(World::of(&running).error("worker1"), None);
+}
+
+/// CPU seconds of this process so far.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // User and system time, in hundredths.
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_bmcs_are_read_within_one_interval_each_by_one_session() {
+    let site = Site::new();
+    let mut bmcs = Vec::new();
+    for n in 0..200 {
+        bmcs.push((format!("worker{n}"), Bmc::start(&site).await));
+    }
+    // One of them hangs, one breaks.
+    bmcs[7].1.inside().hangs = Some("/redfish".into());
+    bmcs[9].1.inside().broken.insert("/redfish/v1".into(), "<html>".into());
+    let all: Vec<(&str, u16)> = bmcs.iter().map(|(node, bmc)| (node.as_str(), bmc.port)).collect();
+    let (began, before) = (std::time::Instant::now(), cpu_seconds());
+    let running = host_each(&site, "30s", &all).await;
+    let known = async || {
+        let world = World::of(&running);
+        all.iter().filter(|(node, _)| world.number(Kind::Chassis, node, "entity", "1", "power_watts") == Some(500.0)).count()
+    };
+    until("the watts of all others", async || (known().await == 198).then_some(())).await;
+    let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - before);
+    eprintln!(
+        "198 of 200 BMCs after {took:.1} s, {cpu:.1} s of CPU with the BMCs themselves, whose logins and handshakes are the most of it"
+    );
+    assert!(took < 30.0, "{took} s");
+    for (n, (node, bmc)) in bmcs.iter().enumerate() {
+        let inside = bmc.inside();
+        assert!(inside.logins <= 1 && inside.most <= 1, "{node}: {} logins, {} at once", inside.logins, inside.most);
+        assert!(n == 7 || n == 9 || inside.logins == 1, "{node}");
+    }
+    for node in ["worker7", "worker9"] {
+        until("the reason", async || World::of(&running).error(node)).await;
+    }
+    running.host.log_out().await;
+    assert!(bmcs.iter().all(|(_, bmc)| bmc.inside().sessions.is_empty()));
 }

@@ -265,9 +265,10 @@ impl Caller<'_> {
             }
         };
         // Bodies are in memory: every request can be sent again.
-        let again = request.try_clone();
+        let (again, path) = (request.try_clone(), request.url().path().to_owned());
         request.headers_mut().insert(&held.key, held.value.clone());
         let answer = client.execute(request).await.map_err(explain)?;
+        held.answered(&path, answer.status());
         let Some(mut again) = again.filter(|_| answer.status() == 401) else { return Ok(answer) };
         let Some(held) = logins.another(&login, &origin, &client, &held).await else { return Ok(answer) };
         again.headers_mut().insert(&held.key, held.value.clone());

@@ -29,7 +29,7 @@ struct Reading<'p, 'r, 'o, 'b> {
 
 impl Source for Libvirt {
     const NAME: &'static str = "libvirt";
-    const LIKE: &'static str = "libvirtd?_.*";
+    const LIKE: &'static str = "libvirt.*";
     const METRICS: &'static [Def] = table::METRICS;
 
     fn asks(&self) -> &'static [Ask] {

@@ -48,7 +48,8 @@ fn busy(last: Idle, now: Idle) -> Option<f64> {
 fn idle(reading: &Reading<'_, '_, '_, '_>) -> Option<(Idle, Option<i64>)> {
     let page = reading.page;
     if let (Some(sum), Some(count)) = (page.first("node_cpu_idle_seconds:sum"), page.first("node_cpu_idle_seconds:count")) {
-        let at_ms = sum.at_ms.unwrap_or(page.read_ms);
+        let said = page.first("node_cpu_idle_seconds:at").map(|r| (r.value * 1e3).round() as i64);
+        let at_ms = said.or(sum.at_ms).unwrap_or(page.read_ms);
         return Some((Idle { seconds: sum.value, cpus: count.value, at_ms }, sum.at_ms));
     }
     let rows = page.rows("node_cpu_seconds_total").iter().filter(|r| r.get("mode").as_deref() == Some("idle") && r.value.is_finite());

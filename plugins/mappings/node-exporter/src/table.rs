@@ -17,6 +17,11 @@ pub(crate) const ASKS: &[Ask] = &[
         of: "node_cpu_seconds_total",
         expression: "count by (job, instance, node) (node_cpu_seconds_total{mode=\"idle\"})",
     },
+    Ask::Value {
+        name: "node_cpu_idle_seconds:at",
+        of: "node_cpu_seconds_total",
+        expression: "max by (job, instance, node) (timestamp(node_cpu_seconds_total{mode=\"idle\"}))",
+    },
     Ask::Rows(
         &[
             "node_uname_info",

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use crate::exposition::{Labels, Sample};
 use crate::promql::{Ask, Series};
@@ -30,8 +31,8 @@ impl<'a> Row<'a> {
         let found = match self.labels {
             Said::Text(labels) => labels.get(name),
             Said::Series(labels) => {
-                let exported = "exported_".to_owned();
-                let is_renamed = labels.range(exported..).next().is_some_and(|(k, _)| k.starts_with("exported_"));
+                let from = (Bound::Included("exported_"), Bound::Unbounded);
+                let is_renamed = labels.range::<str, _>(from).next().is_some_and(|(k, _)| k.starts_with("exported_"));
                 let renamed = is_renamed.then(|| labels.get(&format!("exported_{name}"))).flatten();
                 renamed.or_else(|| labels.get(name)).map(|v| Cow::Borrowed(v.as_str()))
             }

@@ -75,6 +75,6 @@ impl Keystone {
         let life = at("issued_at").zip(at("expires_at")).and_then(|(from, to)| Duration::try_from(to - from).ok());
         let renew_at = life.map(|life| Instant::now() + life.saturating_sub(MARGIN.min(life / 10)));
         let end = Some((place, Some((SUBJECT, token.clone()))));
-        Ok(Held { key: TOKEN, value: token, end, renew_at, secret: [0; 32] })
+        Ok(Held { end, renew_at, ..Held::new(TOKEN, token) })
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, Url};
+use reqwest::{Client, StatusCode, Url};
 use sha2::{Digest, Sha256};
 
 use super::http::{HttpError, explain, next_piece, shows_its_end};
@@ -83,6 +83,22 @@ pub(super) struct Held {
     renew_at: Option<Instant>,
     /// Of the secret that it was given for.
     secret: [u8; 32],
+    /// Something that is not open to everybody was answered since the last 401.
+    is_proven: AtomicBool,
+}
+
+impl Held {
+    fn new(key: HeaderName, value: HeaderValue) -> Self {
+        Self { key, value, end: None, renew_at: None, secret: [0; 32], is_proven: AtomicBool::new(false) }
+    }
+
+    /// Takes note of an answer.
+    pub(super) fn answered(&self, path: &str, status: StatusCode) {
+        let is_open = matches!(path.trim_end_matches('/'), "" | "/redfish" | "/redfish/v1");
+        if status.is_success() && !is_open {
+            self.is_proven.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 struct Refused {
@@ -192,6 +208,8 @@ impl Logins {
             match state.held.clone() {
                 // Somebody else met the 401 first.
                 Some(now) if !Arc::ptr_eq(&now, refused) => return Some(now),
+                // Some answer 401 to what an account may not see.
+                Some(now) if now.key != TOKEN && now.is_proven.swap(false, Ordering::Relaxed) => return None,
                 Some(now) if now.key != TOKEN => {
                     state.held = None;
                     state.refuse(now.secret, format!("{} refused name and password", entry.origin));

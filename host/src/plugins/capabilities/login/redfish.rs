@@ -55,7 +55,7 @@ pub(super) async fn log_in(origin: &Origin, client: &Client, username: &str, pas
     };
     // Without a place it cannot be given back; the service ends it when it is idle.
     let end = location.and_then(|l| at(origin, place.join(&l).ok()?.as_str()).ok()).map(|url| (url, None));
-    Ok(Held { key: TOKEN, value: token, end, renew_at: None, secret: [0; 32] })
+    Ok(Held { end, ..Held::new(TOKEN, token) })
 }
 
 fn without(origin: &Origin, username: &str, password: &str, basic_fallback: bool, why: &str) -> Result<Held, Failed> {
@@ -65,7 +65,7 @@ fn without(origin: &Origin, username: &str, password: &str, basic_fallback: bool
     }
     let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
     let value = secret_value(&format!("Basic {pair}"))?;
-    Ok(Held { key: AUTHORIZATION, value, end: None, renew_at: Some(Instant::now() + BASIC_FOR), secret: [0; 32] })
+    Ok(Held { renew_at: Some(Instant::now() + BASIC_FOR), ..Held::new(AUTHORIZATION, value) })
 }
 
 /// A place of this origin and no other, whatever the service says.
