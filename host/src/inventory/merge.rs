@@ -27,6 +27,10 @@ const SERIES_PER: Duration = Duration::from_secs(10 * 24 * 3_600);
 const MAX_GONE: usize = 1_000;
 /// Two readings of a counter that lie further apart, and further than a source may be silent, are not joined.
 const MAX_JOINED_MS: i64 = 5 * 60_000;
+/// How often a subject that deltas leave as it is shows when it was last heard of.
+const CONFIRMED_EVERY_MS: i64 = 60_000;
+/// Label keys that are kept once for all subjects.
+const MAX_KEYS: usize = 65_536;
 /// A stamp further ahead than this is the source's clock being wrong.
 const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
@@ -90,6 +94,7 @@ struct Working {
     /// Slots in the order of a snapshot, and whether slots came or went since it was made.
     order: Vec<usize>,
     order_is_old: bool,
+    keys: HashSet<Arc<str>>,
 }
 
 struct SourceState {
@@ -135,6 +140,18 @@ struct Slot {
     is_left: bool,
     /// Gone from every source and to be left out of the next snapshot.
     forgotten: bool,
+}
+
+/// A key as it is kept: a fleet has few, each on every subject.
+fn shared(keys: &mut HashSet<Arc<str>>, key: &str) -> Arc<str> {
+    if let Some(known) = keys.get(key) {
+        return known.clone();
+    }
+    let new: Arc<str> = key.into();
+    if keys.len() < MAX_KEYS {
+        keys.insert(new.clone());
+    }
+    new
 }
 
 impl Said {
@@ -505,7 +522,7 @@ impl Working {
             for (k, v) in &subject.identity {
                 match public.identity.binary_search_by(|(key, _)| (**key).cmp(k)) {
                     Ok(i) => public.identity[i].1 = named(k, v).into(),
-                    Err(i) => public.identity.insert(i, (k.as_str().into(), named(k, v).into())),
+                    Err(i) => public.identity.insert(i, (shared(&mut self.keys, k), named(k, v).into())),
                 }
             }
         }
@@ -639,7 +656,8 @@ impl Working {
         let is_bare = !whole && given.is_empty() && readings_given == 0;
         let same = is_bare || said.labels.len() == given.len() && said.labels.iter().zip(&given).all(|(a, b)| *a.0 == *b.0 && *a.1 == *b.1);
         if !same {
-            said.labels = given.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+            let keys = &mut self.keys;
+            said.labels = given.into_iter().map(|(k, v)| (shared(keys, &k), v.into())).collect();
         }
         said.last_seen_ms = now_ms;
         self.merge(slot, now_ms);
@@ -656,7 +674,10 @@ impl Working {
         for slot in &self.sources[source as usize].subjects {
             let s = &mut self.slots[*slot];
             s.said.iter_mut().filter(|x| x.source == source).for_each(|x| x.last_seen_ms = now_ms);
-            Arc::make_mut(&mut s.subject).last_seen_ms = now_ms;
+            // The snapshot holds the subject, so that this copies it: not all of them at every delta.
+            if now_ms - s.subject.last_seen_ms >= CONFIRMED_EVERY_MS || s.subject.life != Life::Live {
+                Arc::make_mut(&mut s.subject).last_seen_ms = now_ms;
+            }
         }
     }
 
@@ -708,7 +729,7 @@ impl Working {
             if s.forgotten {
                 continue;
             }
-            let silent = now_ms - s.subject.last_seen_ms;
+            let silent = now_ms - s.said.iter().map(|x| x.last_seen_ms).fold(s.subject.last_seen_ms, i64::max);
             let interval = s.said.iter().map(|x| self.sources[x.source as usize].info.interval_ms).max().unwrap_or(0);
             let life = match silent {
                 _ if silent >= OFFLINE_MS => Life::Offline,

@@ -385,3 +385,17 @@ fn a_source_that_does_not_say_where_a_pod_runs_does_not_move_it() {
     let pod = snapshot.subjects.iter().find(|s| s.kind == Kind::Pod).unwrap();
     assert_eq!((pod.parent.as_deref(), pod.node.as_deref()), (Some("node/cluster1/worker1"), Some("worker1")));
 }
+
+#[test]
+fn what_deltas_leave_as_it_is_stays_live_and_is_not_copied_for_each() {
+    let i = Inventory::new(0);
+    i.apply(&source("a"), batch(vec![named(Kind::Node, &[("node", "worker1")], &[("roles", "gpu")], None)], &[]), 0);
+    let first = publish(&i, 0).snapshot;
+    for at in (1..=20).map(|n| n * 15 * SECOND) {
+        i.apply(&source("a"), Batch { coverage: Coverage::Delta, ..Batch::default() }, at);
+        let snapshot = publish(&i, at).snapshot;
+        assert_eq!(snapshot.subjects[0].life, Life::Live);
+        assert!(at - snapshot.subjects[0].last_seen_ms < 60 * SECOND, "{at}");
+        assert_eq!(Arc::ptr_eq(&snapshot.subjects[0], &first.subjects[0]), at < 60 * SECOND, "{at}");
+    }
+}

@@ -73,8 +73,10 @@ fn settings(plugin: &str, address: &str, transport: Value) -> Settings {
     }
 }
 
+type Texts = BTreeMap<String, String>;
+
 /// Numbers and labels of everything, by id.
-fn world(running: &Running) -> BTreeMap<String, (BTreeMap<String, String>, BTreeMap<String, String>)> {
+fn world(running: &Running) -> BTreeMap<String, (Texts, Texts)> {
     let snapshot = running.host.app.inventory.current();
     let one = |s: &std::sync::Arc<kcloud_monitor::inventory::Subject>| {
         let numbers = s.readings.iter().filter_map(|r| match r.value {

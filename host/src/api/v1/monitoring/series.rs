@@ -261,10 +261,10 @@ pub(super) fn metrics(history: &dyn History, snapshot: &Snapshot, params: &Param
     let page: Vec<_> = all.into_iter().skip(offset).take(limit).collect();
     affordable(page.len(), &window)?;
     let (name, factor, unit) = quantity(metric, kind);
-    let read = Reader { history, window: &window };
+    let ids: Vec<&str> = page.iter().map(|s| &*s.id).collect();
+    let all = from_history(history.ranges(&ids, &name, window.span(), window.step, Aggregate::Average))?;
     let mut rows = Vec::with_capacity(page.len());
-    for s in page {
-        let steps = read.steps(&s.id, &name)?;
+    for (s, steps) in page.into_iter().zip(all) {
         // Seconds since the Unix epoch, as clients of the predecessor know it.
         let datapoints: Vec<Value> =
             steps.iter().map(|(at, v)| json!({ "timestamp": *at as f64 / 1e3, "value": v.map(|v| converted(v, factor)) })).collect();
@@ -276,5 +276,8 @@ pub(super) fn metrics(history: &dyn History, snapshot: &Snapshot, params: &Param
     let path = if params.get("metric_name").is_some() { "metrics" } else { "temperature" };
     let link = params.link(&format!("/api/v1/monitoring/timeseries/{path}"), total)?;
     let warnings: Vec<String> = window.warning.iter().cloned().collect();
-    Ok(Rendered { link, warnings: warnings.into(), window: used(&window, params), ..Rendered::list(&rows, total)? })
+    // What `power/` makes never leaves the host's own store.
+    let halves = Catalogue::known(&name).and_then(|_| history.halves((window.start, window.end), window.step));
+    let seam = halves.map(|h| Arc::new(json!({ "source": h.engine, "until": rfc3339(h.until_ms) })));
+    Ok(Rendered { seam, link, warnings: warnings.into(), window: used(&window, params), ..Rendered::list(&rows, total)? })
 }
