@@ -75,8 +75,10 @@ impl Chunk {
         };
         let one = self.columns.len() == 1;
         self.times.iter().enumerate().map(move |(i, at)| {
-            let count = if one { 1.0 } else { count[i] };
-            Bucket { at: *at, min: min[i], max: max[i], sum: sum[i], count, last: last[i] }
+            // A column that was not asked for is empty.
+            let of = |column: &[f64]| column.get(i).copied().unwrap_or(0.0);
+            let count = if one { 1.0 } else { of(count) };
+            Bucket { at: *at, min: of(min), max: of(max), sum: of(sum), count, last: of(last) }
         })
     }
 }
@@ -249,7 +251,7 @@ impl Block {
         self.get_some(series, ALL, &mut Reads::default())
     }
 
-    /// The same with some columns of five only; the others hold zeros.
+    /// The same with some columns of five only; the others are empty.
     pub(super) fn get_some(&self, series: u32, columns: Columns, reads: &mut Reads) -> Result<Option<Chunk>, HistoryError> {
         const DAMAGED: HistoryError = HistoryError::Damaged("a record of a sealed file does not read");
         let Some(at) = self.find(series, reads)? else { return Ok(None) };
@@ -279,7 +281,7 @@ impl Block {
             let length = number(&mut rest)? as usize;
             let (bytes, after) = rest.split_at_checked(length).ok_or(DAMAGED)?;
             rest = after;
-            out.push(if wanted == 1 || columns[out.len()] { column::values(bytes, times.len())? } else { vec![0.0; times.len()] });
+            out.push(if wanted == 1 || columns[out.len()] { column::values(bytes, times.len())? } else { Vec::new() });
         }
         match out.len() == wanted && rest.is_empty() {
             true => Ok(Some(Chunk { times, ends, columns: out })),
