@@ -3,7 +3,7 @@
 //! Head, records, directory, foot (spec/HISTORY.md). Each record carries its length and checksum; series of one target were
 //! read at the same moments, so that a column of times is written once and pointed at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
@@ -293,12 +293,15 @@ impl Block {
     fn find(&self, series: u32, reads: &mut Reads) -> Result<Option<u32>, HistoryError> {
         let number = |e: &[u8]| u32::from_le_bytes([e[0], e[1], e[2], e[3]]);
         if reads.many {
-            if !reads.directories.contains_key(&self.id) {
-                let mut bytes = vec![0; self.directory.1 as usize * ENTRY];
-                self.file.read_exact_at(&mut bytes, self.directory.0)?;
-                reads.directories.insert(self.id, bytes);
-            }
-            let entries = reads.directories.get(&self.id).map_or(&[][..], |d| d.as_chunks::<ENTRY>().0);
+            let directory = match reads.directories.entry(self.id) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(new) => {
+                    let mut bytes = vec![0; self.directory.1 as usize * ENTRY];
+                    self.file.read_exact_at(&mut bytes, self.directory.0)?;
+                    new.insert(bytes)
+                }
+            };
+            let entries = directory.as_chunks::<ENTRY>().0;
             return Ok(entries.binary_search_by_key(&series, |e| number(e)).ok().map(|i| number(&entries[i][4..])));
         }
         let (mut low, mut high) = (0, self.directory.1);
