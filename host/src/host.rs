@@ -5,8 +5,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,6 +25,7 @@ use crate::plugins::engine::Compiler;
 use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
+use crate::power::{Facility, Recorder};
 use crate::tls::Tls;
 
 /// Snapshots are published at most this often (architecture, invariant 3).
@@ -78,6 +79,7 @@ pub struct Look {
     pub directories: Vec<PathBuf>,
     /// `None` leaves them as they are.
     pub clusters: Option<Vec<ClusterInfo>>,
+    pub facilities: Option<Vec<Facility>>,
     pub forget_after: Option<Duration>,
     pub policy: Option<Policy>,
     /// Of all plugins together.
@@ -174,12 +176,14 @@ impl Host {
         let publish = tokio::spawn(async move {
             let mut tick = tokio::time::interval(PUBLISH);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let recorder = Arc::new(Mutex::new(Recorder::default()));
             loop {
                 tick.tick().await;
                 let Some(next) = inventory.prepare(now_ms(), forget_ms.load(Ordering::Relaxed)) else { continue };
-                let (history, catalogue, remote) = (history.clone(), catalogue.clone(), remote.clone());
+                let (history, remote, catalogue, recorder) = (history.clone(), remote.clone(), catalogue.clone(), recorder.clone());
                 // Durable first: what a client can see is on disk.
-                let committed = tokio::task::spawn_blocking(move || commit(&*history, remote.as_deref(), &catalogue, next)).await;
+                let committed =
+                    tokio::task::spawn_blocking(move || commit(&*history, remote.as_deref(), &catalogue, &recorder, next)).await;
                 match committed {
                     Ok((snapshot, result)) => {
                         if let Err(error) = result {
@@ -243,6 +247,11 @@ impl Host {
 }
 
 impl Host {
+    /// Gives back the sessions that it opened at targets; none is opened afterwards.
+    pub async fn log_out(&self) {
+        self.app.registry.commons().logins.end().await;
+    }
+
     /// The same over HTTPS. `told` means: read the certificate again.
     pub async fn serve_tls(
         &self,
@@ -293,6 +302,7 @@ fn commit(
     history: &dyn History,
     remote: Option<&RemoteWrite>,
     catalogue: &Catalogue,
+    recorder: &Mutex<Recorder>,
     next: Publication,
 ) -> (Arc<Snapshot>, Result<(), HistoryError>) {
     // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
@@ -306,7 +316,8 @@ fn commit(
         at_ms: p.at_ms,
         value: p.value,
     };
-    let points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
+    let mut points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
+    recorder.lock().unwrap_or_else(|e| e.into_inner()).note(&next.snapshot, &mut points);
     let result = history.commit(next.snapshot.sequence, next.snapshot.at_ms, &points);
     (next.snapshot, result)
 }

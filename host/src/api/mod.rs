@@ -30,6 +30,7 @@ use crate::history::remote::RemoteWrite;
 use crate::host::Look;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
+use crate::power::Facility;
 
 pub(crate) use envelope::rfc3339;
 pub use problem::Problem;
@@ -43,6 +44,8 @@ pub(crate) struct Rendered {
     pub link: Option<Arc<str>>,
     /// Where the answer passes from another's memory to this host's.
     pub seam: Option<Arc<serde_json::Value>>,
+    /// The window and step that were used, of a time series.
+    pub window: Option<Arc<serde_json::Value>>,
     /// What the envelope says of it besides, rendered with it.
     pub metadata: Arc<str>,
     /// How long it is kept at most.
@@ -57,6 +60,7 @@ impl Rendered {
             warnings: Arc::default(),
             link: None,
             seam: None,
+            window: None,
             metadata: "".into(),
             life: Duration::from_secs(30),
         }
@@ -100,6 +104,7 @@ pub struct App {
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
     clusters: Arc<ArcSwap<Vec<ClusterInfo>>>,
+    facilities: Arc<ArcSwap<Vec<Facility>>>,
     config: Arc<ArcSwap<ConfigState>>,
     pub started: Instant,
     pub(crate) cache: Cache<String, Rendered>,
@@ -130,6 +135,7 @@ impl App {
             auth,
             plugins_config_dir,
             clusters,
+            facilities: Arc::default(),
             config,
             started: Instant::now(),
             cache,
@@ -151,6 +157,11 @@ impl App {
         self.clusters.load_full()
     }
 
+    /// What is metered around the servers.
+    pub(crate) fn facilities(&self) -> Arc<Vec<Facility>> {
+        self.facilities.load_full()
+    }
+
     /// Takes over what the operator's files say now.
     pub(crate) fn take(&self, look: &Look) {
         for problem in &look.problems {
@@ -159,6 +170,9 @@ impl App {
         self.config.store(Arc::new(ConfigState { problems: look.problems.len(), looked_at: crate::now_ms() }));
         if let Some(clusters) = &look.clusters {
             self.clusters.store(Arc::new(clusters.clone()));
+        }
+        if let Some(facilities) = &look.facilities {
+            self.facilities.store(Arc::new(facilities.clone()));
         }
     }
 }

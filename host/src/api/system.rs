@@ -136,7 +136,7 @@ pub(super) async fn capabilities(State(app): State<App>) -> Json<Value> {
         .collect();
     Json(json!({
         "timestamp": rfc3339(crate::now_ms()), "api_version": "v1",
-        "api_domains": ["accelerators", "auth", "clusters", "system"], "data_sources": sources,
+        "api_domains": ["accelerators", "auth", "clusters", "hardware", "infrastructure", "monitoring", "system"], "data_sources": sources,
         "multi_cluster": { "enabled": app.clusters().len() > 1, "clusters": app.clusters().iter().map(|c| &c.name).collect::<Vec<_>>() },
     }))
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::plugin::attach;
-use super::{Bytes, Config, Period};
+use super::{Bytes, Config, CredentialKind, Period};
 use crate::history::{Endpoint, remote};
 use crate::plugins::capabilities::http_policy::Origin;
 use crate::plugins::capabilities::tls::Trust;
@@ -120,6 +119,9 @@ impl Server<'_> {
             Some(c) if !c.origins.iter().any(|o| Origin::of(o).is_ok_and(|o| o == origin)) => {
                 Some(format!("credential {name:?} is not bound to {origin}; its origins say where it may go"))
             }
+            Some(c) if c.kind != CredentialKind::Header => Some(format!(
+                "credential {name:?} is one with which the host logs in; a server of history takes a header's (bearer_file, or username and password_file)"
+            )),
             Some(_) if spec.is_some_and(|s| s.insecure) => {
                 Some(format!("credential {name:?} is not sent over an insecure tls; pin_sha256 makes it sure"))
             }
@@ -128,7 +130,7 @@ impl Server<'_> {
     }
 
     fn endpoint(&self, config: &Config) -> Result<Endpoint, String> {
-        let credential = self.credential.and_then(|name| config.credentials.get(name)).map(attach);
+        let credential = self.credential.and_then(|name| Some(config.credentials.get(name)?.attach(name, None)));
         let trust = self.tls.and_then(|name| Some(Arc::new(Trust::new(name, config.tls.get(name)?.clone()))));
         Endpoint::new(self.url, credential, trust, self.timeout)
     }

@@ -2,6 +2,7 @@
 
 pub mod approve;
 mod beyond;
+mod credential;
 mod keys;
 mod limits;
 mod origin;
@@ -23,6 +24,7 @@ use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
 
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
+pub use credential::{Credential, CredentialKind};
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
 pub use unit::{Bytes, Period};
@@ -40,6 +42,7 @@ pub struct Config {
     pub log: Log,
     pub server: Server,
     pub clusters: BTreeMap<String, Cluster>,
+    pub facility: BTreeMap<String, FacilityConfig>,
     pub plugins: Plugins,
     pub inventory: InventoryConfig,
     pub history: HistoryConfig,
@@ -91,6 +94,29 @@ impl Default for Log {
 pub struct Cluster {
     pub region: Option<String>,
     pub description: Option<String>,
+}
+
+/// A hall or site: what its meters show holds servers, cooling and losses.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FacilityConfig {
+    /// That it feeds; all where none is named.
+    pub clusters: Vec<String>,
+    /// Ids of subjects with `power_watts`, which add up; where none is named, the `facility` subject of this name.
+    pub meters: Vec<String>,
+    /// A constant in place of a meter; answers say that it is `configured`.
+    pub power_watts: Option<f64>,
+}
+
+impl FacilityConfig {
+    fn problem(&self, clusters: &BTreeMap<String, Cluster>) -> Option<String> {
+        let unknown = self.clusters.iter().find(|c| !clusters.contains_key(*c));
+        match self.power_watts {
+            Some(_) if !self.meters.is_empty() => Some("meters or power_watts, not both".to_owned()),
+            Some(watts) if !(watts > 0.0 && watts.is_finite()) => Some(format!("power_watts is {watts}; it is a number above 0")),
+            _ => unknown.map(|name| format!("there is no [clusters.{name}]")),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -156,17 +182,6 @@ impl Default for HistoryConfig {
     }
 }
 
-/// A secret that the host adds to requests to `origins`; never seen by a plugin. One of `bearer_file` and
-/// `username` with `password_file`; the files are read at each use.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Credential {
-    pub origins: Vec<String>,
-    pub bearer_file: Option<PathBuf>,
-    pub username: Option<String>,
-    pub password_file: Option<PathBuf>,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -174,6 +189,7 @@ impl Default for Config {
             log: Log::default(),
             server: Server::default(),
             clusters: BTreeMap::from([("default".to_owned(), Cluster::default())]),
+            facility: BTreeMap::new(),
             plugins: Plugins::default(),
             inventory: InventoryConfig::default(),
             history: HistoryConfig::default(),
@@ -240,6 +256,12 @@ impl Config {
         }
         if let Some((name, problem)) = config.tls.iter().find_map(|(name, spec)| Some((name, spec.problem()?))) {
             return Err(fail(format!("{}: [tls.{name}] {problem}", path.display())));
+        }
+        if let Some((name, problem)) = config.credentials.iter().find_map(|(name, c)| Some((name, c.problem(&config.tls)?))) {
+            return Err(fail(format!("{}: [credentials.{name}] {problem}", path.display())));
+        }
+        if let Some((name, problem)) = config.facility.iter().find_map(|(name, f)| Some((name, f.problem(&config.clusters)?))) {
+            return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
         }
         if let Some(problem) = config.beyond_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
@@ -421,6 +443,20 @@ mod tests {
         let given = [("KCLOUD_TLS__BMC__CA_FILE", "/b")];
         assert_eq!(load("[tls.bmc]\nca_file = \"/a\"\n", &given).unwrap().tls["bmc"].ca_file.as_deref(), Some(Path::new("/b")));
         load(&format!("[tls.bmc]\npin_sha256 = [\"{pin}\"]\n"), &[]).unwrap();
+    }
+
+    #[test]
+    fn a_facility_has_meters_or_a_constant_and_feeds_clusters_that_there_are() {
+        for (text, expected) in [
+            ("meters = [\"chassis/c/pdu\"]\npower_watts = 1000.0\n", "not both"),
+            ("power_watts = 0.0\n", "above 0"),
+            ("clusters = [\"cluster9\"]\n", "[clusters.cluster9]"),
+        ] {
+            let error = load(&format!("[clusters.cluster1]\n[facility.hall1]\n{text}"), &[]).unwrap_err();
+            assert!(error.contains("[facility.hall1]") && error.contains(expected), "{error}");
+        }
+        let config = load("[clusters.cluster1]\n[facility.hall1]\nclusters = [\"cluster1\"]\n", &[]).unwrap();
+        assert_eq!(config.facility["hall1"].clusters, ["cluster1"]);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use futures::StreamExt;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Body, Method, Url};
 
-use crate::plugins::capabilities::Credential;
 use crate::plugins::capabilities::http::{HttpError, builder, explain};
 use crate::plugins::capabilities::tls::Trust;
+use crate::plugins::capabilities::{Credential, Secret};
 
 /// Where it is and how it is spoken to.
 #[derive(Clone)]
@@ -56,7 +56,10 @@ impl Endpoint {
             all.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         if let Some(credential) = &self.credential {
-            let (name, value) = (credential.header)().map_err(HttpError::Denied)?;
+            let Secret::Header(header) = &credential.secret else {
+                return Err(HttpError::Denied("the credential is one with which the host logs in".to_owned()));
+            };
+            let (name, value) = header().map_err(HttpError::Denied)?;
             let bad = |_| HttpError::Denied("the credential holds what a header cannot".to_owned());
             let mut value = HeaderValue::from_str(&value).map_err(|e| bad(e.to_string()))?;
             value.set_sensitive(true);

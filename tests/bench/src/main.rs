@@ -9,6 +9,7 @@ mod day;
 mod installed;
 mod micro;
 mod plugins;
+mod power;
 mod real;
 mod store;
 
@@ -55,6 +56,8 @@ enum Part {
     Soak,
     /// History alone.
     Store,
+    /// The account of watts, and a day of it.
+    Power,
     /// A day of a thousand nodes from history, beside a Prometheus.
     Day,
     /// Answers from the cache.
@@ -101,6 +104,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Store) {
         store::run()?;
+    }
+    if wanted(Part::Power) {
+        power::run()?;
     }
     if wanted(Part::Day) {
         day::run()?;

@@ -1,5 +1,7 @@
 //! Helpers of the end-to-end tests: a fleet, a host over it, and waiting for a condition with a deadline.
 
+pub mod world;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

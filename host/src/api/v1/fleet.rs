@@ -11,6 +11,7 @@ use super::super::{App, Rendered};
 use crate::catalogue::{Kind as MetricKind, METRICS, MetricId};
 use crate::history::names;
 use crate::inventory::{Snapshot, Subject};
+use crate::power::{Method, Server, Sum, Watts};
 
 pub(in crate::api) async fn metrics(State(app): State<App>) -> Response {
     let snapshot = app.inventory.current();
@@ -46,7 +47,43 @@ pub(in crate::api) fn write(snapshot: &Snapshot) -> String {
             writeln!(out, "{name}{{{}}} {value}", labels[&(subject as *const Subject)]).unwrap_or_default();
         }
     }
+    account(snapshot, &mut out);
     out
+}
+
+/// What `power/` makes of the snapshot: servers, each once, and their sums.
+fn account(snapshot: &Snapshot, out: &mut String) {
+    let account = snapshot.account();
+    let mut family = |name: &str, help: &str, rows: Vec<(String, f64)>| {
+        if !rows.is_empty() {
+            writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge").unwrap_or_default();
+            rows.iter().for_each(|(labels, value)| writeln!(out, "{name}{{{labels}}} {value}").unwrap_or_default());
+        }
+    };
+    let of = |s: &Server| format!("cluster=\"{}\",id=\"{}\",kind=\"node\",node=\"{}\"", escape(&s.cluster), escape(&s.id), escape(&s.name));
+    let known = || account.servers.iter().filter_map(|s| Some((s, s.total()?)));
+    family(
+        "kcloud_server_power_watts",
+        "What a server draws, by the most trusted way.",
+        known().map(|(s, (_, w))| (of(s), w.watts)).collect(),
+    );
+    let method = |(s, (way, w)): (&Server, (Method, &Watts))| {
+        let method = ["measured", "derived", "modelled"][w.quality as usize];
+        (format!("{},measured_by=\"{}\",method=\"{method}\"", of(s), way.name()), 1.0)
+    };
+    family("kcloud_server_power_method_info", "How a server's watts are known.", known().map(method).collect());
+    let mut clusters: Vec<&str> = account.machines(None).map(|s| &*s.cluster).collect();
+    clusters.dedup();
+    let totals: Vec<(String, Sum)> = clusters.iter().map(|c| (format!("cluster=\"{}\"", escape(c)), account.total(Some(c)))).collect();
+    let watts = totals.iter().filter_map(|(l, t)| Some((l.clone(), t.watts?))).collect();
+    family("kcloud_cluster_power_watts", "What a cluster's servers draw; a guest is in its host.", watts);
+    let count = |of: fn(&Sum) -> usize| totals.iter().map(|(l, t)| (l.clone(), of(t) as f64)).collect();
+    family("kcloud_cluster_power_known_servers", "Servers in that sum.", count(|t| t.known));
+    family("kcloud_cluster_power_servers", "Servers of a cluster.", count(|t| t.of));
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn labels(subject: &Subject) -> String {

@@ -7,6 +7,7 @@ pub mod globs;
 pub mod http;
 pub mod http_policy;
 pub mod log;
+pub mod login;
 pub mod state;
 mod stream;
 pub mod tls;
@@ -51,10 +52,20 @@ impl Grants {
 /// A credential that the host adds to requests. Never crosses the boundary.
 #[derive(Clone)]
 pub struct Credential {
-    /// Header name and value, built when it is used so that a rotated file counts.
-    pub header: Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>,
+    pub secret: Secret,
     /// Origins that it may be sent to.
     pub origins: Vec<String>,
+}
+
+/// Header name and value, built when it is used so that a rotated file counts.
+pub type MakeHeader = Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>;
+
+/// What a credential is made of.
+#[derive(Clone)]
+pub enum Secret {
+    Header(MakeHeader),
+    /// The host logs in and holds what it is given.
+    Login(Arc<login::Login>),
 }
 
 /// Requests under way, of all plugins together.
@@ -68,11 +79,14 @@ pub struct Commons {
     http: reqwest::Client,
     requests: Arc<Semaphore>,
     pub memory: Arc<MemoryPool>,
+    /// Sessions that the host opened; they outlive versions of plugins.
+    pub logins: Arc<login::Logins>,
 }
 
 impl Commons {
     pub fn new() -> Result<Self, reqwest::Error> {
-        Ok(Self { http: http::builder().build()?, requests: Arc::new(Semaphore::new(HOST_REQUESTS)), memory: Arc::default() })
+        let (http, requests) = (http::builder().build()?, Arc::new(Semaphore::new(HOST_REQUESTS)));
+        Ok(Self { http, requests, memory: Arc::default(), logins: Arc::default() })
     }
 }
 

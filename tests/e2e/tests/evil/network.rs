@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kcloud_e2e::until;
-use kcloud_monitor::plugins::capabilities::Credential;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
+use kcloud_monitor::plugins::capabilities::{Credential, Secret};
 use tokio::net::TcpListener;
 
 use crate::servers::{Answer, Server, bomb};
@@ -149,7 +149,7 @@ fn nothing_but_reading_is_asked_of_a_target() {
         ];
         let credentials = ["", "admin", "bound-elsewhere", "../bound-elsewhere"];
         let bound = Credential {
-            header: Arc::new(|| Ok(("authorization".to_owned(), "Bearer top-secret".to_owned()))),
+            secret: Secret::Header(Arc::new(|| Ok(("authorization".to_owned(), "Bearer top-secret".to_owned())))),
             origins: vec!["http://127.0.0.1:10".to_owned()],
         };
         let evils = [
