@@ -3,7 +3,7 @@
 //! Head, records, directory, foot (spec/HISTORY.md). Each record carries its length and checksum; series of one target were
 //! read at the same moments, so that a column of times is written once and pointed at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
@@ -75,8 +75,10 @@ impl Chunk {
         };
         let one = self.columns.len() == 1;
         self.times.iter().enumerate().map(move |(i, at)| {
-            let count = if one { 1.0 } else { count[i] };
-            Bucket { at: *at, min: min[i], max: max[i], sum: sum[i], count, last: last[i] }
+            // A column that was not asked for is empty.
+            let of = |column: &[f64]| column.get(i).copied().unwrap_or(0.0);
+            let count = if one { 1.0 } else { of(count) };
+            Bucket { at: *at, min: of(min), max: of(max), sum: of(sum), count, last: of(last) }
         })
     }
 }
@@ -249,7 +251,7 @@ impl Block {
         self.get_some(series, ALL, &mut Reads::default())
     }
 
-    /// The same with some columns of five only; the others hold zeros.
+    /// The same with some columns of five only; the others are empty.
     pub(super) fn get_some(&self, series: u32, columns: Columns, reads: &mut Reads) -> Result<Option<Chunk>, HistoryError> {
         const DAMAGED: HistoryError = HistoryError::Damaged("a record of a sealed file does not read");
         let Some(at) = self.find(series, reads)? else { return Ok(None) };
@@ -279,7 +281,7 @@ impl Block {
             let length = number(&mut rest)? as usize;
             let (bytes, after) = rest.split_at_checked(length).ok_or(DAMAGED)?;
             rest = after;
-            out.push(if wanted == 1 || columns[out.len()] { column::values(bytes, times.len())? } else { vec![0.0; times.len()] });
+            out.push(if wanted == 1 || columns[out.len()] { column::values(bytes, times.len())? } else { Vec::new() });
         }
         match out.len() == wanted && rest.is_empty() {
             true => Ok(Some(Chunk { times, ends, columns: out })),
@@ -291,12 +293,15 @@ impl Block {
     fn find(&self, series: u32, reads: &mut Reads) -> Result<Option<u32>, HistoryError> {
         let number = |e: &[u8]| u32::from_le_bytes([e[0], e[1], e[2], e[3]]);
         if reads.many {
-            if !reads.directories.contains_key(&self.id) {
-                let mut bytes = vec![0; self.directory.1 as usize * ENTRY];
-                self.file.read_exact_at(&mut bytes, self.directory.0)?;
-                reads.directories.insert(self.id, bytes);
-            }
-            let entries = reads.directories.get(&self.id).map_or(&[][..], |d| d.as_chunks::<ENTRY>().0);
+            let directory = match reads.directories.entry(self.id) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(new) => {
+                    let mut bytes = vec![0; self.directory.1 as usize * ENTRY];
+                    self.file.read_exact_at(&mut bytes, self.directory.0)?;
+                    new.insert(bytes)
+                }
+            };
+            let entries = directory.as_chunks::<ENTRY>().0;
             return Ok(entries.binary_search_by_key(&series, |e| number(e)).ok().map(|i| number(&entries[i][4..])));
         }
         let (mut low, mut high) = (0, self.directory.1);

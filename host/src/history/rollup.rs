@@ -110,3 +110,85 @@ fn p95(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get((values.len() * 95).div_ceil(100).saturating_sub(1)).copied()
 }
+
+/// Steps that are added up as observations and rollups come, each file in order of time.
+pub(super) struct Sums {
+    how: Aggregate,
+    start: i64,
+    end: i64,
+    step: i64,
+    /// The step that was added to last, and when it begins.
+    at: (usize, i64),
+    steps: Vec<Sum>,
+}
+
+#[derive(Clone, Copy)]
+struct Sum {
+    value: f64,
+    count: f64,
+    last_at: i64,
+}
+
+impl Sums {
+    /// `start` is where a step begins.
+    pub(super) fn new(start: i64, end: i64, step: i64, how: Aggregate) -> Self {
+        let count = ((end - start).max(0) + step - 1) / step;
+        let steps = vec![Sum { value: 0.0, count: 0.0, last_at: i64::MIN }; count as usize];
+        Self { how, start, end, step, at: (0, start), steps }
+    }
+
+    /// Adds what a file has, up to a moment.
+    pub(super) fn chunk(&mut self, chunk: &super::block::Chunk, before: i64) {
+        let of = match (chunk.columns.len(), self.how) {
+            (1, _) | (_, Aggregate::Minimum) => 0,
+            (_, Aggregate::Maximum) => 1,
+            (_, Aggregate::Average | Aggregate::Sum) => 2,
+            (_, Aggregate::Count) => 3,
+            (_, Aggregate::Last | Aggregate::P95) => 4,
+        };
+        let (Some(values), counts) = (chunk.columns.get(of), chunk.columns.get(3)) else { return };
+        let (from, to) = (self.start, self.end.min(before));
+        for (i, (at, value)) in chunk.times.iter().zip(values).enumerate() {
+            if *at >= from && *at < to {
+                self.add(*at, *value, counts.map_or(1.0, |c| c[i]));
+            }
+        }
+    }
+
+    /// Adds a value of so many observations, within the window.
+    pub(super) fn add(&mut self, at: i64, value: f64, count: f64) {
+        // Mostly the same step again or the next: a division costs more than all the rest.
+        let mut into = at - self.at.1;
+        if into < 0 || into >= self.step {
+            if into >= self.step && into < 2 * self.step {
+                self.at = (self.at.0 + 1, self.at.1 + self.step);
+            } else {
+                let i = (at - self.start).div_euclid(self.step);
+                self.at = (i as usize, self.start + i * self.step);
+            }
+            into = at - self.at.1;
+        }
+        debug_assert!((0..self.step).contains(&into));
+        let Some(sum) = self.steps.get_mut(self.at.0) else { return };
+        sum.value = match self.how {
+            _ if sum.count == 0.0 => value,
+            Aggregate::Average | Aggregate::Sum => sum.value + value,
+            Aggregate::Minimum => sum.value.min(value),
+            Aggregate::Maximum => sum.value.max(value),
+            Aggregate::Last | Aggregate::P95 if at >= sum.last_at => value,
+            Aggregate::Last | Aggregate::P95 | Aggregate::Count => sum.value,
+        };
+        sum.last_at = sum.last_at.max(at);
+        sum.count += count;
+    }
+
+    pub(super) fn into_steps(self) -> Vec<Observation> {
+        let value = |s: &Sum| match self.how {
+            _ if s.count == 0.0 => None,
+            Aggregate::Average => Some(s.value / s.count),
+            Aggregate::Count => Some(s.count),
+            _ => Some(s.value),
+        };
+        self.steps.iter().enumerate().map(|(i, s)| (self.start + i as i64 * self.step, value(s))).collect()
+    }
+}
