@@ -6,6 +6,7 @@ extern crate self as kcloud_collector_sdk;
 pub mod blank;
 pub mod exposition;
 pub mod http;
+pub mod ipmi;
 pub mod mapping;
 pub mod promql;
 

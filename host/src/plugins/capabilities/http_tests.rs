@@ -83,7 +83,8 @@ fn guest_of(policy: Policy, bound: &str, commons: Commons, change: impl FnOnce(&
     let mut limits = Limits::default();
     change(&mut limits);
     let header = Arc::new(|| Ok(("authorization".to_owned(), "Bearer secret".to_owned())));
-    let credentials = HashMap::from([("own".to_owned(), Credential { header, origins: vec![bound.to_owned()] })]);
+    let login = Arc::new(|| Err("no password".to_owned()));
+    let credentials = HashMap::from([("own".to_owned(), Credential { header, login, origins: vec![bound.to_owned()] })]);
     let grants = Grants { http: Some(policy), ..Grants::default() };
     let mut guest = Guest::new(Arc::new(Shared::new("p", limits, grants, credentials, commons, None, Arc::default())));
     guest.deadline = Instant::now() + Duration::from_secs(20);

@@ -6,6 +6,7 @@ pub mod files;
 pub mod globs;
 pub mod http;
 pub mod http_policy;
+pub mod ipmi;
 pub mod log;
 pub mod state;
 mod stream;
@@ -31,7 +32,7 @@ pub struct Grants {
     pub http: Option<http_policy::Policy>,
     pub files: Option<globs::Globs>,
     pub state: bool,
-    pub ipmi: bool,
+    pub ipmi: Option<ipmi::Policy>,
 }
 
 impl Grants {
@@ -41,7 +42,7 @@ impl Grants {
             "http" => self.http.is_some(),
             "files" => self.files.is_some(),
             "state" => self.state,
-            "ipmi" => self.ipmi,
+            "ipmi" => self.ipmi.is_some(),
             "log" | "clock" | "types" => true,
             _ => false,
         }
@@ -53,6 +54,8 @@ impl Grants {
 pub struct Credential {
     /// Header name and value, built when it is used so that a rotated file counts.
     pub header: Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>,
+    /// User and password, for what is no HTTP.
+    pub login: Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>,
     /// Origins that it may be sent to.
     pub origins: Vec<String>,
 }
@@ -67,12 +70,14 @@ const BLOCKING: usize = 8;
 pub struct Commons {
     http: reqwest::Client,
     requests: Arc<Semaphore>,
+    bmcs: Arc<ipmi::Bmcs>,
     pub memory: Arc<MemoryPool>,
 }
 
 impl Commons {
     pub fn new() -> Result<Self, reqwest::Error> {
-        Ok(Self { http: http::builder().build()?, requests: Arc::new(Semaphore::new(HOST_REQUESTS)), memory: Arc::default() })
+        let requests = Arc::new(Semaphore::new(HOST_REQUESTS));
+        Ok(Self { http: http::builder().build()?, requests, bmcs: Arc::default(), memory: Arc::default() })
     }
 }
 
@@ -140,6 +145,7 @@ pub struct Used {
     http_bytes: AtomicUsize,
     file_bytes: usize,
     state_writes: u32,
+    ipmi_requests: usize,
     /// For the network, until now and since when.
     waited: Duration,
     waits_since: Option<Instant>,

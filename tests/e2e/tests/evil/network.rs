@@ -150,6 +150,7 @@ fn nothing_but_reading_is_asked_of_a_target() {
         let credentials = ["", "admin", "bound-elsewhere", "../bound-elsewhere"];
         let bound = Credential {
             header: Arc::new(|| Ok(("authorization".to_owned(), "Bearer top-secret".to_owned()))),
+            login: Arc::new(|| Err("no password".to_owned())),
             origins: vec!["http://127.0.0.1:10".to_owned()],
         };
         let evils = [
