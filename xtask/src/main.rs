@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
-const BUNDLED: &[&str] = &["nvidia-dcgm", "prometheus"];
+const BUNDLED: &[&str] = &["ipmi", "nvidia-dcgm", "prometheus"];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];
 /// Guests that are built against contract 0.2, too, as NAME-0-2.wasm: what the tests deny them is denied by every version.
 const GUESTS_0_2: &[&str] = &["evil"];
@@ -266,8 +266,15 @@ fn fuzz(root: &Path, only: Option<&str>, seconds: u32) -> Result<()> {
 }
 
 /// Debian packages with the programs that tests of real parts start. A test without its program says so, loudly.
-const PARTS: &[(&str, &str)] =
-    &[("prometheus", "prometheus"), ("chromium", "chromium"), ("python3", "python3-venv"), ("minisign", "minisign"), ("npm", "npm")];
+const PARTS: &[(&str, &str)] = &[
+    ("prometheus", "prometheus"),
+    ("chromium", "chromium"),
+    ("python3", "python3-venv"),
+    ("minisign", "minisign"),
+    ("npm", "npm"),
+    ("sdrcomp", "openipmi"),
+    ("ipmitool", "ipmitool"),
+];
 
 fn real_parts() {
     let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
