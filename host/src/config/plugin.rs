@@ -312,6 +312,23 @@ mod tests {
     }
 
     #[test]
+    fn every_sample_is_understood() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/plugins.d");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let (path, mut text) = (entry.as_ref().unwrap().path(), std::fs::read_to_string(entry.unwrap().path()).unwrap());
+            if path.ends_with("ipmi.toml") {
+                // With its target.
+                let at = text.find("# [[targets]]").unwrap();
+                text = text[..at].to_owned() + &text[at..].replace("\n# ", "\n").replacen("# ", "", 1).replace("cluster1", "default");
+            }
+            read(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            names.push(path);
+        }
+        assert!(names.len() >= 3, "{names:?}");
+    }
+
+    #[test]
     fn a_whole_file_is_understood() {
         let s = read("interval = \"5s\"\nsha256 = \"00000000000000000000000000000000000000000000000000000000000000Ff\"\n[grants]\nhttp = \"targets\"\n[limits]\ncpu = \"20ms\"\nmemory = \"8MiB\"\n[config]\ntransport = \"scrape\"\n[[targets]]\nid = \"worker1\"\naddress = \"http://10.0.0.11:9400/metrics\"\nlabels = { node = \"worker1\" }\n").unwrap();
         assert_eq!((s.limits.memory, s.limits.cpu.as_millis(), s.interval.as_secs()), (8 << 20, 20, 5));

@@ -455,3 +455,32 @@ fn a_damaged_inventory_says_nothing_and_the_board_stands_in() {
     assert_eq!(once(model).0.problems.len(), 0);
     assert_eq!(fru::fields(&[1, 1, 0, 0xc2, b'A', b'B', 0xc0, 0xc1, 9], 3), ["AB", ""]);
 }
+
+#[test]
+fn records_and_inventories_that_are_cut_or_changed_cost_themselves() {
+    let mut model = Model::server("SN1", 0);
+    model.add(records::event_only(70, (7, 1), 0x13, 0x6f, "Critical IRQ"));
+    for record in model.records.clone() {
+        for at in 0..record.len() {
+            _ = sdr::read(&record[..at]);
+            for value in [0x00, 0x7f, 0x80, 0xff] {
+                let mut other = record.clone();
+                other[at] = value;
+                if let Some(sdr::Record::Sensors(all)) = sdr::read(&other) {
+                    assert!(!all.is_empty() && all.len() < 16);
+                    let analog =
+                        all[0].analog.map(|a| (0..=255).map(|raw| convert::value(a.format, a.factors, a.linearization, raw)).sum::<f64>());
+                    _ = (all[0].units.text(), analog);
+                }
+            }
+        }
+    }
+    for at in 0..model.inventories[&0].len() {
+        for value in [0x00, 0x7f, 0xff] {
+            let mut other = model.clone();
+            other.inventories.get_mut(&0).unwrap()[at] = value;
+            let said = once(other);
+            assert_eq!(said.value(said.find("chassis", "name", "bmc"), "power_watts"), Some(412.0));
+        }
+    }
+}

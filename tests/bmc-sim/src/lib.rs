@@ -97,6 +97,7 @@ struct Inner {
 pub struct Bmc(Mutex<Inner>);
 
 impl Bmc {
+    /// Without sessions and faults.
     pub fn new(setup: Setup) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner { setup, faults: Faults::default(), stats: Stats::default(), sessions: Sessions::default() })))
     }
@@ -125,6 +126,7 @@ impl Bmc {
         self.lock().sessions = Sessions::default();
     }
 
+    /// What it was asked so far.
     pub fn stats(&self) -> Stats {
         self.lock().stats.clone()
     }

@@ -25,10 +25,12 @@ pub struct Sensor {
 }
 
 impl Sensor {
+    /// One with a number, scanned and within its thresholds.
     pub fn reading(raw: u8) -> Self {
         Self { raw, flags: 0xc0, states: [0xc0, 0], thresholds: None }
     }
 
+    /// One with states, scanned.
     pub fn states(bits: u16) -> Self {
         Self { raw: 0, flags: 0xc0, states: [bits as u8, (bits >> 8) as u8 | 0x80], thresholds: None }
     }

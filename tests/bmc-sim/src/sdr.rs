@@ -62,6 +62,7 @@ fn ten_bits(value: i16) -> (u8, u8) {
 }
 
 impl Full {
+    /// Its record, of type 1; the number of the record is given by the repository.
     pub fn record(&self) -> Vec<u8> {
         let ((m, m_high), (b, b_high)) = (ten_bits(self.m), ten_bits(self.b));
         let exponents = (self.r_exp as u8) << 4 | (self.b_exp as u8) & 0xf;

@@ -24,6 +24,7 @@ impl Suite {
     /// Strongest first.
     pub const ALL: [Self; 2] = [Self::Seventeen, Self::Three];
 
+    /// Its number in the specification (table 22-20).
     pub fn id(self) -> u8 {
         match self {
             Self::Three => 3,
@@ -31,6 +32,7 @@ impl Suite {
         }
     }
 
+    /// The suite of a number; none of one that is not spoken.
     pub fn of(id: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.id() == id)
     }

@@ -23,6 +23,7 @@ const MAX_REQUESTS: usize = 4_096;
 /// Kept of a call's wall time, so that a guest can still say what it has.
 const MARGIN: Duration = Duration::from_millis(250);
 
+/// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IpmiError {
     #[error("{0}")]

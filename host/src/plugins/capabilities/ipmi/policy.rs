@@ -67,6 +67,7 @@ pub struct Bridge {
     pub address: u8,
 }
 
+/// One command, as a guest asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub bridge: Option<Bridge>,
@@ -217,6 +218,7 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Of each target's id and its BMC.
     pub fn new(bmcs: impl IntoIterator<Item = (String, Bmc)>) -> Self {
         Self { bmcs: bmcs.into_iter().collect() }
     }

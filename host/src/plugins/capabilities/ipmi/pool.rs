@@ -26,6 +26,7 @@ const REFUSALS: usize = 8;
 /// Commands in a row that a BMC may leave without an answer before the rest of them is given up.
 const SILENT: usize = 2;
 
+/// Shared by all plugins of a host.
 #[derive(Default)]
 pub struct Bmcs {
     all: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<State>>>>,

@@ -220,6 +220,16 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_in_is_read_or_left(head in 0..3_usize, tail in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+            let keys = Keys::of(Suite::Seventeen, &[5; 32]);
+            let packet = [[&RMCP[..], &[]], [&RMCP[..], &[RMCP_PLUS, 0xc0]], [&[], &[]]][head].concat().into_iter().chain(tail).collect::<Vec<u8>>();
+            assert!(read_sealed(&keys, 9, &packet).is_none());
+            _ = (read_plain(&packet).and_then(response), read_open(&packet, RAKP_2), response(&packet), keys.decrypt(&packet));
+        }
+    }
+
     #[test]
     fn a_sequence_number_is_taken_once_and_near_the_last_only() {
         let mut window = Window::default();
