@@ -1,11 +1,12 @@
 //! The parts put together: plugins are reconciled, targets read, snapshots published, requests answered.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,13 +17,15 @@ use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::collect::Collector;
-use crate::history::{Embedded, History, HistoryError, Keep, Point};
+use crate::history::remote::{self, RemoteWrite};
+use crate::history::{self, Embedded, Endpoint, Engine, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
 use crate::now_ms;
 use crate::plugins::engine::Compiler;
 use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
+use crate::power::{Facility, Recorder};
 use crate::tls::Tls;
 
 /// Snapshots are published at most this often (architecture, invariant 3).
@@ -42,6 +45,8 @@ pub struct Options {
     pub kept_dir: PathBuf,
     pub history_dir: PathBuf,
     pub history_keep: Keep,
+    /// Where history goes beyond this host.
+    pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
     pub cache_dir: Option<PathBuf>,
     /// Where components are compiled by a process of their own; it fills `cache_dir`.
@@ -55,6 +60,15 @@ pub struct Options {
     pub forget_after: Duration,
 }
 
+/// History beyond the host.
+#[derive(Default)]
+pub struct Beyond {
+    /// What is committed leaves.
+    pub remote_write: Option<remote::Settings>,
+    /// A server that answers for the past, with the matchers of each query.
+    pub engine: Option<(Endpoint, BTreeMap<String, String>)>,
+}
+
 /// What the operator's files say now.
 #[derive(Default)]
 pub struct Look {
@@ -65,6 +79,7 @@ pub struct Look {
     pub directories: Vec<PathBuf>,
     /// `None` leaves them as they are.
     pub clusters: Option<Vec<ClusterInfo>>,
+    pub facilities: Option<Vec<Facility>>,
     pub forget_after: Option<Duration>,
     pub policy: Option<Policy>,
     /// Of all plugins together.
@@ -96,9 +111,17 @@ impl Host {
         let catalogue = Arc::new(Catalogue::default());
         let registry =
             Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir, options.kept_dir, options.policy)?);
-        let history: Arc<dyn History> = Arc::new(Embedded::open(&options.history_dir, options.history_keep)?);
+        let store = Arc::new(Embedded::open(&options.history_dir, options.history_keep)?);
+        let remote = match options.beyond.remote_write {
+            Some(settings) => Some(Arc::new(RemoteWrite::open(&options.history_dir, store.clone(), settings)?)),
+            None => None,
+        };
+        let history: Arc<dyn History> = match options.beyond.engine {
+            Some((server, labels)) => Arc::new(history::Beyond::new(store, Engine::new(&server, labels), remote.clone())),
+            None => store,
+        };
         let inventory = Arc::new(Inventory::new(history.committed()?));
-        let app = App::new(
+        let mut app = App::new(
             inventory.clone(),
             history.clone(),
             registry.clone(),
@@ -106,6 +129,7 @@ impl Host {
             options.plugins_config_dir,
             options.clusters,
         );
+        app.remote_write.clone_from(&remote);
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -148,15 +172,18 @@ impl Host {
                 }
             }
         });
+        let sending = remote.clone();
         let publish = tokio::spawn(async move {
             let mut tick = tokio::time::interval(PUBLISH);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let recorder = Arc::new(Mutex::new(Recorder::default()));
             loop {
                 tick.tick().await;
                 let Some(next) = inventory.prepare(now_ms(), forget_ms.load(Ordering::Relaxed)) else { continue };
-                let (history, catalogue) = (history.clone(), catalogue.clone());
+                let (history, remote, catalogue, recorder) = (history.clone(), remote.clone(), catalogue.clone(), recorder.clone());
                 // Durable first: what a client can see is on disk.
-                let committed = tokio::task::spawn_blocking(move || commit(&*history, &catalogue, next)).await;
+                let committed =
+                    tokio::task::spawn_blocking(move || commit(&*history, remote.as_deref(), &catalogue, &recorder, next)).await;
                 match committed {
                     Ok((snapshot, result)) => {
                         if let Err(error) = result {
@@ -192,7 +219,9 @@ impl Host {
                 }
             }
         });
-        Ok(Self { app, look_again, tasks: vec![reconcile, publish, upkeep, users] })
+        let mut tasks = vec![reconcile, publish, upkeep, users];
+        tasks.extend(sending.map(|remote| tokio::spawn(remote.run())));
+        Ok(Self { app, look_again, tasks })
     }
 
     /// Answers requests until `stop` is done, then lets answers under way end.
@@ -218,6 +247,11 @@ impl Host {
 }
 
 impl Host {
+    /// Gives back the sessions that it opened at targets; none is opened afterwards.
+    pub async fn log_out(&self) {
+        self.app.registry.commons().logins.end().await;
+    }
+
     /// The same over HTTPS. `told` means: read the certificate again.
     pub async fn serve_tls(
         &self,
@@ -264,7 +298,17 @@ impl Host {
 }
 
 /// Makes a snapshot's points durable and hands it on.
-fn commit(history: &dyn History, catalogue: &Catalogue, next: Publication) -> (Arc<Snapshot>, Result<(), HistoryError>) {
+fn commit(
+    history: &dyn History,
+    remote: Option<&RemoteWrite>,
+    catalogue: &Catalogue,
+    recorder: &Mutex<Recorder>,
+    next: Publication,
+) -> (Arc<Snapshot>, Result<(), HistoryError>) {
+    // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
+    if let Some(Err(error)) = remote.map(|r| r.note(&next.snapshot, &next.points)) {
+        tracing::error!(%error, "remote write cannot keep whose the points are");
+    }
     let mut names = std::collections::HashMap::new();
     let mut point = |p: NewPoint| Point {
         metric: names.entry(p.metric).or_insert_with(|| catalogue.name(p.metric)).clone(),
@@ -272,7 +316,8 @@ fn commit(history: &dyn History, catalogue: &Catalogue, next: Publication) -> (A
         at_ms: p.at_ms,
         value: p.value,
     };
-    let points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
+    let mut points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
+    recorder.lock().unwrap_or_else(|e| e.into_inner()).note(&next.snapshot, &mut points);
     let result = history.commit(next.snapshot.sequence, next.snapshot.at_ms, &points);
     (next.snapshot, result)
 }

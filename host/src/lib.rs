@@ -1,6 +1,6 @@
 //! KCloud Monitor: watches AI accelerators and the machines around them.
 //!
-//! Data flows `plugins → collect → catalogue → inventory → history → api` (spec/ARCHITECTURE.md).
+//! Data flows `plugins → collect → catalogue → inventory → history → power → api` (spec/ARCHITECTURE.md).
 
 pub mod api;
 pub mod auth;
@@ -13,6 +13,7 @@ pub mod host;
 pub mod inventory;
 pub mod log;
 pub mod plugins;
+pub mod power;
 pub mod telemetry;
 pub mod tls;
 

@@ -13,7 +13,21 @@ use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
-const BUNDLED: &[&str] = &["ipmi", "nvidia-dcgm", "prometheus"];
+const BUNDLED: &[&str] = &[
+    "cadvisor",
+    "ipmi",
+    "ipmi-exporter",
+    "kepler",
+    "kube-state-metrics",
+    "kubernetes",
+    "libvirt",
+    "node-exporter",
+    "nova",
+    "nvidia-dcgm",
+    "openstack",
+    "prometheus",
+    "redfish",
+];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];
 /// Guests that are built against contract 0.2, too, as NAME-0-2.wasm: what the tests deny them is denied by every version.
 const GUESTS_0_2: &[&str] = &["evil"];
@@ -267,12 +281,18 @@ fn fuzz(root: &Path, only: Option<&str>, seconds: u32) -> Result<()> {
 
 /// Debian packages with the programs that tests of real parts start. A test without its program says so, loudly.
 const PARTS: &[(&str, &str)] = &[
+    ("etcd", "etcd-server"),
+    ("kubectl", "kubernetes-client"),
     ("prometheus", "prometheus"),
+    ("prometheus-node-exporter", "prometheus-node-exporter"),
+    ("prometheus-ipmi-exporter", "prometheus-ipmi-exporter"),
+    // With `sdrcomp`.
+    ("ipmi_sim", "openipmi"),
+    ("victoria-metrics", "victoria-metrics"),
     ("chromium", "chromium"),
     ("python3", "python3-venv"),
     ("minisign", "minisign"),
     ("npm", "npm"),
-    ("sdrcomp", "openipmi"),
     ("ipmitool", "ipmitool"),
 ];
 

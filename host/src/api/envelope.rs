@@ -96,6 +96,9 @@ fn metadata(snapshot: &Snapshot, rendered: &Rendered) -> Arc<str> {
     if let Some(seam) = &rendered.seam {
         metadata["history"] = (**seam).clone();
     }
+    if let Some(window) = &rendered.window {
+        metadata["window"] = (**window).clone();
+    }
     let text = metadata.to_string();
     text[1..text.len() - 1].into()
 }

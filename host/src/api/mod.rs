@@ -26,9 +26,11 @@ use moka::sync::Cache;
 
 use crate::auth::Auth;
 use crate::history::History;
+use crate::history::remote::RemoteWrite;
 use crate::host::Look;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
+use crate::power::Facility;
 
 pub(crate) use envelope::rfc3339;
 pub use problem::Problem;
@@ -42,6 +44,8 @@ pub(crate) struct Rendered {
     pub link: Option<Arc<str>>,
     /// Where the answer passes from another's memory to this host's.
     pub seam: Option<Arc<serde_json::Value>>,
+    /// The window and step that were used, of a time series.
+    pub window: Option<Arc<serde_json::Value>>,
     /// What the envelope says of it besides, rendered with it.
     pub metadata: Arc<str>,
     /// How long it is kept at most.
@@ -56,6 +60,7 @@ impl Rendered {
             warnings: Arc::default(),
             link: None,
             seam: None,
+            window: None,
             metadata: "".into(),
             life: Duration::from_secs(30),
         }
@@ -92,11 +97,14 @@ pub(crate) struct ConfigState {
 pub struct App {
     pub inventory: Arc<Inventory>,
     pub history: Arc<dyn History>,
+    /// What leaves the host, where anything does.
+    pub remote_write: Option<Arc<RemoteWrite>>,
     pub registry: Arc<Registry>,
     pub auth: Arc<Auth>,
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
     clusters: Arc<ArcSwap<Vec<ClusterInfo>>>,
+    facilities: Arc<ArcSwap<Vec<Facility>>>,
     config: Arc<ArcSwap<ConfigState>>,
     pub started: Instant,
     pub(crate) cache: Cache<String, Rendered>,
@@ -122,10 +130,12 @@ impl App {
         Self {
             inventory,
             history,
+            remote_write: None,
             registry,
             auth,
             plugins_config_dir,
             clusters,
+            facilities: Arc::default(),
             config,
             started: Instant::now(),
             cache,
@@ -136,9 +146,20 @@ impl App {
 }
 
 impl App {
+    /// Who answers for which part of a window of history, where it is not this host's own store alone.
+    pub(crate) fn seam(&self, window: &params::Window) -> Option<Arc<serde_json::Value>> {
+        let halves = self.history.halves((window.start, window.end), window.step)?;
+        Some(Arc::new(serde_json::json!({ "source": halves.engine, "until": envelope::rfc3339(halves.until_ms) })))
+    }
+
     /// Configured clusters.
     pub fn clusters(&self) -> Arc<Vec<ClusterInfo>> {
         self.clusters.load_full()
+    }
+
+    /// What is metered around the servers.
+    pub(crate) fn facilities(&self) -> Arc<Vec<Facility>> {
+        self.facilities.load_full()
     }
 
     /// Takes over what the operator's files say now.
@@ -149,6 +170,9 @@ impl App {
         self.config.store(Arc::new(ConfigState { problems: look.problems.len(), looked_at: crate::now_ms() }));
         if let Some(clusters) = &look.clusters {
             self.clusters.store(Arc::new(clusters.clone()));
+        }
+        if let Some(facilities) = &look.facilities {
+            self.facilities.store(Arc::new(facilities.clone()));
         }
     }
 }

@@ -90,8 +90,13 @@ impl Params {
     }
 
     pub(crate) fn flag(&self, name: &str) -> Result<bool, Problem> {
+        self.flag_or(name, false)
+    }
+
+    pub(crate) fn flag_or(&self, name: &str, default: bool) -> Result<bool, Problem> {
         match self.get(name) {
-            None | Some("false" | "False" | "0") => Ok(false),
+            None => Ok(default),
+            Some("false" | "False" | "0") => Ok(false),
             Some("true" | "True" | "1") => Ok(true),
             Some(other) => Err(Problem::parameter(name, other, "true, false")),
         }
@@ -102,6 +107,13 @@ impl Params {
             Some(v) if !allowed.contains(&v) => Err(Problem::parameter(name, v, allowed.join(", "))),
             v => Ok(v),
         }
+    }
+
+    /// A number that may have a fraction.
+    pub(crate) fn decimal(&self, name: &str) -> Result<Option<f64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let parsed = text.parse().ok().filter(|v: &f64| v.is_finite());
+        parsed.map(Some).ok_or_else(|| Problem::parameter(name, text, "a number"))
     }
 
     fn number(&self, name: &str, default: usize, low: usize, high: usize) -> Result<usize, Problem> {

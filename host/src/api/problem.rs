@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::auth::AuthError;
+use crate::history::HistoryError;
 
 /// An error that a client gets. Holds nothing of the server's inside: no path, no query, no backend.
 #[derive(Debug)]
@@ -57,6 +58,21 @@ impl Problem {
 
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the host failed on this request; its log has the request id")
+    }
+}
+
+/// What a client hears of history that does not answer; why stands in the log alone, with nothing of where it is.
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Self {
+        tracing::error!(%error, "history");
+        match error {
+            HistoryError::Engine(_) => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "PROMETHEUS_ERROR",
+                "the history engine does not answer; what is newest is there without it",
+            ),
+            _ => Self::unavailable("the history store does not answer", 5),
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
-use super::v1::{auth, clusters, fleet};
+use super::v1::infrastructure::{containers, nodes, pods, vms};
+use super::v1::{auth, clusters, fleet, hardware, monitoring};
 use super::{App, plugins, system};
 use crate::auth::Scope;
 
@@ -48,6 +49,36 @@ const PLACE: &[&str] = &["cluster", "node"];
 const CARD: &[&str] = &["node", "include_metrics", "include_reasons"];
 const WINDOW: &[&str] = &["node", "period", "step", "start_time", "end_time", "start", "end"];
 const PAGE: &[&str] = &["limit", "offset"];
+#[rustfmt::skip]
+const NODES: &[&str] = &[
+    "cluster", "role", "status", "has_gpu", "label_selector", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons",
+];
+const NODE: &[&str] =
+    &["cluster", "include_metrics", "include_power", "include_reasons", "period", "step", "start_time", "end_time", "start", "end"];
+const IN_CLUSTER: &[&str] = &["cluster", "period", "step", "start_time", "end_time", "start", "end"];
+#[rustfmt::skip]
+const PODS: &[&str] = &[
+    "cluster", "namespace", "node", "status", "label_selector", "has_gpu", "min_power", "max_power", "limit", "offset", "sort", "fields",
+    "include_metrics", "include_power", "include_reasons",
+];
+const PODS_SUMMARY: &[&str] = &["cluster", "namespace", "node", "status", "label_selector"];
+#[rustfmt::skip]
+const CONTAINERS: &[&str] = &[
+    "cluster", "namespace", "pod", "node", "include_terminated", "min_power", "max_power", "limit", "offset", "sort", "fields",
+    "include_metrics", "include_reasons",
+];
+const CONTAINER: &[&str] = &["cluster", "include_metrics", "include_reasons"];
+const VMS: &[&str] =
+    &["cluster", "project", "status", "hypervisor", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons"];
+const VMS_SUMMARY: &[&str] = &["cluster", "project"];
+const SENSORS: &[&str] = &["cluster", "node", "sensor_type", "status", "limit", "offset", "fields", "include_reasons"];
+const SENSORS_OF: &[&str] = &["cluster", "sensor_type", "status", "limit", "offset", "fields", "include_reasons"];
+const MACHINES: &[&str] = &["cluster", "node", "limit", "offset"];
+const TOPOLOGY: &[&str] = &["include_pods", "namespace"];
+const SERIES: &[&str] =
+    &["cluster", "period", "step", "start_time", "end_time", "start", "end", "breakdown_by", "include_efficiency", "limit"];
+const METRIC: &[&str] =
+    &["metric_name", "resource_type", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "limit", "offset"];
 const NONE: &[&str] = &[];
 
 const fn row(
@@ -104,8 +135,46 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/accelerators/npus/{id}/cores", "accelerators", "Its cores", &["node"], Many("NpuCore"), || get(card::npu_cores)),
     row("/api/v1/accelerators/all", "accelerators", "Accelerators of every class", ALL, Many("Accelerator"), || get(accelerators::all)),
     row("/api/v1/accelerators/summary", "accelerators", "Sums and means over all, by class", PLACE, One("AcceleratorSummary"), || get(accelerators::summary)),
+    row("/api/v1/infrastructure/nodes", "infrastructure", "Nodes", NODES, Many("Node"), || get(nodes::list)),
+    row("/api/v1/infrastructure/nodes/summary", "infrastructure", "Nodes by state and role, cards, watts", &["cluster", "role", "status"], One("NodeSummary"), || get(nodes::summary)),
+    row("/api/v1/infrastructure/nodes/{name}", "infrastructure", "One node", NODE, One("Node"), || get(nodes::detail)),
+    row("/api/v1/infrastructure/nodes/{name}/power", "infrastructure", "What it draws, of what, and over a window", IN_CLUSTER, One("NodePower"), || get(nodes::power)),
+    row("/api/v1/infrastructure/nodes/{name}/metrics", "infrastructure", "Its readings; with a window also over time", IN_CLUSTER, One("NodeMetrics"), || get(nodes::metrics)),
+    row("/api/v1/infrastructure/pods", "infrastructure", "Pods", PODS, Many("Pod"), || get(pods::list)),
+    row("/api/v1/infrastructure/pods/summary", "infrastructure", "Pods by state and namespace, watts", PODS_SUMMARY, One("PodSummary"), || get(pods::summary)),
+    row("/api/v1/infrastructure/pods/{namespace}/{name}", "infrastructure", "One pod with its containers", NODE, One("Pod"), || get(pods::detail)),
+    row("/api/v1/infrastructure/pods/{namespace}/{name}/power", "infrastructure", "What it draws, of what, and over a window", IN_CLUSTER, One("PodPower"), || get(pods::power)),
+    row("/api/v1/infrastructure/pods/{namespace}/{name}/metrics", "infrastructure", "Its readings; with a window also over time", IN_CLUSTER, One("PodMetrics"), || get(pods::metrics)),
+    row("/api/v1/infrastructure/containers", "infrastructure", "Containers, each once", CONTAINERS, Many("Container"), || get(containers::list)),
+    row("/api/v1/infrastructure/containers/{id}", "infrastructure", "One container", CONTAINER, One("Container"), || get(containers::detail)),
+    row("/api/v1/infrastructure/containers/{id}/metrics", "infrastructure", "Its readings; with a window also over time", IN_CLUSTER, One("ContainerMetrics"), || get(containers::metrics)),
+    row("/api/v1/infrastructure/containers/{namespace}/{pod}/{name}", "infrastructure", "One container by its pod", CONTAINER, One("Container"), || get(containers::named)),
+    row("/api/v1/infrastructure/containers/{namespace}/{pod}/{name}/metrics", "infrastructure", "Its readings; with a window also over time", IN_CLUSTER, One("ContainerMetrics"), || get(containers::named_metrics)),
+    row("/api/v1/infrastructure/vms", "infrastructure", "Virtual machines", VMS, Many("Vm"), || get(vms::list)),
+    row("/api/v1/infrastructure/vms/summary", "infrastructure", "Virtual machines by state and project", VMS_SUMMARY, One("VmSummary"), || get(vms::summary)),
+    row("/api/v1/infrastructure/vms/{id}", "infrastructure", "One virtual machine", NODE, One("Vm"), || get(vms::detail)),
+    row("/api/v1/infrastructure/vms/{id}/power", "infrastructure", "What it draws as far as a model says, and over a window", IN_CLUSTER, One("VmPower"), || get(vms::power)),
+    row("/api/v1/infrastructure/vms/{id}/metrics", "infrastructure", "Its readings; with a window also over time", IN_CLUSTER, One("VmMetrics"), || get(vms::metrics)),
+    row("/api/v1/hardware/ipmi/sensors", "hardware", "Readings of BMCs, by IPMI or Redfish", SENSORS, Many("BmcSensor"), || get(hardware::list)),
+    row("/api/v1/hardware/ipmi/sensors/{node}", "hardware", "Readings of one machine's BMC", SENSORS_OF, Many("BmcSensor"), || get(hardware::of_node)),
+    row("/api/v1/hardware/ipmi/power", "hardware", "Watts of each machine and its supplies", MACHINES, Many("BmcPower"), || get(hardware::power)),
+    row("/api/v1/hardware/ipmi/temperature", "hardware", "Temperatures of each machine", MACHINES, Many("BmcTemperature"), || get(hardware::temperature)),
+    row("/api/v1/hardware/ipmi/fans", "hardware", "Fans of each machine, each by its name", MACHINES, Many("BmcFans"), || get(hardware::fans)),
+    row("/api/v1/hardware/ipmi/voltage", "hardware", "Rails of each machine, each by its name", MACHINES, Many("BmcVoltage"), || get(hardware::voltage)),
+    row("/api/v1/hardware/ipmi/summary", "hardware", "Machines by the worst of their readings", PLACE, One("BmcSummary"), || get(hardware::summary)),
     row("/api/v1/clusters", "clusters", "Configured clusters and how their sources fare", PAGE, Many("Cluster"), || get(clusters::list)),
-    row("/api/v1/clusters/{name}", "clusters", "One cluster", NONE, One("Cluster"), || get(clusters::detail)),
+    row("/api/v1/clusters/{name}", "clusters", "One cluster and its nodes", NONE, One("ClusterDetail"), || get(clusters::detail)),
+    row("/api/v1/clusters/{name}/summary", "clusters", "How it fares and what is in it", NONE, One("ClusterSummary"), || get(clusters::summary)),
+    row("/api/v1/clusters/{name}/topology", "clusters", "What runs where", TOPOLOGY, One("ClusterTopology"), || get(clusters::topology)),
+    row("/api/v1/clusters/{name}/power", "clusters", "What a cluster draws and by whom", &["breakdown_by", "include_efficiency"], One("ClusterPower"), || get(monitoring::of_cluster)),
+    row("/api/v1/monitoring/power", "monitoring", "What is drawn now: the total, its coverage and the power tree", &["cluster", "resource_types"], One("Power"), || get(monitoring::power)),
+    row("/api/v1/monitoring/power/accelerators", "monitoring", "What cards draw, by class", &["cluster"], One("AcceleratorPower"), || get(monitoring::accelerators)),
+    row("/api/v1/monitoring/power/infrastructure", "monitoring", "What servers, pods and virtual machines draw, each server with its parts", &["cluster", "node", "limit", "offset"], One("InfrastructurePower"), || get(monitoring::infrastructure)),
+    row("/api/v1/monitoring/power/breakdown", "monitoring", "The total in one of six views, with what nobody claims", &["breakdown_by", "cluster"], One("PowerBreakdown"), || get(monitoring::breakdown)),
+    row("/api/v1/monitoring/power/efficiency", "monitoring", "PUE where a facility is metered; watts per working card, idle watts", &["cluster"], One("PowerEfficiency"), || get(monitoring::efficiency)),
+    row("/api/v1/monitoring/timeseries/power", "monitoring", "The total over time, its coverage, parts and energy", SERIES, One("PowerSeries"), || get(monitoring::power_series)),
+    row("/api/v1/monitoring/timeseries/metrics", "monitoring", "One metric of cards or nodes over time", METRIC, Many("MetricSeries"), || get(monitoring::metric_series)),
+    row("/api/v1/monitoring/timeseries/temperature", "monitoring", "Temperatures of cards or nodes over time", METRIC.split_at(1).1, Many("MetricSeries"), || get(monitoring::temperature_series)),
     open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
     row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
     row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::envelope::rfc3339;
 use super::{App, Problem};
+use crate::history::remote::Counts;
 use crate::inventory::Kind;
 use crate::plugins::{OnMissing, Plugin, State as PluginState};
 use crate::telemetry::{Histogram, Page};
@@ -135,7 +136,7 @@ pub(super) async fn capabilities(State(app): State<App>) -> Json<Value> {
         .collect();
     Json(json!({
         "timestamp": rfc3339(crate::now_ms()), "api_version": "v1",
-        "api_domains": ["accelerators", "auth", "clusters", "system"], "data_sources": sources,
+        "api_domains": ["accelerators", "auth", "clusters", "hardware", "infrastructure", "monitoring", "system"], "data_sources": sources,
         "multi_cluster": { "enabled": app.clusters().len() > 1, "clusters": app.clusters().iter().map(|c| &c.name).collect::<Vec<_>>() },
     }))
 }
@@ -172,6 +173,59 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         page.family(&name, "counter", "Answers that the response cache had, or had not.");
         page.sample(&name, &[], counter.load(Ordering::Relaxed));
     }
+    history_metrics(&app, &mut page);
+    if let Some(remote) = &app.remote_write {
+        remote_write_metrics(&remote.counts(), &mut page);
+    }
     super::plugins::metrics(&app, &mut page);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.into_text()).into_response()
+}
+
+fn history_metrics(app: &App, page: &mut Page) {
+    let holds = app.history.holds();
+    for (name, help, value) in [
+        ("series", "Series that history has a number for.", holds.series),
+        ("head_points", "Points that lie in memory until they are sealed.", holds.head_points),
+        ("head_bytes", "Memory allocated for them.", holds.head_bytes),
+        ("log_rows", "Rows of the log, which holds the same points on disk.", holds.log_rows),
+        ("log_bytes", "Bytes of those rows.", holds.log_bytes),
+    ] {
+        let name = format!("kcloud_history_{name}");
+        page.family(&name, "gauge", help);
+        page.sample(&name, &[], value);
+    }
+    page.family("kcloud_history_files", "gauge", "Sealed files by tier.");
+    holds.files.iter().for_each(|(tier, files, _)| page.sample("kcloud_history_files", &[("tier", tier)], files));
+    page.family("kcloud_history_file_bytes", "gauge", "Bytes of the sealed files by tier.");
+    holds.files.iter().for_each(|(tier, _, bytes)| page.sample("kcloud_history_file_bytes", &[("tier", tier)], bytes));
+}
+
+fn remote_write_metrics(counts: &Counts, page: &mut Page) {
+    page.family("kcloud_remote_write_samples_total", "counter", "Samples by what became of them.");
+    for (result, n) in [
+        ("sent", counts.sent),
+        ("refused", counts.refused),
+        ("repeated", counts.repeated),
+        ("out_of_order", counts.out_of_order),
+        ("unknown", counts.unknown),
+    ] {
+        page.sample("kcloud_remote_write_samples_total", &[("result", result)], n);
+    }
+    let waits_ms = counts.pending_since_ms.map_or(0, |at| (crate::now_ms() - at).max(0));
+    for (name, kind, help, value) in [
+        ("dropped_points_total", "counter", "Points passed over because more waited than may.", counts.dropped),
+        ("requests_total", "counter", "Requests that were made.", counts.requests),
+        ("retries_total", "counter", "Requests of these that had to be made again.", counts.retries),
+        ("sent_bytes_total", "counter", "Bytes of their bodies.", counts.sent_bytes),
+        ("failures", "gauge", "Requests in a row that brought nothing.", counts.failures),
+        ("pending_rows", "gauge", "Rows of the log that wait.", counts.pending_rows),
+        ("pending_bytes", "gauge", "Bytes of these on disk.", counts.pending_bytes),
+        ("pending_limit_bytes", "gauge", "Bytes that may wait.", counts.max_bytes),
+    ] {
+        let name = format!("kcloud_remote_write_{name}");
+        page.family(&name, kind, help);
+        page.sample(&name, &[], value);
+    }
+    page.family("kcloud_remote_write_behind_seconds", "gauge", "Age of the oldest row that waits.");
+    page.sample("kcloud_remote_write_behind_seconds", &[], waits_ms as f64 / 1e3);
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use demo::demo_settings;
+pub use demo::{clusters as demo_clusters, demo_settings, fleet_settings};
 
 /// Watches AI accelerators and the machines around them through sandboxed collectors.
 #[derive(Parser)]
@@ -77,6 +77,9 @@ struct Demo {
     nodes: usize,
     #[arg(long, default_value_t = 8)]
     gpus_per_node: usize,
+    /// Pods of the first cluster; those that hold cards and those of DaemonSets are always there.
+    #[arg(long)]
+    pods: Option<usize>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Where the demo keeps what it writes; default: a folder under the system's temporary one.

@@ -15,6 +15,7 @@ use crate::host::{Host, Look, Options};
 use crate::log::Given;
 use crate::plugins::OnMissing;
 use crate::plugins::engine::Compiler;
+use crate::power::Facility;
 use crate::tls::Tls;
 
 pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
@@ -40,6 +41,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         kept_dir: config.data_dir.join("plugins-kept"),
         history_dir: config.data_dir.join("history"),
         history_keep: config.history.keep(),
+        beyond: config.beyond().map_err(|e| anyhow::anyhow!("[history] {e}"))?,
         cache_dir: None,
         compiler: Some(Compiler {
             program: std::env::current_exe()?,
@@ -81,7 +83,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         }
     });
     let address = listener.local_addr()?;
-    match tls {
+    let served = match tls {
         Some(tls) => {
             tracing::info!(%address, "serving HTTPS");
             host.serve_tls(listener, tls, certificates, super::stopped()).await
@@ -90,7 +92,9 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
             tracing::info!(%address, "serving");
             host.serve(listener, super::stopped()).await
         }
-    }
+    };
+    host.log_out().await;
+    served
 }
 
 fn clusters(config: &Config) -> Vec<ClusterInfo> {
@@ -100,6 +104,16 @@ fn clusters(config: &Config) -> Vec<ClusterInfo> {
         description: c.description.clone(),
     };
     config.clusters.iter().map(one).collect()
+}
+
+fn facilities(config: &Config) -> Vec<Facility> {
+    let one = |(name, f): (&String, &crate::config::FacilityConfig)| Facility {
+        name: name.clone(),
+        clusters: f.clusters.clone(),
+        meters: f.meters.clone(),
+        power_watts: f.power_watts,
+    };
+    config.facility.iter().map(one).collect()
 }
 
 /// The operator's files and what was last good of them.
@@ -137,6 +151,7 @@ impl Files {
             problems,
             directories,
             clusters: Some(clusters(&self.config)),
+            facilities: Some(facilities(&self.config)),
             plugins_memory: Some(self.config.plugins.memory.0),
             forget_after: Some(self.config.inventory.forget_after.0),
             policy: Some(self.config.policy(self.is_loopback)),

@@ -1,6 +1,8 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
 pub mod approve;
+mod beyond;
+mod credential;
 mod keys;
 mod limits;
 mod origin;
@@ -21,6 +23,8 @@ use crate::plugins::capabilities::tls;
 use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
 
+pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
+pub use credential::{Credential, CredentialKind};
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
 pub use unit::{Bytes, Period};
@@ -38,6 +42,7 @@ pub struct Config {
     pub log: Log,
     pub server: Server,
     pub clusters: BTreeMap<String, Cluster>,
+    pub facility: BTreeMap<String, FacilityConfig>,
     pub plugins: Plugins,
     pub inventory: InventoryConfig,
     pub history: HistoryConfig,
@@ -91,6 +96,29 @@ pub struct Cluster {
     pub description: Option<String>,
 }
 
+/// A hall or site: what its meters show holds servers, cooling and losses.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FacilityConfig {
+    /// That it feeds; all where none is named.
+    pub clusters: Vec<String>,
+    /// Ids of subjects with `power_watts`, which add up; where none is named, the `facility` subject of this name.
+    pub meters: Vec<String>,
+    /// A constant in place of a meter; answers say that it is `configured`.
+    pub power_watts: Option<f64>,
+}
+
+impl FacilityConfig {
+    fn problem(&self, clusters: &BTreeMap<String, Cluster>) -> Option<String> {
+        let unknown = self.clusters.iter().find(|c| !clusters.contains_key(*c));
+        match self.power_watts {
+            Some(_) if !self.meters.is_empty() => Some("meters or power_watts, not both".to_owned()),
+            Some(watts) if !(watts > 0.0 && watts.is_finite()) => Some(format!("power_watts is {watts}; it is a number above 0")),
+            _ => unknown.map(|name| format!("there is no [clusters.{name}]")),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Plugins {
@@ -127,6 +155,10 @@ pub struct HistoryConfig {
     pub retention_minutes: Period,
     pub retention_hours: Period,
     pub max_bytes: Bytes,
+    /// Who answers for what is older than the newest minute.
+    pub backend: Backend,
+    pub prometheus: Option<EngineConfig>,
+    pub remote_write: Option<RemoteWriteConfig>,
 }
 
 impl HistoryConfig {
@@ -143,19 +175,11 @@ impl Default for HistoryConfig {
             retention_minutes: Period(minutes),
             retention_hours: Period(hours),
             max_bytes: Bytes(max_bytes as usize),
+            backend: Backend::default(),
+            prometheus: None,
+            remote_write: None,
         }
     }
-}
-
-/// A secret that the host adds to requests to `origins`; never seen by a plugin. One of `bearer_file` and
-/// `username` with `password_file`; the files are read at each use.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Credential {
-    pub origins: Vec<String>,
-    pub bearer_file: Option<PathBuf>,
-    pub username: Option<String>,
-    pub password_file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -165,6 +189,7 @@ impl Default for Config {
             log: Log::default(),
             server: Server::default(),
             clusters: BTreeMap::from([("default".to_owned(), Cluster::default())]),
+            facility: BTreeMap::new(),
             plugins: Plugins::default(),
             inventory: InventoryConfig::default(),
             history: HistoryConfig::default(),
@@ -231,6 +256,15 @@ impl Config {
         }
         if let Some((name, problem)) = config.tls.iter().find_map(|(name, spec)| Some((name, spec.problem()?))) {
             return Err(fail(format!("{}: [tls.{name}] {problem}", path.display())));
+        }
+        if let Some((name, problem)) = config.credentials.iter().find_map(|(name, c)| Some((name, c.problem(&config.tls)?))) {
+            return Err(fail(format!("{}: [credentials.{name}] {problem}", path.display())));
+        }
+        if let Some((name, problem)) = config.facility.iter().find_map(|(name, f)| Some((name, f.problem(&config.clusters)?))) {
+            return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
+        }
+        if let Some(problem) = config.beyond_problem() {
+            return Err(fail(format!("{}: {problem}", path.display())));
         }
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));
@@ -409,6 +443,47 @@ mod tests {
         let given = [("KCLOUD_TLS__BMC__CA_FILE", "/b")];
         assert_eq!(load("[tls.bmc]\nca_file = \"/a\"\n", &given).unwrap().tls["bmc"].ca_file.as_deref(), Some(Path::new("/b")));
         load(&format!("[tls.bmc]\npin_sha256 = [\"{pin}\"]\n"), &[]).unwrap();
+    }
+
+    #[test]
+    fn a_facility_has_meters_or_a_constant_and_feeds_clusters_that_there_are() {
+        for (text, expected) in [
+            ("meters = [\"chassis/c/pdu\"]\npower_watts = 1000.0\n", "not both"),
+            ("power_watts = 0.0\n", "above 0"),
+            ("clusters = [\"cluster9\"]\n", "[clusters.cluster9]"),
+        ] {
+            let error = load(&format!("[clusters.cluster1]\n[facility.hall1]\n{text}"), &[]).unwrap_err();
+            assert!(error.contains("[facility.hall1]") && error.contains(expected), "{error}");
+        }
+        let config = load("[clusters.cluster1]\n[facility.hall1]\nclusters = [\"cluster1\"]\n", &[]).unwrap();
+        assert_eq!(config.facility["hall1"].clusters, ["cluster1"]);
+    }
+
+    #[test]
+    fn a_server_for_history_that_cannot_be_used_is_refused_with_its_reason() {
+        let common = "[credentials.p]\norigins = [\"https://a:1\"]\nbearer_file = \"/t\"\n[tls.lax]\ninsecure = true\n";
+        for (text, expected) in [
+            ("backend = \"prometheus\"", "needs [history.prometheus]"),
+            ("backend = \"influx\"", "`embedded` or `prometheus`"),
+            ("[history.remote_write]\nlabels = { a = \"b\" }", "[history.remote_write] url is missing"),
+            ("[history.remote_write]\nurl = \"nowhere\"", "[history.remote_write] url:"),
+            ("[history.remote_write]\nurl = \"http://u:p@a/w\"", "user information"),
+            ("[history.remote_write]\nurl = \"http://a:1/w\"\ncredential = \"q\"", "no [credentials.q]"),
+            ("[history.remote_write]\nurl = \"http://a:1/w\"\ncredential = \"p\"", "not bound to http://a:1"),
+            ("[history.remote_write]\nurl = \"https://a:1/w\"\ncredential = \"p\"\ntls = \"lax\"", "insecure"),
+            ("[history.remote_write]\nurl = \"http://a:1/w\"\ntls = \"lax\"", "with https"),
+            ("[history.remote_write]\nurl = \"http://a:1/w\"\nlabels = { cluster = \"x\" }", "of its own"),
+            ("[history.remote_write]\nurl = \"http://a:1/w\"\nlabels = { \"a-b\" = \"x\" }", "no label name"),
+            ("[history.prometheus]\nurl = \"http://a:1\"\ntls = \"none\"", "[history.prometheus] tls = \"none\" is for"),
+        ] {
+            let error = load(&format!("{common}[history]\n{text}\n"), &[]).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        let good = "[history]\nbackend = \"prometheus\"\n[history.prometheus]\nurl = \"https://a:1/base\"\n[history.remote_write]\nurl = \"https://a:1/w\"\ncredential = \"p\"\n";
+        let config = load(&format!("{common}{good}"), &[("KCLOUD_HISTORY__REMOTE_WRITE__MAX_BYTES", "5MiB")]).unwrap();
+        assert_eq!(config.history.remote_write.as_ref().unwrap().max_bytes, Bytes(5 << 20));
+        let beyond = config.beyond().unwrap();
+        assert!(beyond.remote_write.is_some() && beyond.engine.is_some());
     }
 
     #[test]

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use base64::Engine;
 use serde::Deserialize;
 
 use super::limits::LimitsFile;
 use super::reach::{GrantsFile, IpmiFile, Reach, Trusts};
 use super::targets::{self, LastGood, TargetFiles};
-use super::{Config, ConfigError, Credential, Period, parse};
+use super::{Config, ConfigError, Period, parse};
+use crate::plugins::capabilities::Grants;
 use crate::plugins::capabilities::globs::Globs;
-use crate::plugins::capabilities::{Credential as Attached, Grants};
 use crate::plugins::contract::Target;
 use crate::plugins::{OnMissing, Settings};
 
@@ -194,35 +192,10 @@ fn settings(
     })
 }
 
-pub(super) fn attach(credential: &Credential) -> Attached {
-    let c = credential.clone();
-    let read = |path: &Path| {
-        std::fs::read_to_string(path)
-            .map(|s| s.trim_end().to_owned())
-            .map_err(|e| format!("the credential's file cannot be read: {}", e.kind()))
-    };
-    let of_login = c.clone();
-    let login = move || match (&of_login.username, &of_login.password_file) {
-        (Some(user), Some(password)) => Ok((user.clone(), read(password)?)),
-        _ => Err("the credential needs username and password_file".to_owned()),
-    };
-    let header = move || {
-        let value = match (&c.bearer_file, &c.username, &c.password_file) {
-            (Some(token), ..) => format!("Bearer {}", read(token)?),
-            (None, Some(user), Some(password)) => {
-                let pair = format!("{user}:{}", read(password)?);
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
-            }
-            _ => return Err("the credential needs bearer_file, or username and password_file".to_owned()),
-        };
-        Ok(("authorization".to_owned(), value))
-    };
-    Attached { header: Arc::new(header), login: Arc::new(login), origins: credential.origins.clone() }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use super::*;
     use crate::plugins::capabilities::ipmi::{Privilege, Suite};

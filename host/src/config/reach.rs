@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::Config;
-use super::plugin::{TargetFile, attach};
+use super::plugin::TargetFile;
 use crate::plugins::capabilities::Credential;
 use crate::plugins::capabilities::http_policy::{Denied, Origin, Policy};
 use crate::plugins::capabilities::ipmi::{self, Bmc, Place, Privilege, Suite};
@@ -164,7 +164,7 @@ impl<'a> Reach<'a> {
         let common = grants.tls.as_ref().map(|name| self.trust(name)).transpose();
         let common = common.map_err(|e| wrong(format!("[grants] tls: {e}"))).ok().flatten();
         if let Some(policy) = &mut policy {
-            for (origin, trust) in self.origins {
+            for (origin, trust) in std::mem::take(&mut self.origins) {
                 if !policy.trust(Some(&origin), trust) {
                     wrong(format!("two targets of {origin} have another tls each"));
                 }
@@ -182,12 +182,17 @@ impl<'a> Reach<'a> {
         } else if !grants.http_methods.is_empty() {
             wrong("[grants] http_methods without http opens nothing".to_owned());
         }
-        problems.extend(self.used.values().filter_map(|trust| trust.client().err()));
         for bad in grants.credentials.iter().filter(|name| !self.config.credentials.contains_key(*name)) {
             wrong(format!("[grants] credentials: no [credentials.{bad}] is configured"));
         }
         let named: BTreeSet<&String> = targets.iter().filter_map(|(t, _)| t.credential.as_ref()).chain(&grants.credentials).collect();
-        let of_name = |name: &String| Some((name.clone(), attach(self.config.credentials.get(name)?)));
-        (policy, named.into_iter().filter_map(of_name).collect())
+        let mut attached = HashMap::new();
+        for (name, credential) in named.into_iter().filter_map(|name| Some((name, self.config.credentials.get(name)?))) {
+            let trust =
+                credential.tls.as_ref().and_then(|tls| self.trust(tls).map_err(|e| wrong(format!("[credentials.{name}] {e}"))).ok());
+            attached.insert(name.clone(), credential.attach(name, trust));
+        }
+        problems.extend(self.used.values().filter_map(|trust| trust.client().err()));
+        (policy, attached)
     }
 }

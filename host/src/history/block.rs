@@ -81,6 +81,26 @@ impl Chunk {
     }
 }
 
+/// Which of the columns min, max, sum, count, last are read.
+pub(super) type Columns = [bool; 5];
+pub(super) const ALL: Columns = [true; 5];
+
+/// What is remembered while series of the same files are read one after the other.
+#[derive(Default)]
+pub(super) struct Reads {
+    /// Many are read: whole directories are cheaper than single look-ups.
+    many: bool,
+    directories: HashMap<u64, Vec<u8>>,
+    /// By file, the place of the column that was read last, and the column: neighbours mostly share it.
+    times: HashMap<u64, (u64, Vec<i64>)>,
+}
+
+impl Reads {
+    pub(super) fn many() -> Self {
+        Self { many: true, ..Self::default() }
+    }
+}
+
 /// Writes a file. Series come in the order of their numbers.
 pub(super) struct Writer {
     out: BufWriter<File>,
@@ -226,26 +246,27 @@ impl Block {
 
     /// One series, if it is there.
     pub(super) fn get(&self, series: u32) -> Result<Option<Chunk>, HistoryError> {
+        self.get_some(series, ALL, &mut Reads::default())
+    }
+
+    /// The same with some columns of five only; the others hold zeros.
+    pub(super) fn get_some(&self, series: u32, columns: Columns, reads: &mut Reads) -> Result<Option<Chunk>, HistoryError> {
         const DAMAGED: HistoryError = HistoryError::Damaged("a record of a sealed file does not read");
-        let (mut low, mut high) = (0, self.directory.1);
-        let mut entry = [0; ENTRY];
-        let at = loop {
-            if low >= high {
-                return Ok(None);
-            }
-            let middle = (low + high) / 2;
-            self.file.read_exact_at(&mut entry, self.directory.0 + middle * ENTRY as u64)?;
-            let found = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
-            match found.cmp(&series) {
-                std::cmp::Ordering::Equal => break u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        };
+        let Some(at) = self.find(series, reads)? else { return Ok(None) };
         let record = self.record(at.into())?;
         let mut rest = record.as_slice();
         let number = |rest: &mut &[u8]| take_varint(rest).ok_or(DAMAGED);
-        let times = column::times(&self.record(number(&mut rest)?)?)?;
+        let times_at = number(&mut rest)?;
+        let times = match reads.times.get(&self.id).filter(|(at, _)| *at == times_at) {
+            Some((_, times)) => times.clone(),
+            None => {
+                let times = column::times(&self.record(times_at)?)?;
+                if reads.many {
+                    reads.times.insert(self.id, (times_at, times.clone()));
+                }
+                times
+            }
+        };
         let mut ends = Vec::new();
         let mut before = 0i64;
         for _ in 0..number(&mut rest)? {
@@ -253,17 +274,43 @@ impl Block {
             ends.push(before);
         }
         let wanted = if self.tier == Tier::Raw { 1 } else { 5 };
-        let mut columns = Vec::new();
-        while !rest.is_empty() && columns.len() < wanted {
+        let mut out = Vec::with_capacity(wanted);
+        while !rest.is_empty() && out.len() < wanted {
             let length = number(&mut rest)? as usize;
             let (bytes, after) = rest.split_at_checked(length).ok_or(DAMAGED)?;
             rest = after;
-            columns.push(column::values(bytes, times.len())?);
+            out.push(if wanted == 1 || columns[out.len()] { column::values(bytes, times.len())? } else { vec![0.0; times.len()] });
         }
-        match columns.len() == wanted && rest.is_empty() {
-            true => Ok(Some(Chunk { times, ends, columns })),
+        match out.len() == wanted && rest.is_empty() {
+            true => Ok(Some(Chunk { times, ends, columns: out })),
             false => Err(DAMAGED),
         }
+    }
+
+    /// Where the record of a series lies.
+    fn find(&self, series: u32, reads: &mut Reads) -> Result<Option<u32>, HistoryError> {
+        let number = |e: &[u8]| u32::from_le_bytes([e[0], e[1], e[2], e[3]]);
+        if reads.many {
+            if !reads.directories.contains_key(&self.id) {
+                let mut bytes = vec![0; self.directory.1 as usize * ENTRY];
+                self.file.read_exact_at(&mut bytes, self.directory.0)?;
+                reads.directories.insert(self.id, bytes);
+            }
+            let entries = reads.directories.get(&self.id).map_or(&[][..], |d| d.as_chunks::<ENTRY>().0);
+            return Ok(entries.binary_search_by_key(&series, |e| number(e)).ok().map(|i| number(&entries[i][4..])));
+        }
+        let (mut low, mut high) = (0, self.directory.1);
+        let mut entry = [0; ENTRY];
+        while low < high {
+            let middle = (low + high) / 2;
+            self.file.read_exact_at(&mut entry, self.directory.0 + middle * ENTRY as u64)?;
+            match number(&entry).cmp(&series) {
+                std::cmp::Ordering::Equal => return Ok(Some(number(&entry[4..]))),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
     }
 
     fn record(&self, at: u64) -> Result<Vec<u8>, HistoryError> {

@@ -1,5 +1,6 @@
 //! The embedded store: log and heads for what is new, sealed files for what is old.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -7,12 +8,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::block::{Block, Chunk, Entry, Tier, Writer};
+use super::block::{Block, Chunk, Columns, Entry, Reads, Tier, Writer};
 use super::head::Head;
-use super::log::{self, Change, Log};
+use super::log::{self, Change, Log, Sealed};
 use super::rollup::{Bucket, fold, ones, steps};
 use super::series::Series;
-use super::{Aggregate, History, HistoryError, Observation, Point, Upkeep};
+use super::{Aggregate, History, HistoryError, Holds, Observation, Point, Upkeep};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -23,6 +24,10 @@ const HEAD_BYTES: usize = 64 << 20;
 /// Raw files become minutes when they span this, minutes become hours after two days.
 const ROLL_RAW: i64 = 6 * HOUR;
 const ROLL_MINUTES: i64 = 48 * HOUR;
+
+/// Series that are worth a thread, and threads of one query.
+const MANY: usize = 64;
+const MOST_THREADS: usize = 8;
 
 /// How long and how much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub struct Embedded {
     writing: Mutex<()>,
     sealing: Mutex<()>,
     next_block: AtomicU64,
+    /// Rows after this one are read by somebody yet, sealed or not.
+    held: AtomicU64,
 }
 
 #[derive(Default)]
@@ -54,19 +61,25 @@ struct Recent {
     heads: Vec<Head>,
     head_bytes: usize,
     oldest_at: Option<i64>,
-    /// Rows in the log: sequence, latest time, length.
+    /// Rows in the log whose points are in the heads: sequence, latest time, length.
     rows: Vec<(u64, i64, u64)>,
+    /// Rows that are sealed and held.
+    waiting: Vec<(u64, i64, u64)>,
 }
 
 impl Recent {
-    fn take(&mut self, sequence: u64, row_bytes: usize, points: &[(u32, Observation)]) {
+    fn take(&mut self, sequence: u64, at_ms: i64, row_bytes: usize, points: &[(u32, Observation)]) {
         self.heads.resize_with(self.heads.len().max(self.series.count() as usize), Head::default);
+        if points.is_empty() {
+            return self.waiting.push((sequence, at_ms, row_bytes as u64));
+        }
         let mut latest = i64::MIN;
         for (id, (at, value)) in points {
             let Some(head) = self.heads.get_mut(*id as usize) else { continue };
             let before = head.bytes();
             head.push(*at, *value);
-            self.head_bytes += head.bytes() - before;
+            // Closing a chunk gives back what it did not need.
+            self.head_bytes = self.head_bytes + head.bytes() - before;
             latest = latest.max(*at);
             self.oldest_at = Some(self.oldest_at.map_or(*at, |o| o.min(*at)));
         }
@@ -82,7 +95,7 @@ impl Embedded {
         let (log, found) = Log::open(dir)?;
         let mut recent = Recent::default();
         found.series.iter().for_each(|(name, id)| recent.series.restore(name, *id));
-        log.replay(|sequence, bytes, points| recent.take(sequence, bytes, points))?;
+        log.replay(|sequence, at_ms, bytes, points| recent.take(sequence, at_ms, bytes, points))?;
         let mut blocks = Vec::with_capacity(found.blocks.len());
         for entry in found.blocks {
             match Block::open(&file(dir, entry.id), entry) {
@@ -110,6 +123,7 @@ impl Embedded {
             writing: Mutex::default(),
             sealing: Mutex::default(),
             next_block: AtomicU64::new(next),
+            held: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -144,9 +158,14 @@ impl Embedded {
             Ok(())
         })?;
         let points = written.as_ref().map_or(0, |w| w.1);
-        let rows: Vec<u64> = self.recent().rows.iter().filter(|r| r.0 <= upto && r.1 < cut_ms).map(|r| r.0).collect();
-        let sealed = Some((upto, cut_ms, rows.clone()));
-        self.change(written.map(|w| w.0), &[], &[], sealed)?;
+        let is_whole = |r: &(u64, i64, u64)| r.0 <= upto && r.1 < cut_ms;
+        let held = self.held.load(Ordering::Acquire);
+        let (drop, whole) = {
+            let recent = self.recent();
+            let drop = recent.rows.iter().filter(|r| is_whole(r) && r.0 <= held).map(|r| r.0).collect();
+            (drop, recent.rows.iter().find(|r| !is_whole(r)).map_or(upto, |r| upto.min(r.0 - 1)))
+        };
+        self.change(written.map(|w| w.0), &[], &[], Some(Sealed { upto, cut: cut_ms, whole, drop }))?;
         // A thousand at a time, so that a reader waits for microseconds.
         for (i, part) in copied.chunks(1_000).enumerate() {
             let mut recent = self.recent_mut();
@@ -155,7 +174,9 @@ impl Embedded {
             }
         }
         let mut recent = self.recent_mut();
-        recent.rows.retain(|r| rows.binary_search(&r.0).is_err());
+        let (waiting, rows): (Vec<_>, Vec<_>) = std::mem::take(&mut recent.rows).into_iter().partition(is_whole);
+        recent.rows = rows;
+        recent.waiting.extend(waiting.into_iter().filter(|r| r.0 > held));
         recent.head_bytes = recent.heads.iter().map(Head::bytes).sum();
         recent.oldest_at = recent.heads.iter().flat_map(|h| h.points().map(|p| p.0).next()).min();
         Ok(points)
@@ -183,7 +204,7 @@ impl Embedded {
     }
 
     /// Makes one change durable, then visible.
-    fn change(&self, add: Option<Block>, remove: &[u64], rolled: &[u64], sealed: Option<(u64, i64, Vec<u64>)>) -> Result<(), HistoryError> {
+    fn change(&self, add: Option<Block>, remove: &[u64], rolled: &[u64], sealed: Option<Sealed>) -> Result<(), HistoryError> {
         let entry = add.as_ref().map(Block::entry);
         self.log.change(&Change { add: entry, remove: remove.to_vec(), rolled: rolled.to_vec(), sealed })?;
         let mut blocks: Vec<Arc<Block>> = Vec::new();
@@ -251,8 +272,14 @@ impl Embedded {
     }
 
     /// Buckets of a series in a window, in order of time, from the coarsest tier that a step of `step` ms allows.
-    fn buckets(&self, subject: &str, metric: &str, start: i64, end: i64, step: i64) -> Result<Vec<Bucket>, HistoryError> {
-        let Some(id) = self.recent().series.get(subject, metric) else { return Ok(Vec::new()) };
+    fn buckets(
+        &self,
+        id: u32,
+        (start, end): (i64, i64),
+        step: i64,
+        columns: Columns,
+        reads: &mut Reads,
+    ) -> Result<Vec<Bucket>, HistoryError> {
         let blocks = self.blocks.load_full();
         let coarsest = match step {
             s if s % HOUR == 0 => Tier::Hours,
@@ -272,7 +299,7 @@ impl Embedded {
                 Tier::Minutes => floor(Tier::Raw).unwrap_or(i64::MAX),
                 _ => floor(if coarsest == Tier::Raw { Tier::Minutes } else { coarsest }).unwrap_or(i64::MAX),
             };
-            if let Some(chunk) = block.get(id)? {
+            if let Some(chunk) = block.get_some(id, columns, reads)? {
                 out.extend(chunk.buckets().filter(|b| b.at >= start && b.at < end && b.at < before));
             }
         }
@@ -290,6 +317,61 @@ impl Embedded {
             });
         }
         Ok(out)
+    }
+
+    /// From now on rows after this one stay until they are let go, sealed or not.
+    pub(super) fn hold_after(&self, sequence: u64) {
+        self.held.store(sequence, Ordering::Release);
+    }
+
+    /// Rows after a sequence, in order, with all their points, until `take` has enough.
+    pub(super) fn rows_after(
+        &self,
+        sequence: u64,
+        take: impl FnMut(u64, &[(u32, Observation)]) -> ControlFlow<()>,
+    ) -> Result<(), HistoryError> {
+        self.log.after(sequence, take)
+    }
+
+    /// The rows after a sequence, in order: sequence, time, length.
+    pub(super) fn waiting_after(&self, sequence: u64) -> Vec<(u64, i64, u64)> {
+        let recent = self.recent();
+        let mut all: Vec<_> = recent.waiting.iter().chain(&recent.rows).filter(|r| r.0 > sequence).copied().collect();
+        all.sort_unstable_by_key(|r| r.0);
+        all
+    }
+
+    /// Subject and metric of each series from a number on.
+    pub(super) fn names_from(&self, first: u32) -> Vec<(u32, Arc<str>, Arc<str>)> {
+        self.recent().series.names_from(first)
+    }
+
+    /// Drops the sealed rows that nobody holds any more.
+    fn release(&self) -> Result<(), HistoryError> {
+        let held = self.held.load(Ordering::Acquire);
+        let free: Vec<u64> = self.recent().waiting.iter().map(|r| r.0).filter(|s| *s <= held).collect();
+        if !free.is_empty() {
+            self.log.release(&free)?;
+            self.recent_mut().waiting.retain(|r| r.0 > held);
+        }
+        Ok(())
+    }
+
+    /// Steps of a series; of none where it was never begun.
+    fn steps(
+        &self,
+        id: Option<u32>,
+        window: (i64, i64),
+        step_ms: i64,
+        how: Aggregate,
+        reads: &mut Reads,
+    ) -> Result<Vec<Observation>, HistoryError> {
+        let step = step_ms.max(1);
+        let window = (window.0.div_euclid(step) * step, window.1);
+        // Rollups hold no ranks.
+        let grain = if how == Aggregate::P95 { 1 } else { step };
+        let buckets = id.map(|id| self.buckets(id, window, grain, how.columns(), reads)).transpose()?;
+        Ok(steps(&buckets.unwrap_or_default(), window, step, how))
     }
 
     fn head(&self, id: u32, start: i64, end: i64) -> Vec<Observation> {
@@ -316,15 +398,15 @@ impl History for Embedded {
         let mut recent = self.recent_mut();
         recent.series.saved(names.len());
         if !row.is_empty() {
-            recent.take(sequence, row.len(), &numbered);
+            recent.take(sequence, at_ms, row.len(), &numbered);
         }
         Ok(())
     }
 
     fn raw(&self, subject: &str, metric: &str, start_ms: i64, end_ms: i64) -> Result<Vec<Observation>, HistoryError> {
-        let mut all: Vec<Observation> =
-            self.buckets(subject, metric, start_ms, end_ms, 1)?.into_iter().map(|b| (b.at, Some(b.last))).collect();
-        let Some(id) = self.recent().series.get(subject, metric) else { return Ok(all) };
+        let Some(id) = self.recent().series.get(subject, metric) else { return Ok(Vec::new()) };
+        let buckets = self.buckets(id, (start_ms, end_ms), 1, Aggregate::Last.columns(), &mut Reads::default())?;
+        let mut all: Vec<Observation> = buckets.into_iter().map(|b| (b.at, Some(b.last))).collect();
         for block in self.blocks.load().iter().filter(|b| b.tier == Tier::Raw && b.meets(start_ms, end_ms)) {
             if let Some(chunk) = block.get(id)? {
                 all.extend(chunk.ends.iter().filter(|at| (start_ms..end_ms).contains(*at)).map(|at| (*at, None)));
@@ -344,16 +426,43 @@ impl History for Embedded {
         step_ms: i64,
         how: Aggregate,
     ) -> Result<Vec<Observation>, HistoryError> {
-        let step = step_ms.max(1);
-        let (start, end) = (window.0.div_euclid(step) * step, window.1);
-        // Rollups hold no ranks.
-        let grain = if how == Aggregate::P95 { 1 } else { step };
-        let buckets = self.buckets(subject, metric, start, end, grain)?;
-        Ok(steps(&buckets, (start, end), step, how))
+        let id = self.recent().series.get(subject, metric);
+        self.steps(id, window, step_ms, how, &mut Reads::default())
+    }
+
+    fn ranges(
+        &self,
+        subjects: &[&str],
+        metric: &str,
+        window: (i64, i64),
+        step_ms: i64,
+        how: Aggregate,
+    ) -> Result<Vec<Vec<Observation>>, HistoryError> {
+        let ids: Vec<Option<u32>> = {
+            let recent = self.recent();
+            subjects.iter().map(|s| recent.series.get(s, metric)).collect()
+        };
+        let read = |ids: &[Option<u32>]| {
+            let mut reads = if ids.len() < MANY { Reads::default() } else { Reads::many() };
+            ids.iter().map(|id| self.steps(*id, window, step_ms, how, &mut reads)).collect::<Result<Vec<_>, _>>()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(ids.len() / MANY);
+        if threads < 2 {
+            return read(&ids);
+        }
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = ids.chunks(ids.len().div_ceil(threads)).map(|part| scope.spawn(move || read(part))).collect();
+            let mut all = Vec::with_capacity(ids.len());
+            for part in parts {
+                all.extend(part.join().unwrap_or(Err(HistoryError::Damaged("a thread that read it failed")))?);
+            }
+            Ok(all)
+        })
     }
 
     fn upkeep(&self, now_ms: i64) -> Result<Upkeep, HistoryError> {
         let mut done = Upkeep::default();
+        self.release()?;
         let ms = |d: Duration| d.as_millis() as i64;
         let (raw, minutes, hours) = (now_ms - ms(self.keep.raw), now_ms - ms(self.keep.minutes), now_ms - ms(self.keep.hours));
         let is_full = |bytes: u64| bytes > self.keep.max_bytes;
@@ -380,6 +489,23 @@ impl History for Embedded {
         }
         done.bytes = self.bytes();
         Ok(done)
+    }
+
+    fn holds(&self) -> Holds {
+        let blocks = self.blocks.load();
+        let tier = |name, tier| {
+            let (files, bytes) = blocks.iter().filter(|b| b.tier == tier).fold((0, 0), |(n, sum), b| (n + 1, sum + b.bytes));
+            (name, files, bytes)
+        };
+        let recent = self.recent();
+        Holds {
+            series: recent.series.count().into(),
+            head_points: recent.heads.iter().map(|h| u64::from(h.count())).sum(),
+            head_bytes: recent.head_bytes as u64,
+            log_rows: recent.rows.len() as u64,
+            log_bytes: recent.rows.iter().map(|r| r.2).sum(),
+            files: [tier("raw", Tier::Raw), tier("minutes", Tier::Minutes), tier("hours", Tier::Hours)],
+        }
     }
 }
 

@@ -1,14 +1,24 @@
 //! The newest points of each series, compressed in memory until they are sealed.
 //!
-//! A point is the change of its distance in time and the bytes of its value that changed: 3 to 5 bytes for telemetry.
+//! A point is the change of its distance in time and the bytes of its value that changed: 3 to 5 bytes for telemetry. They lie
+//! in chunks: all series grow at the same pace, and one buffer each would double for all of them at the same moment.
 
 use super::Observation;
 use super::codec::{put_bits, put_varint, take_bits, take_varint, unzigzag, zigzag};
 
+/// Of one chunk, at most.
+const CHUNK: usize = 256;
+/// Of one point, at most: ten of a varint, one and eight of a value.
+const POINT: usize = 19;
+
 /// One series.
 #[derive(Debug, Default)]
 pub(super) struct Head {
+    /// Full chunks, none larger than what is in it.
+    closed: Vec<Box<[u8]>>,
+    /// The chunk that grows; a point never crosses into the next.
     bytes: Vec<u8>,
+    closed_bytes: u32,
     count: u32,
     last_at: i64,
     last_distance: i64,
@@ -17,6 +27,11 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn push(&mut self, at_ms: i64, value: Option<f64>) {
+        if self.bytes.len() + POINT > CHUNK {
+            let full = std::mem::take(&mut self.bytes).into_boxed_slice();
+            self.closed_bytes += full.len() as u32;
+            self.closed.push(full);
+        }
         let distance = at_ms.wrapping_sub(self.last_at);
         put_varint(&mut self.bytes, zigzag(distance.wrapping_sub(self.last_distance)));
         let bits = value.map(f64::to_bits);
@@ -30,15 +45,19 @@ impl Head {
         self.count
     }
 
-    /// Memory in use.
+    /// Memory that is allocated.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.capacity() + self.closed_bytes as usize + self.closed.capacity() * size_of::<Box<[u8]>>()
     }
 
     /// All points, in the order in which they came.
     pub(super) fn points(&self) -> impl Iterator<Item = Observation> + '_ {
-        let (mut rest, mut at, mut distance, mut bits) = (self.bytes.as_slice(), 0i64, 0i64, 0u64);
+        let mut chunks = self.closed.iter().map(|c| &**c).chain(std::iter::once(self.bytes.as_slice()));
+        let (mut rest, mut at, mut distance, mut bits) = (chunks.next().unwrap_or_default(), 0i64, 0i64, 0u64);
         std::iter::from_fn(move || {
+            if rest.is_empty() {
+                rest = chunks.next()?;
+            }
             // Written by `push` alone, so that it always reads.
             let change = unzigzag(take_varint(&mut rest)?);
             let value = take_bits(&mut rest, bits)?;
@@ -58,6 +77,7 @@ impl Head {
             }
         }
         left.bytes.shrink_to_fit();
+        left.closed.shrink_to_fit();
         *self = left;
     }
 }
@@ -70,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn points_come_back_bit_for_bit(points in prop::collection::vec((any::<i64>(), prop::option::of(any::<u64>())), 0..60)) {
+        fn points_come_back_bit_for_bit(points in prop::collection::vec((any::<i64>(), prop::option::of(any::<u64>())), 0..200)) {
             let mut head = Head::default();
             points.iter().for_each(|(at, v)| head.push(*at, v.map(f64::from_bits)));
             let back: Vec<_> = head.points().map(|(at, v)| (at, v.map(f64::to_bits))).collect();
@@ -86,5 +106,23 @@ mod tests {
         head.trim(3, 25);
         assert_eq!(head.points().collect::<Vec<_>>(), [(30, Some(30.0)), (5, None)]);
         assert_eq!(head.count(), 2);
+    }
+
+    #[test]
+    fn memory_grows_by_what_was_put_in_and_never_doubles() {
+        let mut head = Head::default();
+        let mut before = 0;
+        for i in 0..10_000i64 {
+            head.push(i * 15_000 + i % 7, Some((i * 7_919 % 1_000) as f64 / 8.0));
+            let grown = head.bytes().saturating_sub(before);
+            // A chunk's doubling, or that of the list of chunks, whose entry is a sixteenth of a chunk.
+            assert!(grown <= CHUNK / 2 || grown <= before / 8, "{grown} at {before}");
+            before = head.bytes();
+        }
+        let used: usize = head.closed.iter().map(|c| c.len()).sum::<usize>() + head.bytes.len();
+        assert!(head.closed.iter().all(|c| c.len() > CHUNK - POINT && c.len() <= CHUNK));
+        assert!(before < used + used / 6 + CHUNK, "{before} for {used}");
+        head.trim(10_000, i64::MAX);
+        assert_eq!((head.bytes(), head.count()), (0, 0));
     }
 }

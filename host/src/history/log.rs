@@ -18,8 +18,11 @@ const SEQUENCE: &str = "sequence";
 /// Rows up to this sequence are sealed as far as they lie before [`CUT`].
 const SEALED: &str = "sealed";
 const CUT: &str = "cut";
+/// Rows up to this sequence are wholly sealed: those that are still here wait for somebody else.
+const WHOLE: &str = "whole";
 /// Pages that redb keeps in memory: what is read often lies in files.
 const CACHE: usize = 8 << 20;
+const DAMAGED: HistoryError = HistoryError::Damaged("a row of the log does not read");
 
 /// What a start finds.
 #[derive(Default)]
@@ -36,8 +39,18 @@ pub(super) struct Change {
     pub add: Option<Entry>,
     pub remove: Vec<u64>,
     pub rolled: Vec<u64>,
-    /// Sequence and cut up to which rows are sealed, and the rows that are wholly so.
-    pub sealed: Option<(u64, i64, Vec<u64>)>,
+    pub sealed: Option<Sealed>,
+}
+
+/// What is sealed of the rows.
+pub(super) struct Sealed {
+    /// Rows up to this sequence are sealed as far as they lie before the cut.
+    pub upto: u64,
+    pub cut: i64,
+    /// Rows up to this sequence are wholly sealed.
+    pub whole: u64,
+    /// Rows that nobody needs any more.
+    pub drop: Vec<u64>,
 }
 
 impl Log {
@@ -85,20 +98,54 @@ impl Log {
         Ok(write.commit()?)
     }
 
-    /// Gives every point that no file holds, row by row: sequence, length of the row, its points.
-    pub(super) fn replay(&self, mut row: impl FnMut(u64, usize, &[(u32, Observation)])) -> Result<(), HistoryError> {
-        let (sealed, cut) = (self.meta(SEALED)?, self.meta(CUT)? as i64);
+    /// Gives every row with the points that no file holds: sequence, time, length of the row, these points.
+    pub(super) fn replay(&self, mut row: impl FnMut(u64, i64, usize, &[(u32, Observation)])) -> Result<(), HistoryError> {
+        let (sealed, cut, whole) = (self.meta(SEALED)?, self.meta(CUT)? as i64, self.meta(WHOLE)?);
         let read = self.0.begin_read()?;
         for found in read.open_table(ROWS)?.iter()? {
             let (sequence, bytes) = found?;
             let (sequence, bytes) = (sequence.value(), bytes.value());
-            let mut points = decode(bytes).ok_or(HistoryError::Damaged("a row of the log does not read"))?;
+            let at_ms = unzigzag(take_varint(&mut &*bytes).ok_or(DAMAGED)?);
+            if sequence <= whole {
+                row(sequence, at_ms, bytes.len(), &[]);
+                continue;
+            }
+            let mut points = decode(bytes).ok_or(DAMAGED)?;
             if sequence <= sealed {
                 points.retain(|(_, (at, _))| *at >= cut);
             }
-            row(sequence, bytes.len(), &points);
+            row(sequence, at_ms, bytes.len(), &points);
         }
         Ok(())
+    }
+
+    /// Gives rows after a sequence, in order, with all their points, until `take` has enough.
+    pub(super) fn after(
+        &self,
+        sequence: u64,
+        mut take: impl FnMut(u64, &[(u32, Observation)]) -> std::ops::ControlFlow<()>,
+    ) -> Result<(), HistoryError> {
+        let read = self.0.begin_read()?;
+        for found in read.open_table(ROWS)?.range(sequence.saturating_add(1)..)? {
+            let (sequence, bytes) = found?;
+            let points = decode(bytes.value()).ok_or(DAMAGED)?;
+            if take(sequence.value(), &points).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops rows that are wholly sealed.
+    pub(super) fn release(&self, rows: &[u64]) -> Result<(), HistoryError> {
+        let write = self.0.begin_write()?;
+        {
+            let mut table = write.open_table(ROWS)?;
+            for row in rows {
+                table.remove(row)?;
+            }
+        }
+        Ok(write.commit()?)
     }
 
     pub(super) fn change(&self, change: &Change) -> Result<(), HistoryError> {
@@ -117,12 +164,13 @@ impl Log {
             if let Some(e) = change.add {
                 blocks.insert(e.id, (e.tier as u8, e.is_rolled, e.span.0, e.span.1, e.bytes))?;
             }
-            if let Some((sequence, cut, rows)) = &change.sealed {
+            if let Some(Sealed { upto, cut, whole, drop }) = &change.sealed {
                 let mut meta = write.open_table(META)?;
-                meta.insert(SEALED, sequence)?;
+                meta.insert(SEALED, upto)?;
                 meta.insert(CUT, *cut as u64)?;
+                meta.insert(WHOLE, whole)?;
                 let mut table = write.open_table(ROWS)?;
-                for row in rows {
+                for row in drop {
                     table.remove(row)?;
                 }
             }

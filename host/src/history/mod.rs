@@ -5,14 +5,19 @@
 //!
 //! [`Embedded`] is the store that needs no server: new points are rows of a transactional log (`redb`) and a compressed
 //! head in memory; sealed ones are columns in immutable files, with rollups of a minute and an hour beside them. The format
-//! is in spec/HISTORY.md.
+//! is in spec/HISTORY.md. What it commits may leave by [`remote`] write, and be read back by PromQL ([`Beyond`]).
 
+mod beyond;
 mod block;
 mod codec;
 mod column;
 mod embedded;
+mod endpoint;
 mod head;
 mod log;
+pub mod names;
+mod promql;
+pub mod remote;
 mod rollup;
 mod series;
 #[cfg(test)]
@@ -21,7 +26,10 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use beyond::Beyond;
 pub use embedded::{Embedded, Keep};
+pub use endpoint::Endpoint;
+pub use promql::Engine;
 pub use rollup::Aggregate;
 
 /// Points a series in one answer.
@@ -38,6 +46,8 @@ pub enum HistoryError {
     File(#[from] std::io::Error),
     #[error("the history store is damaged: {0}")]
     Damaged(&'static str),
+    #[error("the history engine: {0}")]
+    Engine(String),
 }
 
 macro_rules! from_redb {
@@ -72,6 +82,27 @@ pub struct Upkeep {
     pub bytes: u64,
 }
 
+/// What the store holds now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holds {
+    pub series: u64,
+    /// In memory, not sealed yet.
+    pub head_points: u64,
+    pub head_bytes: u64,
+    /// The same points on disk.
+    pub log_rows: u64,
+    pub log_bytes: u64,
+    /// Sealed: name of the tier, number of files, their bytes.
+    pub files: [(&'static str, u64, u64); 3],
+}
+
+/// An engine answers for what lies before a moment, the embedded store for what follows, where it has any of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Halves {
+    pub engine: &'static str,
+    pub until_ms: i64,
+}
+
 /// A store of points over time.
 pub trait History: Send + Sync {
     /// The last sequence whose points are durable.
@@ -94,8 +125,28 @@ pub trait History: Send + Sync {
         how: Aggregate,
     ) -> Result<Vec<Observation>, HistoryError>;
 
+    /// The same of several subjects, in their order.
+    fn ranges(
+        &self,
+        subjects: &[&str],
+        metric: &str,
+        window: (i64, i64),
+        step_ms: i64,
+        how: Aggregate,
+    ) -> Result<Vec<Vec<Observation>>, HistoryError> {
+        subjects.iter().map(|s| self.range(s, metric, window, step_ms, how)).collect()
+    }
+
+    /// Who answers for which part of a window, where it is not this store alone.
+    fn halves(&self, _window: (i64, i64), _step_ms: i64) -> Option<Halves> {
+        None
+    }
+
     /// Seals, rolls up and drops what is due.
     fn upkeep(&self, now_ms: i64) -> Result<Upkeep, HistoryError>;
+
+    /// What it holds, without a look at the disk.
+    fn holds(&self) -> Holds;
 }
 
 /// Reads every series of a file, whatever is in it: how many points there are. For the fuzz targets.

@@ -15,6 +15,14 @@ pub enum Aggregate {
     P95,
 }
 
+impl Aggregate {
+    /// Which of min, max, sum, count and last it is made of; the count tells observations from rollups.
+    pub(super) fn columns(self) -> [bool; 5] {
+        let of = |all: &[Self]| all.contains(&self);
+        [of(&[Self::Minimum]), of(&[Self::Maximum]), of(&[Self::Average, Self::Sum]), true, of(&[Self::Last, Self::P95])]
+    }
+}
+
 /// The observations of one span, which begins at `at`. Two of one span add up to one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Bucket {

@@ -70,6 +70,15 @@ impl Series {
         self.unsaved.drain(..count);
     }
 
+    /// Subject and metric of each series from a number on, in no order.
+    pub(super) fn names_from(&self, first: u32) -> Vec<(u32, Arc<str>, Arc<str>)> {
+        let mut metrics: Vec<&Arc<str>> = self.metrics.keys().collect();
+        metrics.sort_by_key(|name| self.metrics[*name]);
+        let all = self.subjects.iter().flat_map(|(subject, all)| all.iter().map(move |(metric, id)| (*id, subject, *metric)));
+        let new = all.filter(|(id, ..)| *id >= first);
+        new.filter_map(|(id, subject, metric)| Some((id, subject.clone(), (*metrics.get(metric as usize)?).clone()))).collect()
+    }
+
     pub(super) fn count(&self) -> u32 {
         self.next
     }

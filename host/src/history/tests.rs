@@ -60,6 +60,28 @@ fn the_end_of_a_series_is_no_value_sealed_or_not() {
 }
 
 #[test]
+fn the_store_says_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for i in 0..500i64 {
+        store.commit(i as u64 + 1, i * 1_000, &[point("a", i * 1_000, Some((i as f64).sin())), point("b", i * 1_000, Some(1.0))]).unwrap();
+    }
+    let full = store.holds();
+    assert_eq!(
+        (full.series, full.head_points, full.log_rows, full.files),
+        (2, 1_000, 500, [("raw", 0, 0), ("minutes", 0, 0), ("hours", 0, 0)])
+    );
+    assert!((5_000..12_000).contains(&full.head_bytes) && full.log_bytes > 5_000, "{full:?}");
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.holds(), full, "the same after a restart");
+    store.seal(400_000).unwrap();
+    let sealed = store.holds();
+    assert_eq!((sealed.head_points, sealed.log_rows, sealed.files[0].1), (200, 100, 1));
+    assert!(sealed.head_bytes < full.head_bytes / 3 && sealed.files[0].2 > 1_000, "{sealed:?}");
+}
+
+#[test]
 fn a_late_point_behind_the_seal_is_kept_over_a_restart_and_a_repeated_one_counts_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -150,6 +172,35 @@ fn rollups_say_what_the_raw_points_said_and_stay_when_those_are_gone() {
     assert_eq!(old.len(), 60, "older ones by the minute");
     let p95 = store.range("GPU-1", "a", (now - HOUR, now), HOUR, Aggregate::P95).unwrap()[0].1.unwrap();
     assert!((p95 - 0.95 * 125.0).abs() < 3.0, "{p95}");
+}
+
+#[test]
+fn many_series_at_once_read_as_each_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let names: Vec<String> = (0..300).map(|i| format!("node/{i}")).collect();
+    for i in 0..600i64 {
+        let of = |(n, name): (usize, &String)| Point {
+            subject: name.as_str().into(),
+            metric: "a".into(),
+            // Half of them share their times with nobody.
+            at_ms: START + i * 60_000 + if n % 2 == 0 { n as i64 } else { 0 },
+            value: (n % 3 != 0 || i % 50 != 0).then_some((i * 7 + n as i64) as f64 / 8.0),
+        };
+        store.commit(i as u64 + 1, START + i * 60_000, &names.iter().enumerate().map(of).collect::<Vec<_>>()).unwrap();
+        store.upkeep(START + i * 60_000).unwrap();
+    }
+    let files = store.holds().files;
+    assert!(files[0].1 > 0 && files[1].1 > 0 && store.holds().head_points > 0, "raw, minutes and heads: {files:?}");
+    let ids: Vec<&str> = names.iter().map(String::as_str).chain(["nobody"]).collect();
+    for (step, how) in [(60_000, Aggregate::Average), (HOUR, Aggregate::Maximum), (90_000, Aggregate::Last), (HOUR, Aggregate::P95)] {
+        let window = (START + 30_000, START + 10 * HOUR);
+        let all = store.ranges(&ids, "a", window, step, how).unwrap();
+        assert_eq!(all.len(), ids.len());
+        for (id, many) in ids.iter().zip(all) {
+            assert_eq!(many, store.range(id, "a", window, step, how).unwrap(), "{id} {how:?}");
+        }
+    }
 }
 
 #[test]

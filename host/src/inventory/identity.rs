@@ -1,5 +1,8 @@
 //! Who is who (spec/DATA_MODELS.md): the keys by which two sources mean the same thing.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 /// Kinds of subjects, in the order in which a snapshot lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,6 +50,11 @@ impl Kind {
         })
     }
 
+    /// Whether its ids begin with its parent's.
+    pub(super) fn is_known_by_its_parent(self) -> bool {
+        !matches!(self, Self::Cluster | Self::Facility | Self::Node | Self::Accelerator | Self::Vm | Self::Pod)
+    }
+
     /// Whether a text begins as the ids of a kind do.
     pub(super) fn leads(text: &str) -> bool {
         text.split_once('/').is_some_and(|(head, _)| head == Self::Other.name() || Self::parse(head).is_some())
@@ -72,6 +80,63 @@ impl Kind {
             Self::Other => "other",
         }
     }
+}
+
+/// By which other names sources call a node: an address of it or of its BMC, and its name with a domain.
+#[derive(Default)]
+pub(super) struct NodeNames {
+    /// By cluster and alias; `None` where several nodes have it, so that it means none.
+    names: HashMap<String, Option<Arc<str>>>,
+}
+
+/// Addresses and long names that are remembered.
+const MAX_NAMES: usize = 200_000;
+
+impl NodeNames {
+    /// Learns from what a source says of a node.
+    pub(super) fn learn<'a>(&mut self, cluster: &str, said: impl Fn(&str) -> Option<&'a str>) {
+        let Some(name) = said("node") else { return };
+        for address in ["internal_ip", "bmc_address"].into_iter().filter_map(&said).filter(|a| *a != name) {
+            self.put(format!("{cluster}/{address}"), name);
+        }
+        if let Some(short) = short(name) {
+            // By its short name, with the point that no name ends in.
+            self.put(format!("{cluster}/{short}."), name);
+        }
+    }
+
+    fn put(&mut self, alias: String, name: &str) {
+        let known = match self.names.get(&alias) {
+            None if self.names.len() >= MAX_NAMES => return,
+            None => Some(name),
+            Some(None) => return,
+            // A short and a long name of one node are no contradiction.
+            Some(Some(known)) if **known == *name || short(name) == Some(known) => return,
+            Some(Some(known)) if short(known) == Some(name) => Some(name),
+            Some(Some(_)) => None,
+        };
+        self.names.insert(alias, known.map(Arc::from));
+    }
+
+    /// The name by which a node is known, where it is another: that of its address, or without its domain where a node of that name
+    /// is known, too. `is_node` says whether there is one under a key.
+    pub(super) fn canonical(&self, cluster: &str, name: &str, is_node: impl Fn(&str) -> bool) -> Option<Arc<str>> {
+        let mut found: Option<Arc<str>> = self.names.get(&format!("{cluster}/{name}")).cloned().flatten();
+        let long = found.as_deref().unwrap_or(name);
+        if let Some(short) = short(long)
+            && is_node(&format!("{cluster}/{short}"))
+            && self.names.get(&format!("{cluster}/{short}.")).is_some_and(|only| only.as_deref() == Some(long))
+        {
+            found = Some(short.into());
+        }
+        found
+    }
+}
+
+/// A name without its domain; `None` for an address and for a name without one.
+fn short(name: &str) -> Option<&str> {
+    let (short, _) = name.split_once('.')?;
+    (!short.is_empty() && name.parse::<std::net::IpAddr>().is_err()).then_some(short)
 }
 
 /// The identity keys of a subject, the most trusted first. Two subjects of one kind that share a key are one, unless a
@@ -107,7 +172,7 @@ pub(super) fn keys(kind: Kind, scope: &str, parent: Option<&str>, node: Option<&
 }
 
 /// `00000000:17:00.0`, `0000:17:00.0` and `0000:17:00` in upper or lower case name one address.
-fn pci(address: &str) -> String {
+pub(crate) fn pci(address: &str) -> String {
     let lower = address.to_ascii_lowercase();
     let (head, rest) = lower.split_once(':').unwrap_or(("", &lower));
     let domain = head.trim_start_matches('0');

@@ -7,13 +7,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::batch::{Batch, BatchSubject, Coverage};
-use super::identity::keys;
+use super::identity::{NodeNames, keys};
 use super::{Event, Kind, Labels, Life, Quality, Reading, Reason, Sequence, Severity, Snapshot, Source, Subject, Value};
 use crate::catalogue::{Catalogue, MetricId};
 use crate::plugins::limits::Bucket;
 
 /// Stale after this many intervals without a sign of it (model.md, "Who is who").
-const STALE_INTERVALS: i64 = 3;
+pub(crate) const STALE_INTERVALS: i64 = 3;
 const OFFLINE_MS: i64 = 10 * 60_000;
 /// Events kept in a snapshot. Who brought the most gives way first.
 const MAX_EVENTS: usize = 10_000;
@@ -69,6 +69,7 @@ pub struct Inventory {
 #[derive(Default)]
 struct Working {
     slots: Vec<Slot>,
+    names: NodeNames,
     by_key: HashMap<Kind, HashMap<String, usize>>,
     /// Forgotten slots: not yet, and already, free for others.
     forgotten: usize,
@@ -383,10 +384,20 @@ impl Working {
     }
 
     /// Finds or makes the slot of a subject.
-    fn slot(&mut self, info: &SourceInfo, subject: &BatchSubject, parent: Option<usize>, now_ms: i64) -> Result<usize, NotTaken> {
-        let get = |k: &str| {
+    fn slot<'b>(&mut self, info: &SourceInfo, subject: &'b BatchSubject, parent: Option<usize>, now_ms: i64) -> Result<usize, NotTaken> {
+        let said = |k: &str| {
             let all = subject.identity.iter().chain(&subject.labels);
-            all.into_iter().find(|(key, value)| key == k && !value.is_empty()).map(|(_, v)| v.clone())
+            all.into_iter().find(|(key, value)| key == k && !value.is_empty()).map(|(_, v)| v.as_str())
+        };
+        if subject.kind == Kind::Node {
+            self.names.learn(&info.cluster, said);
+        }
+        let of_nodes = self.by_key.get(&Kind::Node);
+        let is_node = |key: &str| of_nodes.and_then(|all| all.get(key)).is_some_and(|slot| !self.slots[*slot].forgotten);
+        let node_name = said("node").and_then(|name| self.names.canonical(&info.cluster, name, is_node));
+        let get = |k: &str| match (&node_name, k) {
+            (Some(name), "node") => Some(name.to_string()),
+            _ => said(k).map(str::to_owned),
         };
         let parent_id = parent.map(|p| self.slots[p].subject.id.clone());
         let node: Option<Arc<str>> = match subject.kind {
@@ -405,6 +416,9 @@ impl Working {
             same.then_some(slot)
         });
         let first = candidates.first().ok_or(NotTaken::Unknown)?.clone();
+        if let (Kind::Node, Some(_), Some(name)) = (subject.kind, &node_name, said("node")) {
+            self.give_up_name(&format!("{scope}/{name}"), now_ms);
+        }
         let is_held = found.is_some_and(|slot| !self.slots[slot].forgotten);
         if !is_held {
             self.hold(info, now_ms)?;
@@ -478,21 +492,32 @@ impl Working {
             self.order_is_old = true;
             self.forgotten -= 1;
         }
+        // A source that does not say where a pod runs does not move it.
+        let parent_id = parent_id.or_else(|| s.subject.parent.clone());
+        let named = |k: &str, v: &'b str| if k == "node" { node_name.as_deref().unwrap_or(v) } else { v };
         let stale = s.subject.parent != parent_id
             || (node.is_some() && s.subject.node != node)
-            || subject.identity.iter().any(|(k, v)| s.subject.label(k) != Some(v));
+            || subject.identity.iter().any(|(k, v)| s.subject.label(k) != Some(named(k, v)));
         if stale {
             let public = Arc::make_mut(&mut s.subject);
             public.parent = parent_id;
             public.node = node.or(public.node.take());
             for (k, v) in &subject.identity {
                 match public.identity.binary_search_by(|(key, _)| (**key).cmp(k)) {
-                    Ok(i) => public.identity[i].1 = v.as_str().into(),
-                    Err(i) => public.identity.insert(i, (k.as_str().into(), v.as_str().into())),
+                    Ok(i) => public.identity[i].1 = named(k, v).into(),
+                    Err(i) => public.identity.insert(i, (k.as_str().into(), named(k, v).into())),
                 }
             }
         }
         Ok(slot)
+    }
+
+    /// A node is known by another name now: what stands under this one is no node of its own.
+    fn give_up_name(&mut self, key: &str, now_ms: i64) {
+        let Some(slot) = self.by_key.get_mut(&Kind::Node).and_then(|all| all.remove(key)) else { return };
+        self.unsay(slot, |_| false);
+        self.merge(slot, now_ms);
+        self.forget(slot);
     }
 
     /// Counts one more subject of a plugin, in place of one that it left where it has no room.
@@ -585,6 +610,7 @@ impl Working {
             same
         });
         let Some(place) = self.place(slot, source, now_ms) else { return readings.len().max(1) };
+        let readings_given = readings.len();
         let (plugin, most) = (self.sources[source as usize].info.plugin.clone(), self.sources[source as usize].info.max_values);
         // What it left gives way to what it says now.
         while self.held.get(&plugin).is_some_and(|held| held.values + readings.len() > most) && self.forget_left(&plugin, now_ms) {}
@@ -609,7 +635,9 @@ impl Working {
         // Labels seldom change: they are compared before they are made anew.
         given.sort();
         given.dedup_by(|a, b| a.0 == b.0);
-        let same = said.labels.len() == given.len() && said.labels.iter().zip(&given).all(|(a, b)| *a.0 == *b.0 && *a.1 == *b.1);
+        // Named without a word, as the parent of what did change, it is as it was.
+        let is_bare = !whole && given.is_empty() && readings_given == 0;
+        let same = is_bare || said.labels.len() == given.len() && said.labels.iter().zip(&given).all(|(a, b)| *a.0 == *b.0 && *a.1 == *b.1);
         if !same {
             said.labels = given.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         }
@@ -735,6 +763,7 @@ impl Working {
             events,
             critical,
             index,
+            ..Snapshot::default()
         });
         Some(Publication { snapshot, points: std::mem::take(&mut self.points) })
     }

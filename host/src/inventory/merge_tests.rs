@@ -90,6 +90,46 @@ fn what_a_counter_grows_by_a_second_is_derived_until_it_begins_anew() {
 }
 
 #[test]
+fn a_node_is_one_by_its_short_name_its_long_one_and_its_addresses() {
+    let i = Inventory::new(0);
+    let node = |name: &str, labels: &[(&str, &str)]| BatchSubject {
+        kind: Kind::Node,
+        identity: vec![("node".into(), name.into())],
+        labels: labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        parent: None,
+        observed_at_ms: None,
+    };
+    let say = |plugin: &str, subjects: Vec<BatchSubject>, at: i64| {
+        i.apply(&source(plugin), batch(subjects, &[(0, 1.0, Quality::Measured)]), at);
+        let snapshot = publish(&i, at).snapshot;
+        snapshot.of_kind(Kind::Node).iter().map(|n| n.node.as_deref().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(say("exporter", vec![node("worker1.example.com", &[])], 0), ["worker1.example.com"]);
+    assert_eq!(say("bmc", vec![node("10.1.0.1", &[])], 1), ["10.1.0.1", "worker1.example.com"]);
+    let known = [("internal_ip", "10.0.0.1"), ("bmc_address", "10.1.0.1")];
+    say("kubernetes", vec![node("worker1", &known)], 2);
+    say("exporter", vec![node("worker1.example.com", &[])], 3);
+    assert_eq!(say("bmc", vec![node("10.1.0.1", &[])], 4), ["worker1"], "all three are one");
+    let card = BatchSubject { identity: vec![("uuid".into(), "GPU-1".into()), ("node".into(), "10.0.0.1".into())], ..card("GPU-1", "") };
+    say("dcgm", vec![card], 5);
+    let snapshot = i.current();
+    let card = snapshot.get("GPU-1").unwrap();
+    assert_eq!((card.node.as_deref(), card.label("node")), (Some("worker1"), Some("worker1")));
+    let node = snapshot.get("node/cluster1/worker1").unwrap();
+    assert_eq!((node.others.len(), node.label("node")), (2, Some("worker1")), "what each of the three says is kept");
+    // Two of one short name: it means neither.
+    say("exporter", vec![self::node("worker2.a.example")], 6);
+    say("other", vec![self::node("worker2.b.example")], 7);
+    let names = say("kubernetes", vec![self::node("worker2")], 8);
+    say("exporter", vec![self::node("worker2.a.example")], 9);
+    assert!(names.contains(&"worker2.a.example".to_owned()) && names.contains(&"worker2.b.example".to_owned()), "{names:?}");
+}
+
+fn node(name: &str) -> BatchSubject {
+    BatchSubject { kind: Kind::Node, identity: vec![("node".into(), name.into())], ..card("", "") }
+}
+
+#[test]
 fn a_card_that_took_anothers_slot_is_another_card() {
     let i = Inventory::new(0);
     i.apply(&source("a"), batch(vec![card("GPU-1", "0000:17:00.0")], &[]), 0);
@@ -296,4 +336,36 @@ fn a_card_whose_uuid_is_what_another_was_known_by_has_an_id_of_its_own() {
     let snapshot = publish(&i, 1).snapshot;
     let ids: Vec<&str> = snapshot.subjects.iter().map(|s| &*s.id).collect();
     assert_eq!(ids, ["GPU-2", "cluster1/worker1/nvidia0", "cluster1/worker1/nvidia0#2"]);
+}
+
+fn named(kind: Kind, identity: &[(&str, &str)], labels: &[(&str, &str)], parent: Option<u32>) -> BatchSubject {
+    let pairs = |all: &[(&str, &str)]| all.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    BatchSubject { kind, identity: pairs(identity), labels: pairs(labels), parent, observed_at_ms: None }
+}
+
+#[test]
+fn a_parent_that_a_delta_names_bare_keeps_what_was_said_of_it() {
+    let i = Inventory::new(0);
+    let pod = |parent| named(Kind::Pod, &[("namespace", "ml"), ("name", "train-1")], &[("reason", "Evicted")], parent);
+    let node = |labels: &[(&str, &str)]| named(Kind::Node, &[("node", "worker1")], labels, None);
+    i.apply(&source("a"), batch(vec![node(&[("roles", "gpu")]), pod(Some(0))], &[]), 0);
+    let delta = |subjects| Batch { coverage: Coverage::Delta, ..batch(subjects, &[]) };
+    i.apply(&source("a"), delta(vec![node(&[]), named(Kind::Pod, &[("namespace", "ml"), ("name", "train-2")], &[], Some(0))]), 1);
+    let snapshot = publish(&i, 2).snapshot;
+    assert_eq!(snapshot.subjects.iter().find(|s| s.kind == Kind::Node).unwrap().label("roles"), Some("gpu"));
+    // What has labels and is named with others has those.
+    i.apply(&source("a"), delta(vec![node(&[("roles", "master")])]), 3);
+    let snapshot = publish(&i, 4).snapshot;
+    assert_eq!(snapshot.subjects.iter().find(|s| s.kind == Kind::Node).unwrap().label("roles"), Some("master"));
+}
+
+#[test]
+fn a_source_that_does_not_say_where_a_pod_runs_does_not_move_it() {
+    let i = Inventory::new(0);
+    let pod = |parent| named(Kind::Pod, &[("namespace", "ml"), ("name", "train-1")], &[], parent);
+    i.apply(&source("a"), batch(vec![named(Kind::Node, &[("node", "worker1")], &[], None), pod(Some(0))], &[]), 0);
+    i.apply(&source("b"), batch(vec![pod(None)], &[]), 1);
+    let snapshot = publish(&i, 2).snapshot;
+    let pod = snapshot.subjects.iter().find(|s| s.kind == Kind::Pod).unwrap();
+    assert_eq!((pod.parent.as_deref(), pod.node.as_deref()), (Some("node/cluster1/worker1"), Some("worker1")));
 }

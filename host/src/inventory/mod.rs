@@ -8,10 +8,13 @@ mod identity;
 mod merge;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::catalogue::MetricId;
+use crate::power::{Account, Workloads};
 pub use identity::Kind;
+pub(crate) use identity::pci;
+pub(crate) use merge::STALE_INTERVALS;
 pub use merge::{Inventory, NewPoint, Publication, SourceInfo};
 
 /// Number of a snapshot; grows by one with each that is published.
@@ -96,6 +99,11 @@ impl Subject {
         self.labels.iter().chain(self.identity.iter()).find(|(k, _)| &**k == key).map(|(_, v)| &**v)
     }
 
+    /// The same, shared.
+    pub fn label_shared(&self, key: &str) -> Option<Arc<str>> {
+        self.labels.iter().chain(self.identity.iter()).find(|(k, _)| &**k == key).map(|(_, v)| v.clone())
+    }
+
     /// The trusted reading of a metric.
     pub fn reading(&self, metric: MetricId) -> Option<&Reading> {
         self.readings.binary_search_by_key(&metric, |r| r.metric).ok().map(|i| &self.readings[i])
@@ -167,6 +175,9 @@ pub struct Snapshot {
     /// When the last critical event of a subject was.
     critical: HashMap<Arc<str>, i64>,
     index: Arc<HashMap<Arc<str>, usize>>,
+    /// What `power/` makes of it; made by who asks first, for all.
+    account: OnceLock<Account>,
+    workloads: OnceLock<Workloads>,
 }
 
 impl Snapshot {
@@ -182,6 +193,16 @@ impl Snapshot {
         self.sources.iter().filter(|s| !s.is_gone)
     }
 
+    /// What its servers draw.
+    pub fn account(&self) -> &Account {
+        self.account.get_or_init(|| Account::of(self))
+    }
+
+    /// What its pods and virtual machines draw of that.
+    pub fn workloads(&self) -> &Workloads {
+        self.workloads.get_or_init(|| Workloads::of(self))
+    }
+
     /// When the last critical event of a subject was, in milliseconds since the Unix epoch.
     pub fn last_critical_ms(&self, subject: &str) -> Option<i64> {
         self.critical.get(subject).copied()
@@ -192,8 +213,17 @@ impl Snapshot {
         self.index.get(id).map(|i| &self.subjects[*i])
     }
 
-    /// Direct children of a subject, of one kind.
+    /// Direct children of a subject, of one kind. Where ids are made of the parent's they stand together.
     pub fn children<'a>(&'a self, id: &'a str, kind: Kind) -> impl Iterator<Item = &'a Arc<Subject>> {
-        self.of_kind(kind).iter().filter(move |s| s.parent.as_deref() == Some(id))
+        let all = self.of_kind(kind);
+        let near = match kind.is_known_by_its_parent() {
+            true => {
+                let prefix = format!("{}/{id}/", kind.name());
+                let start = all.partition_point(|s| *s.id < *prefix);
+                &all[start..start + all[start..].partition_point(|s| s.id.starts_with(&prefix))]
+            }
+            false => all,
+        };
+        near.iter().filter(move |s| s.parent.as_deref() == Some(id))
     }
 }

@@ -265,12 +265,13 @@ impl Generation {
         }
         let used = warm.store.data().limiter.high_water as u64;
         self.memory_high_water.fetch_max(used, Ordering::Relaxed);
-        warm.cursor = cursor;
         match outcome {
             Ok(()) => {
+                warm.cursor = cursor;
                 self.keep(key, warm);
                 whole.ok_or_else(|| Failure::Host("no page".into()))
             }
+            // Nothing of this call is taken: the next goes on from where the last good one stopped.
             Err(failure) => {
                 if failure.instance_lives() {
                     self.keep(key, warm);

@@ -142,6 +142,16 @@ impl Batch {
         self.out.subjects[subject.0 as usize].observed_at = nanoseconds(ms);
     }
 
+    /// Subjects so far.
+    pub fn count(&self) -> usize {
+        self.out.subjects.len()
+    }
+
+    /// The same for all subjects from a [`Batch::count`] on.
+    pub fn observed_since(&mut self, first: usize, ms: i64) {
+        self.out.subjects.iter_mut().skip(first).for_each(|s| s.observed_at = nanoseconds(ms));
+    }
+
     /// Half an answer: what is not named ages.
     pub fn partial(&mut self) {
         self.out.coverage = t::Coverage::Partial;
@@ -150,6 +160,11 @@ impl Batch {
     /// Only what changed; `cursor` is handed back with the next call.
     pub fn delta(&mut self, cursor: Vec<u8>) {
         self.out.coverage = t::Coverage::Delta;
+        self.out.cursor = Some(cursor);
+    }
+
+    /// Where the next call goes on, which may then answer with a delta.
+    pub fn go_on_from(&mut self, cursor: Vec<u8>) {
         self.out.cursor = Some(cursor);
     }
 

@@ -4,11 +4,15 @@
 extern crate self as kcloud_collector_sdk;
 
 pub mod blank;
+pub mod exporter;
 pub mod exposition;
 pub mod http;
 pub mod ipmi;
 pub mod mapping;
 pub mod promql;
+/// For native tests of a plugin.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 
 mod batch;
 mod collector;
@@ -54,6 +58,20 @@ pub mod log {
     /// needs a host with contract 0.1.1, any other still runs on 0.1.0. In a native test every line is.
     pub fn enabled(level: Level) -> bool {
         cfg!(not(target_arch = "wasm32")) || crate::bindings::kcloud::collector::log::is_enabled(level)
+    }
+}
+
+/// The host's clock.
+pub mod clock {
+    /// Milliseconds since an arbitrary start; never goes back. In a native test from the first call on.
+    pub fn monotonic_ms() -> u64 {
+        #[cfg(target_arch = "wasm32")]
+        return crate::bindings::kcloud::collector::clock::monotonic_ns() / 1_000_000;
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            static BEGAN: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+            BEGAN.elapsed().as_millis() as u64
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Asking a Prometheus-compatible server: instant and range queries, names of what it holds.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,6 +10,25 @@ use crate::{CollectError, Target, http};
 
 /// Names a selector, so that a URL stays well below what servers accept.
 pub const NAMES_A_QUERY: usize = 24;
+
+/// What a source asks of a server.
+pub enum Ask {
+    /// Rows of these names as they are held, with further matchers as PromQL text.
+    Rows(&'static [&'static str], &'static str),
+    /// What an expression over the rows of one name gives, under a name of its own.
+    Value { name: &'static str, of: &'static str, expression: &'static str },
+}
+
+impl Ask {
+    /// The exporter's own names, and those of the answer.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let (rows, own): (&'static [&'static str], [Option<&'static str>; 2]) = match self {
+            Self::Rows(names, _) => (names, [None, None]),
+            Self::Value { name, of, .. } => (&[], [Some(*of), Some(*name)]),
+        };
+        rows.iter().copied().chain(own.into_iter().flatten())
+    }
+}
 
 #[derive(Deserialize)]
 struct Answer<T> {
@@ -45,17 +65,22 @@ impl Series {
     }
 }
 
+/// So long before the server's own time its rows are looked at: by then a scrape that had begun is mostly written.
+const SETTLED_SECONDS: f64 = 2.0;
+
 /// A server for one call.
 pub struct Server<'a> {
     target: &'a Target,
     base: &'a str,
     deadline_ms: u32,
+    /// The moment that all its instant queries are of, once it is fixed.
+    moment: Cell<Option<f64>>,
 }
 
 impl<'a> Server<'a> {
     /// `target.address` is the server's base, with a path prefix where it has one.
     pub fn new(target: &'a Target, deadline_ms: u32) -> Self {
-        Self { target, base: target.address.trim_end_matches('/'), deadline_ms }
+        Self { target, base: target.address.trim_end_matches('/'), deadline_ms, moment: Cell::new(None) }
     }
 
     fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, CollectError> {
@@ -67,7 +92,31 @@ impl<'a> Server<'a> {
 
     /// What an expression is now.
     pub fn instant(&self, expression: &str) -> Result<Vec<Series>, CollectError> {
-        self.get::<Found>(&format!("/api/v1/query?query={}", encode(expression))).map(|r| r.result)
+        let time = self.moment.get().map_or_else(String::new, |seconds| format!("&time={seconds:.3}"));
+        self.get::<Found>(&format!("/api/v1/query?query={}{time}", encode(expression))).map(|r| r.result)
+    }
+
+    /// What a source asks, of the names that are `held`.
+    pub fn ask(&self, asks: &[Ask], held: impl Fn(&str) -> bool) -> Result<Vec<Series>, CollectError> {
+        let mut found = Vec::new();
+        for ask in asks {
+            match ask {
+                Ask::Rows(names, matchers) => {
+                    let names: Vec<&str> = names.iter().copied().filter(|n| held(n)).collect();
+                    for names in names.chunks(NAMES_A_QUERY) {
+                        found.extend(self.instant(&selector(names, matchers))?);
+                    }
+                }
+                Ask::Value { name, of, expression } if held(of) => {
+                    found.extend(self.instant(expression)?.into_iter().map(|mut series| {
+                        series.labels.insert("__name__".to_owned(), (*name).to_owned());
+                        series
+                    }));
+                }
+                Ask::Value { .. } => {}
+            }
+        }
+        Ok(found)
     }
 
     /// What it was at `start`, `start + step`, … up to `end`, all in ms.
@@ -83,13 +132,17 @@ impl<'a> Server<'a> {
         self.get::<Found>(&query).map(|r| r.result)
     }
 
-    /// Names of all series that have a name like this (a regular expression), seen in the last hour by default.
-    pub fn names(&self, like: &str) -> Result<Vec<String>, CollectError> {
-        self.get(&format!("/api/v1/label/__name__/values?match[]={}", encode(&format!("{{__name__=~\"{like}\"}}"))))
+    /// Names of all series that have a name like one of these (regular expressions), seen in the last hour by default.
+    pub fn names(&self, like: &[&str]) -> Result<Vec<String>, CollectError> {
+        self.get(&format!("/api/v1/label/__name__/values?match[]={}", encode(&format!("{{__name__=~\"{}\"}}", like.join("|")))))
     }
 
-    /// When each (job, instance) was last scraped, in ms: the stamp of all that it said then, unless it stamps itself.
+    /// When each (job, instance) was last scraped, in ms: the stamp of all that it said then, unless it stamps itself. Ask this first:
+    /// what is asked later is of the same moment. A scrape in between would give new values the time of the old ones, and every rate
+    /// would be wrong.
     pub fn scraped_at(&self) -> Result<BTreeMap<(String, String), i64>, CollectError> {
+        let now = self.instant("vector(time())")?;
+        self.moment.set(now.first().and_then(|s| s.value.as_ref()).map(|(seconds, _)| seconds - SETTLED_SECONDS));
         let series = self.instant("timestamp(up)")?;
         let one = |s: &Series| {
             let label = |name: &str| s.labels.get(name).cloned().unwrap_or_default();

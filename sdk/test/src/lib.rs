@@ -14,7 +14,7 @@ pub use kcloud_monitor::inventory::batch::{Batch, BatchSubject};
 pub use kcloud_monitor::inventory::{Kind, Reason};
 use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
-use kcloud_monitor::plugins::capabilities::{Commons, Credential, Grants, Shared, ipmi, log};
+use kcloud_monitor::plugins::capabilities::{Commons, Credential, Grants, Secret, Shared, ipmi, log};
 pub use kcloud_monitor::plugins::check::PastSeries;
 pub use kcloud_monitor::plugins::contract::{RangeQuery, Target};
 use kcloud_monitor::plugins::generation::{Compiled, Generation};
@@ -44,12 +44,11 @@ pub struct Bmc {
 impl Bmc {
     fn reached(self) -> Result<((String, ipmi::Bmc), (String, Credential))> {
         let Self { target, address, user, password } = self;
-        let login = Arc::new(move || Ok((user.clone(), password.clone())));
-        let header = Arc::new(|| Err("a BMC's credential is no HTTP header".to_owned()));
+        let secret = Secret::password(move || Ok((user.clone(), password.clone())));
         let place = ipmi::Place::of(&address)?;
         let privilege = ipmi::Privilege::default();
         let bmc = ipmi::Bmc { place, credential: target.clone(), privilege, suites: ipmi::Suite::ALL.to_vec() };
-        Ok(((target.clone(), bmc), (target, Credential { header, login, origins: vec![address] })))
+        Ok(((target.clone(), bmc), (target, Credential { secret, origins: vec![address] })))
     }
 }
 

@@ -6,9 +6,11 @@
 mod api;
 mod bmcs;
 mod cpu;
+mod day;
 mod installed;
 mod micro;
 mod plugins;
+mod power;
 mod real;
 mod store;
 
@@ -55,6 +57,10 @@ enum Part {
     Soak,
     /// History alone.
     Store,
+    /// The account of watts, and a day of it.
+    Power,
+    /// A day of a thousand nodes from history, beside a Prometheus.
+    Day,
     /// Answers from the cache.
     Api,
     /// Two hundred BMCs over IPMI.
@@ -104,6 +110,12 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Store) {
         store::run()?;
+    }
+    if wanted(Part::Power) {
+        power::run()?;
+    }
+    if wanted(Part::Day) {
+        day::run()?;
     }
     if wanted(Part::Api) {
         api::run()?;

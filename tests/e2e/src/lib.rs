@@ -1,5 +1,7 @@
 //! Helpers of the end-to-end tests: a fleet, a host over it, and waiting for a condition with a deadline.
 
+pub mod world;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -98,6 +100,7 @@ impl Running {
             kept_dir: dir.path().join("kept"),
             history_dir: dir.path().join("history"),
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
+            beyond: kcloud_monitor::host::Beyond::default(),
             // Shared by all tests: what they load is mostly the same.
             cache_dir: Some(root().join("target/e2e-code")),
             compiler: None,

@@ -12,7 +12,7 @@ use kcloud_monitor::catalogue::Catalogue;
 use kcloud_monitor::inventory::{Kind, Life, Severity, Subject, Value};
 use kcloud_monitor::plugins::Settings;
 use kcloud_monitor::plugins::capabilities::ipmi::{Bmc as Reached, Place, Policy, Privilege, Suite};
-use kcloud_monitor::plugins::capabilities::{Credential, Grants};
+use kcloud_monitor::plugins::capabilities::{Credential, Grants, Secret};
 use kcloud_monitor::plugins::contract::Target;
 use openipmi::Simulated;
 
@@ -26,8 +26,7 @@ fn settings(targets: &[(&str, String, &Password)]) -> Vec<Settings> {
     for (node, address, password) in targets {
         let password = (*password).clone();
         let credential = Credential {
-            header: Arc::new(|| Err("no HTTP".to_owned())),
-            login: Arc::new(move || Ok(("monitor".to_owned(), password.lock().unwrap().clone()))),
+            secret: Secret::password(move || Ok(("monitor".to_owned(), password.lock().unwrap().clone()))),
             origins: vec![address.clone()],
         };
         s.credentials.insert((*node).to_owned(), credential);

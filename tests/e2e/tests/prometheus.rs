@@ -179,5 +179,7 @@ async fn promtool_finds_nothing_wrong_with_our_metrics() {
         let out = Command::new("promtool").args(["check", "metrics"]).stdin(std::fs::File::open(&file).unwrap()).output().unwrap();
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         assert!(out.status.success(), "{path}: {said}");
+        let holds = body.as_str().unwrap().lines().any(|l| l.starts_with("kcloud_history_head_bytes ") && !l.ends_with(" 0"));
+        assert_eq!(holds, path.contains("system"), "{path} says what history holds");
     }
 }

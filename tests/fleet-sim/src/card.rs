@@ -1,6 +1,7 @@
 //! One card: what it is, and what it does at a tick.
 
-use crate::{CardTruth, FleetConfig, mix};
+use crate::world::{Node, Shape};
+use crate::{CardTruth, FleetConfig, Moment, mix, uuid};
 
 /// A model of card with its real limits.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ const MODELS: [Model; 3] = [
 ];
 
 /// Ticks of one swing of the load.
-const PERIOD: u64 = 120;
+pub(crate) const PERIOD: u64 = 120;
 
 /// One card of the fleet.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Card {
     pub(crate) blank_power: bool,
     id: u64,
     busy: bool,
+    /// Ticks after which the noise repeats. `PERIOD` where the energy is to be the exact integral of the watts.
+    noise: u64,
 }
 
 /// What a card reads at a tick.
@@ -47,18 +50,16 @@ pub(crate) struct Reading {
 }
 
 impl Card {
-    pub(crate) fn new(config: &FleetConfig, node: usize, index: usize) -> Self {
+    /// The card `index` of the `node`-th node of the whole fleet that has cards.
+    pub(crate) fn new(config: &FleetConfig, shape: &Shape, node: usize, index: usize) -> Self {
         let number = node * config.gpus_per_node + index;
         let id = mix(&[config.seed, node as u64, index as u64]);
         let every = |n: usize| n > 0 && number % n == n - 1;
-        let (a, b) = (mix(&[id, 1]), mix(&[id, 2]));
-        let uuid =
-            format!("GPU-{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xffff, b >> 48, b & 0xffff_ffff_ffff);
         let busy = !id.is_multiple_of(4);
         let mig = every(config.faults.mig_every);
         Self {
             index,
-            uuid,
+            uuid: format!("GPU-{}", uuid(id)),
             pci: format!("00000000:{:02X}:00.0", 0x18 + index * 0x0b),
             model: &MODELS[node % MODELS.len()],
             mig_instances: if mig { 2 } else { 0 },
@@ -67,6 +68,7 @@ impl Card {
             blank_power: every(config.faults.blank_power_every),
             id,
             busy,
+            noise: if shape.is_whole() { PERIOD } else { u64::MAX },
         }
     }
 
@@ -77,48 +79,52 @@ impl Card {
         }
         let phase = (tick + self.id % PERIOD) % PERIOD;
         let triangle = phase.min(PERIOD - phase) * 1_000 / (PERIOD / 2);
-        (500 + triangle * 9 / 20 + mix(&[self.id, tick, 3]) % 40).min(1_000)
+        (500 + triangle * 9 / 20 + mix(&[self.id, tick % self.noise, 3]) % 40).min(1_000)
     }
 
-    fn milliwatts(&self, tick: u64) -> u64 {
+    pub(crate) fn milliwatts(&self, tick: u64) -> u64 {
         let span = (self.model.limit_watts - self.model.idle_watts) * self.load(tick);
-        self.model.idle_watts * 1_000 + span + mix(&[self.id, tick, 4]) % 1_000
+        self.model.idle_watts * 1_000 + span + mix(&[self.id, tick % self.noise, 4]) % 1_000
     }
 
-    /// Millijoules since tick 0 at one tick a second: the mean of the noise instead of the noise, so that whole swings
+    /// Millijoules since tick 0 at one tick a second. Where noise does not repeat: its mean instead of it, so that whole swings
     /// have one sum and the counter needs no walk from the start.
-    fn energy(&self, tick: u64) -> u64 {
+    fn energy(&self, moment: Moment) -> u64 {
+        if self.noise == PERIOD {
+            return moment.integral(|t| self.milliwatts(t)) as u64;
+        }
         let mean = |t: u64| {
             let phase = (t + self.id % PERIOD) % PERIOD;
             let triangle = phase.min(PERIOD - phase) * 1_000 / (PERIOD / 2);
             let load = if self.busy { (520 + triangle * 9 / 20).min(1_000) } else { 0 };
             self.model.idle_watts * 1_000 + (self.model.limit_watts - self.model.idle_watts) * load + 500
         };
-        let swing: u64 = (0..PERIOD).map(mean).sum();
-        swing * (tick / PERIOD) + (0..tick % PERIOD).map(mean).sum::<u64>()
+        moment.integral(mean) as u64
     }
 
-    pub(crate) fn read(&self, tick: u64) -> Reading {
-        let load = self.load(tick);
+    pub(crate) fn read(&self, moment: Moment) -> Reading {
+        let load = self.load(moment.tick);
         let memory = self.model.memory_mib;
         let reserved = 600 + self.id % 64;
         let used = if self.busy { memory / 4 + (memory / 2) * load / 1_000 } else { 4 };
         Reading {
-            milliwatts: self.milliwatts(tick),
+            milliwatts: self.milliwatts(moment.tick),
             utilization: load / 10,
             temperature: 31 + load * 45 / 1_000 + self.id % 4,
             memory_used: used,
             memory_reserved: reserved,
-            energy_millijoules: (self.id % 1_000_000) * 1_000 + self.energy(tick),
+            energy_millijoules: (self.id % 1_000_000) * 1_000 + self.energy(moment),
             sm_clock: if self.busy { 1_980 - load / 10 } else { 345 },
         }
     }
 
-    pub(crate) fn truth(&self, tick: u64, node: String) -> CardTruth {
-        let r = self.read(tick);
+    pub(crate) fn truth(&self, moment: Moment, cluster: &str, node: &Node) -> CardTruth {
+        let r = self.read(moment);
         CardTruth {
             uuid: self.uuid.clone(),
-            node,
+            cluster: cluster.to_owned(),
+            node: node.name.clone(),
+            pod: self.pod.clone(),
             device: format!("nvidia{}", self.index),
             model: self.model.name.to_owned(),
             power_watts: (!self.blank_power).then_some(r.milliwatts as f64 / 1e3),

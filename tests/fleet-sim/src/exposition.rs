@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::card::{Card, Reading};
-use crate::{FleetConfig, mix};
+use crate::{FleetConfig, Moment, mix};
 
 /// What DCGM writes for "not supported", as an int64.
 const BLANK: u64 = 9_223_372_036_854_775_794;
@@ -62,9 +62,8 @@ const FAMILIES: &[Family] = &[
 ];
 
 /// One node's whole answer.
-pub(crate) fn write(config: &FleetConfig, node: usize, cards: &[Card], tick: u64) -> String {
+pub(crate) fn write(config: &FleetConfig, node: usize, host: &str, cards: &[Card], moment: Moment) -> String {
     let new = config.faults.new_names_every > 0 && node % config.faults.new_names_every == config.faults.new_names_every - 1;
-    let host = format!("worker{}", node + 1);
     let readings: Vec<(Reading, String, String)> = cards
         .iter()
         .map(|c| {
@@ -78,7 +77,7 @@ pub(crate) fn write(config: &FleetConfig, node: usize, cards: &[Card], tick: u64
                 // Writing to a String cannot fail.
                 write!(rest, ",container=\"main\",namespace=\"ml\",pod=\"{pod}\"").unwrap_or_default();
             }
-            (c.read(tick), device, rest)
+            (c.read(moment), device, rest)
         })
         .collect();
     let mut out = String::with_capacity(cards.len() * FAMILIES.len() * 300);

@@ -1,22 +1,35 @@
-//! A fleet that never was: nodes and cards, the same for the same seed, served as dcgm-exporter would.
+//! A fleet that never was: clusters, nodes, cards, pods, VMs and BMCs, the same for the same seed, served as the real exporters would.
 //!
-//! `/nodes/NAME/metrics` is one node's exporter, `/truth` says what the totals must be, `/tick` pins the clock so that both
-//! speak of one moment. Watts are whole milliwatts: their decimal text and their sum are exact enough to compare.
+//! `serve` says which page lies where, `/truth` what a reader must find, `/tick` pins the clock so that both speak of one moment.
+//! Every watt is a whole milliwatt and every load repeats after [`card::PERIOD`] ticks, so that each energy counter is the exact
+//! integral of the watts beside it and any moment can be had without walking there.
+//!
+//! A [`Fleet::new`] has cards only; [`Fleet::whole`] has a [`Shape`] of everything else around the same cards.
 
+mod bmc;
 mod card;
+mod clock;
 mod exposition;
+mod page;
+mod pages;
+mod power;
+mod redfish;
 mod serve;
+mod truth;
+mod world;
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+pub use bmc::BmcFault;
 pub use card::{Card, Model};
-pub use serve::{router, serve};
+pub use clock::Moment;
+pub use serve::{BMC_BASIC, Origins, router, serve, serve_bmc};
+pub use truth::*;
+pub use world::{Bmc, Cluster, Container, Node, Phase, Pod, Shape, Vm};
 
-/// What is simulated.
+/// What is simulated of cards.
 #[derive(Debug, Clone)]
 pub struct FleetConfig {
     pub seed: u64,
@@ -42,88 +55,111 @@ pub struct Faults {
     pub broken_lines: bool,
     /// The last card of the first node is gone from this tick on.
     pub vanish_after: Option<u64>,
+    /// Every tenth pod of a StatefulSet comes back with another uid after so many ticks, again and again.
+    pub churn_every: Option<u64>,
+    /// Every n-th BMC has a fan that stands still.
+    pub broken_fan_every: usize,
 }
 
 impl Faults {
     /// What a demo shows.
     pub fn demo() -> Self {
-        Self { new_names_every: 2, mig_every: 11, xid_every: 29, ..Self::default() }
+        Self { new_names_every: 2, mig_every: 11, xid_every: 29, churn_every: Some(300), broken_fan_every: 5, ..Self::default() }
     }
 
     /// Everything at once.
     pub fn all() -> Self {
-        Self { new_names_every: 2, mig_every: 5, xid_every: 7, blank_power_every: 9, broken_lines: true, vanish_after: Some(3) }
+        Self {
+            new_names_every: 2,
+            mig_every: 5,
+            xid_every: 7,
+            blank_power_every: 9,
+            broken_lines: true,
+            vanish_after: Some(3),
+            churn_every: Some(60),
+            broken_fan_every: 3,
+        }
     }
-}
-
-/// What a reader must find.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Truth {
-    pub tick: u64,
-    pub total_gpus: usize,
-    /// Each card once; those without a power reading are left out.
-    pub total_power_watts: f64,
-    pub unknown_power: usize,
-    pub total_memory_used_mib: u64,
-    pub cards: Vec<CardTruth>,
-}
-
-/// One card at that moment. `None` is what its exporter does not say.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CardTruth {
-    pub uuid: String,
-    pub node: String,
-    pub device: String,
-    pub model: String,
-    pub power_watts: Option<f64>,
-    pub temperature_celsius: u32,
-    pub utilization_percent: Option<u32>,
-    pub memory_used_mib: u64,
-    pub memory_total_mib: u64,
-    pub energy_joules: f64,
-    pub xid: u32,
-    pub mig_instances: usize,
 }
 
 /// The fleet and its clock.
 pub struct Fleet {
     config: FleetConfig,
-    nodes: Vec<Vec<Card>>,
-    started: Instant,
-    /// `u64::MAX` when the clock runs.
-    pinned: AtomicU64,
+    shape: Shape,
+    clusters: Vec<Cluster>,
+    /// Those of the first cluster that have cards stand first, in order.
+    nodes: Vec<Node>,
+    pods: Vec<Pod>,
+    vms: Vec<Vm>,
+    clock: clock::Clock,
     down: Mutex<Vec<String>>,
+    bmc_faults: Mutex<BTreeMap<String, BmcFault>>,
 }
 
 impl Fleet {
+    /// Nodes with cards and nothing else.
     pub fn new(config: FleetConfig) -> Self {
-        let cards = |n| (0..config.gpus_per_node).map(|g| Card::new(&config, n, g)).collect();
-        let nodes = (0..config.nodes).map(cards).collect();
-        Self { config, nodes, started: Instant::now(), pinned: AtomicU64::new(u64::MAX), down: Mutex::default() }
+        Self::whole(config, Shape::cards_only())
+    }
+
+    /// The cards with everything around them.
+    pub fn whole(config: FleetConfig, shape: Shape) -> Self {
+        let world::World { clusters, nodes, pods, vms } = world::build(&config, &shape);
+        let clock = clock::Clock::new(config.tick);
+        Self { config, shape, clusters, nodes, pods, vms, clock, down: Mutex::default(), bmc_faults: Mutex::default() }
     }
 
     pub fn node_name(&self, node: usize) -> String {
         format!("worker{}", node + 1)
     }
 
+    /// Nodes with cards in the first cluster.
     pub fn node_count(&self) -> usize {
-        self.nodes.len()
+        self.config.nodes
+    }
+
+    pub fn clusters(&self) -> &[Cluster] {
+        &self.clusters
+    }
+
+    /// Every node of every cluster.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub fn pods(&self) -> &[Pod] {
+        &self.pods
+    }
+
+    pub fn vms(&self) -> &[Vm] {
+        &self.vms
+    }
+
+    pub fn shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// The moment that is shown now.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// Its tick.
     pub fn tick(&self) -> u64 {
-        match self.pinned.load(Ordering::Relaxed) {
-            u64::MAX => (self.started.elapsed().as_nanos() / self.config.tick.as_nanos().max(1)) as u64,
-            pinned => pinned,
-        }
+        self.now().tick
     }
 
     /// Stops the clock at a tick, or lets it run.
     pub fn pin(&self, tick: Option<u64>) {
-        self.pinned.store(tick.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.clock.pin(tick);
     }
 
-    /// Takes a node's exporter down or up again.
+    /// Keeps every load as it is at a tick while the counters go on with it: rates and watts agree for as long as it is held.
+    pub fn hold(&self, tick: u64) {
+        self.clock.hold(tick);
+    }
+
+    /// Takes a node's exporters down or up again. A name alone is of the first cluster, `cluster/node` of any.
     pub fn set_down(&self, node: &str, is_down: bool) {
         let mut down = self.down.lock().unwrap_or_else(|e| e.into_inner());
         down.retain(|n| n != node);
@@ -132,40 +168,46 @@ impl Fleet {
         }
     }
 
-    fn is_down(&self, node: &str) -> bool {
-        self.down.lock().unwrap_or_else(|e| e.into_inner()).iter().any(|n| n == node)
+    pub(crate) fn is_down(&self, node: &Node) -> bool {
+        let cluster = &self.clusters[node.cluster].name;
+        let is_it = |n: &String| match n.split_once('/') {
+            Some((c, n)) => c == cluster && n == node.name,
+            None => node.cluster == 0 && *n == node.name,
+        };
+        self.down.lock().unwrap_or_else(|e| e.into_inner()).iter().any(is_it)
     }
 
-    fn index(&self, name: &str) -> Option<usize> {
-        let index = name.strip_prefix("worker")?.parse::<usize>().ok()?.checked_sub(1)?;
-        (index < self.nodes.len() && self.node_name(index) == name).then_some(index)
+    /// Makes the BMC of a node (`cluster/node`) misbehave, or well again.
+    pub fn set_bmc_fault(&self, node: &str, fault: Option<BmcFault>) {
+        let mut faults = self.bmc_faults.lock().unwrap_or_else(|e| e.into_inner());
+        match fault {
+            Some(fault) => faults.insert(node.to_owned(), fault),
+            None => faults.remove(node),
+        };
     }
 
-    /// One node's answer at a moment.
-    pub fn exposition(&self, node: usize, tick: u64) -> String {
-        exposition::write(&self.config, node, self.cards(node, tick), tick)
+    pub(crate) fn bmc_fault(&self, node: &Node) -> Option<BmcFault> {
+        let key = format!("{}/{}", self.clusters[node.cluster].name, node.name);
+        self.bmc_faults.lock().unwrap_or_else(|e| e.into_inner()).get(&key).copied()
+    }
+
+    /// The place of a node of a cluster.
+    pub fn find(&self, cluster: &str, node: &str) -> Option<usize> {
+        self.nodes.iter().position(|n| n.name == node && self.clusters[n.cluster].name == cluster)
+    }
+
+    /// One node's cards at a moment, as dcgm-exporter says them.
+    pub fn exposition(&self, node: usize, moment: impl Into<Moment>) -> String {
+        let moment = moment.into();
+        let at = &self.nodes[node];
+        exposition::write(&self.config, at.with_cards, &at.name, self.cards(node, moment.tick), moment)
     }
 
     fn cards(&self, node: usize, tick: u64) -> &[Card] {
-        let all = &self.nodes[node];
+        let all = &self.nodes[node].cards;
         match self.config.faults.vanish_after {
             Some(after) if node == 0 && tick >= after => &all[..all.len().saturating_sub(1)],
             _ => all,
-        }
-    }
-
-    /// What a reader must find at a moment.
-    pub fn truth(&self, tick: u64) -> Truth {
-        let nodes = 0..self.nodes.len();
-        let cards: Vec<CardTruth> = nodes.flat_map(|n| self.cards(n, tick).iter().map(move |c| c.truth(tick, self.node_name(n)))).collect();
-        let milliwatts: u64 = cards.iter().filter_map(|c| c.power_watts).map(|w| (w * 1e3).round() as u64).sum();
-        Truth {
-            tick,
-            total_gpus: cards.len(),
-            total_power_watts: milliwatts as f64 / 1e3,
-            unknown_power: cards.iter().filter(|c| c.power_watts.is_none()).count(),
-            total_memory_used_mib: cards.iter().map(|c| c.memory_used_mib).sum(),
-            cards,
         }
     }
 }
@@ -180,53 +222,11 @@ pub(crate) fn mix(parts: &[u64]) -> u64 {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fleet(faults: Faults) -> Fleet {
-        Fleet::new(FleetConfig { seed: 7, nodes: 4, gpus_per_node: 8, tick: Duration::from_secs(1), faults })
-    }
-
-    #[test]
-    fn the_same_seed_is_the_same_fleet() {
-        let (a, b) = (fleet(Faults::all()), fleet(Faults::all()));
-        assert_eq!(a.exposition(1, 5), b.exposition(1, 5));
-        assert_ne!(a.exposition(1, 5), a.exposition(1, 6));
-    }
-
-    #[test]
-    fn the_truth_is_what_stands_in_the_text_each_card_once() {
-        for faults in [Faults::default(), Faults::demo(), Faults { blank_power_every: 3, mig_every: 2, ..Faults::demo() }] {
-            let fleet = fleet(faults);
-            let mut seen: std::collections::BTreeMap<String, f64> = std::collections::BTreeMap::new();
-            for line in (0..4).flat_map(|n| fleet.exposition(n, 9).lines().map(str::to_owned).collect::<Vec<_>>()) {
-                if line.starts_with("DCGM_FI_DEV_POWER_USAGE{") || line.starts_with("DCGM_FI_DEV_BOARD_POWER_WATTS{") {
-                    let uuid = line.split("UUID=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-                    let watts: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-                    if watts < 1e6 {
-                        seen.insert(uuid, watts);
-                    }
-                }
-            }
-            let truth = fleet.truth(9);
-            assert_eq!(truth.total_gpus, 32);
-            assert_eq!(seen.len() + truth.unknown_power, 32);
-            assert!((seen.values().sum::<f64>() - truth.total_power_watts).abs() < 1e-6);
-        }
-    }
-
-    #[test]
-    fn energy_only_grows() {
-        let fleet = fleet(Faults::default());
-        let energy = |t| fleet.truth(t).cards[3].energy_joules;
-        assert!((0..50).all(|t| energy(t + 1) > energy(t)));
-    }
-
-    #[test]
-    fn a_card_vanishes_and_a_wrong_name_is_nobody() {
-        let fleet = fleet(Faults { vanish_after: Some(3), ..Faults::default() });
-        assert_eq!((fleet.truth(2).total_gpus, fleet.truth(3).total_gpus), (32, 31));
-        assert_eq!((fleet.index("worker1"), fleet.index("worker01"), fleet.index("worker5")), (Some(0), None, None));
-    }
+/// A UUID of its own for each number.
+pub(crate) fn uuid(id: u64) -> String {
+    let (a, b) = (mix(&[id, 1]), mix(&[id, 2]));
+    format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xffff, b >> 48, b & 0xffff_ffff_ffff)
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,10 @@ pub(super) fn document() -> Value {
     }
     let tags = [
         ("accelerators", "GPUs, NPUs and their partitions"),
+        ("infrastructure", "Nodes, pods, containers and virtual machines"),
+        ("hardware", "What BMCs read, by IPMI or Redfish"),
         ("clusters", "Configured clusters"),
+        ("monitoring", "What is drawn, by whom, and over time"),
         ("system", "The host itself and its plugins"),
         ("auth", "Credentials"),
         ("probes", "For orchestrators and scrapers"),
@@ -99,10 +102,15 @@ fn responses(route: &Route, has_path: bool) -> Value {
         ("401", "Credentials are missing, wrong or expired", !route.is_open || route.body.is_some()),
         ("403", "The credentials are not good for this", !route.is_open),
         ("404", "There is no such resource", has_path || route.query.contains(&"cluster")),
-        ("409", "Several devices have this name; lists them", route.path.contains("/accelerators/") && has_path),
+        (
+            "409",
+            "Several have this name; lists them",
+            has_path && ["/accelerators/", "/infrastructure/"].iter().any(|d| route.path.contains(d)),
+        ),
         ("409", "Not in this state; says why", route.path.contains("/plugins/") && route.method == "POST"),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),
         ("500", "The host failed on this request", true),
+        ("502", "The engine that answers for the past does not", route.query.contains(&"period")),
         ("503", "Not now; says when to ask again", !in_system || route.path == "/readyz"),
     ];
     for (status, description, applies) in problems {

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::v1::accelerators::STATUSES;
+use super::super::v1::hardware::sensors::TYPES;
+use super::super::v1::infrastructure::nodes::ROLES;
+use crate::power::By;
 
 pub(super) fn in_query(name: &str) -> Value {
     let text = || json!({ "type": "string" });
@@ -11,7 +13,20 @@ pub(super) fn in_query(name: &str) -> Value {
     let (schema, description) = match name {
         "cluster" => (text(), "Name of a configured cluster"),
         "node" => (text(), "Name of a node, as in `worker1`"),
-        "status" => (json!({ "type": "string", "enum": STATUSES }), "What the card is doing"),
+        "status" => (text(), "One of the states that the field `status` of the rows may have"),
+        "role" => (json!({ "type": "string", "enum": ROLES }), "Role of a node"),
+        "sensor_type" => (json!({ "type": "string", "enum": TYPES }), "What is read"),
+        "namespace" => (text(), "Kubernetes namespace"),
+        "pod" => (text(), "Name of a pod"),
+        "project" => (text(), "Name or id of a project"),
+        "hypervisor" => (text(), "Name of a hypervisor"),
+        "has_gpu" => (json!({ "type": "boolean" }), "Only those with GPUs, or only those without"),
+        "label_selector" => (text(), "As in Kubernetes: `a=b, a!=b, a in (x,y), a notin (x,y), a, !a`"),
+        "min_power" => (json!({ "type": "number" }), "At least these watts"),
+        "max_power" => (json!({ "type": "number" }), "At most these watts"),
+        "include_power" => (json!({ "type": "boolean" }), "With its watts; of a detail also over the window. Default: true for pods"),
+        "include_terminated" => (flag(), "With containers that have ended"),
+        "include_pods" => (json!({ "type": "boolean", "default": true }), "With pods"),
         "vendor" => (text(), "Such as `nvidia`; an open set"),
         "model" => (text(), "Model name, in full"),
         "limit" => (json!({ "type": "integer", "minimum": 1, "maximum": 1_000, "default": 100 }), "Rows of a page"),
@@ -24,6 +39,15 @@ pub(super) fn in_query(name: &str) -> Value {
             json!({ "type": "string", "default": "5m" }),
             "How far back: a number with a unit (s m h d w mo). `1m` is one month, as documented",
         ),
+        "breakdown_by" => (json!({ "type": "string", "enum": By::NAMES }), "The view; in a time series all but `workload`"),
+        "include_efficiency" => (flag(), "With what the watts are for"),
+        "resource_types" => (text(), "Parts to show beneath the total, separated by commas: gpus npus nodes pods vms ipmi"),
+        "resource_type" => {
+            (json!({ "type": "string", "enum": ["gpus", "npus", "accelerators", "nodes"], "default": "gpus" }), "Whose metric")
+        }
+        "metric_name" => {
+            (json!({ "type": "string", "enum": ["utilization", "temperature", "memory_usage", "power"] }), "Which metric; needed")
+        }
         "step" => (text(), "Distance of the points: a number with a unit (s m h d w mo). Default: a sixtieth of the window"),
         "start_time" | "start" => (moment(), "Start of the window, RFC 3339 with any offset; not with `period`"),
         "end_time" | "end" => (moment(), "End of the window, RFC 3339 with any offset; default: now"),
@@ -35,6 +59,14 @@ pub(super) fn in_query(name: &str) -> Value {
 pub(super) fn in_path(path: &str, name: &str) -> Value {
     let description = match name {
         "id" if path.contains("/keys/") => "An API key's id",
+        "id" if path.contains("/containers/") => "A runtime id (percent-encoded, or without its scheme), or `namespace/pod/container`",
+        "id" if path.contains("/vms/") => "The UUID of a virtual machine, or a name that only one has",
+        "name" if path.contains("/nodes/") => "Name of a node",
+        "name" if path.contains("/containers/") => "Name of a container",
+        "namespace" => "Kubernetes namespace",
+        "pod" => "Name of a pod",
+        "name" if path.contains("/pods/") => "Name of a pod",
+        "node" => "Name of a node, or the address of its BMC",
         "id" => "A UUID, `node:device` (`worker1:nvidia0`), or a device name that only one node has",
         _ if path.contains("/clusters/") => "Name of a configured cluster",
         _ => "Name of a plugin",

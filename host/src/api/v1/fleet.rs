@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::super::{App, Rendered};
 use crate::catalogue::{Kind as MetricKind, METRICS, MetricId};
+use crate::history::names;
 use crate::inventory::{Snapshot, Subject};
+use crate::power::{Method, Server, Sum, Watts};
 
 pub(in crate::api) async fn metrics(State(app): State<App>) -> Response {
     let snapshot = app.inventory.current();
@@ -37,45 +39,56 @@ pub(in crate::api) fn write(snapshot: &Snapshot) -> String {
     for (id, rows) in by_metric {
         // A plugin's own raw metrics are in the API; only what the catalogue defines leaves under our name.
         let Some(metric) = METRICS.get(id.0 as usize) else { continue };
-        let (kind, suffix) = match metric.kind {
-            MetricKind::Counter if metric.name.ends_with("_total") => ("counter", ""),
-            MetricKind::Counter => ("counter", "_total"),
-            _ => ("gauge", ""),
-        };
-        let name = format!("kcloud_{}{suffix}", metric.name);
+        let kind = if metric.kind == MetricKind::Counter { "counter" } else { "gauge" };
+        let name = names::metric(metric);
         // Writing to a String cannot fail.
         writeln!(out, "# HELP {name} {} in {}.\n# TYPE {name} {kind}", metric.name, metric.unit).unwrap_or_default();
         for (subject, value) in rows {
             writeln!(out, "{name}{{{}}} {value}", labels[&(subject as *const Subject)]).unwrap_or_default();
         }
     }
+    account(snapshot, &mut out);
     out
 }
 
-fn labels(subject: &Subject) -> String {
-    let mut all: BTreeMap<String, &str> = BTreeMap::new();
-    all.insert("cluster".into(), &subject.cluster);
-    all.insert("kind".into(), subject.kind.name());
-    // An identity may be told from another by its parent alone (a sensor's name): without the id two rows would be one series.
-    all.insert("id".into(), &subject.id);
-    for (k, v) in &subject.identity {
-        let mut name = label_name(k);
-        // Two keys may become one name; dropping either could make two subjects look the same.
-        while all.get(&name).is_some_and(|known| **known != **v) {
-            name.push('_');
+/// What `power/` makes of the snapshot: servers, each once, and their sums.
+fn account(snapshot: &Snapshot, out: &mut String) {
+    let account = snapshot.account();
+    let mut family = |name: &str, help: &str, rows: Vec<(String, f64)>| {
+        if !rows.is_empty() {
+            writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge").unwrap_or_default();
+            rows.iter().for_each(|(labels, value)| writeln!(out, "{name}{{{labels}}} {value}").unwrap_or_default());
         }
-        all.insert(name, v);
-    }
-    let escape = |v: &str| v.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let pairs: Vec<String> = all.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
-    pairs.join(",")
+    };
+    let of = |s: &Server| format!("cluster=\"{}\",id=\"{}\",kind=\"node\",node=\"{}\"", escape(&s.cluster), escape(&s.id), escape(&s.name));
+    let known = || account.servers.iter().filter_map(|s| Some((s, s.total()?)));
+    family(
+        "kcloud_server_power_watts",
+        "What a server draws, by the most trusted way.",
+        known().map(|(s, (_, w))| (of(s), w.watts)).collect(),
+    );
+    let method = |(s, (way, w)): (&Server, (Method, &Watts))| {
+        let method = ["measured", "derived", "modelled"][w.quality as usize];
+        (format!("{},measured_by=\"{}\",method=\"{method}\"", of(s), way.name()), 1.0)
+    };
+    family("kcloud_server_power_method_info", "How a server's watts are known.", known().map(method).collect());
+    let mut clusters: Vec<&str> = account.machines(None).map(|s| &*s.cluster).collect();
+    clusters.dedup();
+    let totals: Vec<(String, Sum)> = clusters.iter().map(|c| (format!("cluster=\"{}\"", escape(c)), account.total(Some(c)))).collect();
+    let watts = totals.iter().filter_map(|(l, t)| Some((l.clone(), t.watts?))).collect();
+    family("kcloud_cluster_power_watts", "What a cluster's servers draw; a guest is in its host.", watts);
+    let count = |of: fn(&Sum) -> usize| totals.iter().map(|(l, t)| (l.clone(), of(t) as f64)).collect();
+    family("kcloud_cluster_power_known_servers", "Servers in that sum.", count(|t| t.known));
+    family("kcloud_cluster_power_servers", "Servers of a cluster.", count(|t| t.of));
 }
 
-/// A plugin's label key as Prometheus takes it. What begins with two underscores is Prometheus' own: `__name__` would rename
-/// the metric.
-fn label_name(key: &str) -> String {
-    let name = key.replace(|c: char| !(c.is_ascii_alphanumeric() || c == '_'), "_");
-    if name.starts_with("__") { format!("x{name}") } else { name }
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn labels(subject: &Subject) -> String {
+    let pairs: Vec<String> = names::labels(subject).iter().map(|(k, v)| format!("{k}=\"{}\"", names::escaped(v))).collect();
+    pairs.join(",")
 }
 
 #[cfg(test)]

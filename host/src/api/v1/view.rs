@@ -8,7 +8,7 @@ use super::super::envelope::rfc3339;
 use crate::catalogue::{Catalogue, METRICS};
 use crate::inventory::{Kind, Life, Snapshot, Subject};
 
-const MIB: f64 = 1_048_576.0;
+pub(super) const MIB: f64 = 1_048_576.0;
 /// A critical event counts against a card for this long.
 const EVENT_WINDOW_MS: i64 = 10 * 60_000;
 /// Below this share of load a card is idle.
@@ -72,7 +72,7 @@ pub(super) fn number(s: &Subject, field: &str) -> Option<f64> {
     s.number(Catalogue::known(&metric)?).map(|v| converted(v, factor))
 }
 
-fn whole(value: Option<f64>) -> Option<u64> {
+pub(super) fn whole(value: Option<f64>) -> Option<u64> {
     value.map(|v| v.round() as u64)
 }
 
@@ -123,11 +123,32 @@ pub(super) fn device(snapshot: &Snapshot, s: &Subject, class: Class) -> Map<Stri
     put("container", json!(s.label("container")));
     put("partitions", Value::Array(partitions));
     put("last_seen", json!(rfc3339(s.last_seen_ms)));
-    let mut sources: Vec<&str> = s.readings.iter().filter_map(|r| snapshot.sources.get(r.source as usize)).map(|s| &*s.plugin).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    put("data_source", json!(sources.join(",")));
+    put("data_source", json!(sources(snapshot, s)));
     row
+}
+
+/// Plugins whose readings are shown of a subject.
+pub(super) fn sources(snapshot: &Snapshot, s: &Subject) -> String {
+    let mut all: Vec<&str> = s.readings.iter().filter_map(|r| snapshot.sources.get(r.source as usize)).map(|s| &*s.plugin).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.join(",")
+}
+
+/// The name of a state that a subject is in now.
+pub(super) fn state(s: &Subject, metric: &str) -> Option<&'static str> {
+    let id = Catalogue::known(metric)?;
+    METRICS[id.0 as usize].states.get(s.number(id)? as usize).copied()
+}
+
+/// A reading of the catalogue times a factor.
+pub(super) fn scaled(s: &Subject, metric: &str, factor: f64) -> Option<f64> {
+    s.number(Catalogue::known(metric)?).map(|v| converted(v, factor))
+}
+
+/// Part of whole in percent.
+pub(super) fn percent(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
+    part.zip(whole).filter(|(_, whole)| *whole > 0.0).map(|(part, whole)| (part / whole * 1e4).round() / 1e2)
 }
 
 /// The readings of one card.

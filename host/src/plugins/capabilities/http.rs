@@ -16,7 +16,8 @@ use tokio::time::timeout_at;
 
 use super::address::name_leads_to;
 use super::http_policy::{Denied, Origin};
-use super::{Credential, Guest, Shared, Used};
+use super::login::{Failed, Login, SUBJECT, TOKEN};
+use super::{Credential, Guest, Secret, Shared, Used};
 
 pub use super::stream::BodyStream;
 
@@ -36,8 +37,8 @@ const IDLE_CONNECTIONS: usize = 16;
 /// Looks a name up.
 type LookUp = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-/// What every client of a guest has: no redirect, no proxy from the environment, every resolved address checked.
-pub(super) fn builder() -> reqwest::ClientBuilder {
+/// What every client has: no redirect, no proxy from the environment, every resolved address checked.
+pub(crate) fn builder() -> reqwest::ClientBuilder {
     let look_up = |name: String| async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed();
     with_look_up(Arc::new(look_up))
 }
@@ -129,7 +130,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum HttpError {
     #[error("{0}")]
     Denied(String),
@@ -171,6 +172,14 @@ impl Guest {
     }
 }
 
+/// A request that may be sent.
+struct Ready {
+    client: reqwest::Client,
+    request: reqwest::Request,
+    /// Whose session it needs, and where.
+    login: Option<(Arc<Login>, Origin)>,
+}
+
 /// HTTP within one call: its budgets are summed over everything that is sent through it.
 #[derive(Clone, Copy)]
 pub struct Caller<'a> {
@@ -183,16 +192,16 @@ impl Caller<'_> {
     /// Sends one request and reads the whole body.
     pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
         let until = self.until(&request);
-        let (client, request) = self.approve(request)?;
+        let ready = self.approve(request)?;
         let _place = self.place(until).await?;
         let work = async {
-            let response = client.execute(request).await.map_err(explain)?;
+            let response = self.execute(ready).await?;
             let (status, headers) = self.head(&response)?;
             let cap = self.shared.limits.http_body_bytes;
-            let mut body = Vec::new();
+            let (mut body, shows_its_end) = (Vec::new(), shows_its_end(&response));
             let mut chunks = response.bytes_stream();
-            while let Some(chunk) = chunks.next().await {
-                let chunk = chunk.map_err(explain)?;
+            while let Some(chunk) = next_piece(&mut chunks, shows_its_end).await {
+                let chunk = chunk?;
                 if body.len() + chunk.len() > cap {
                     return Err(HttpError::TooLarge(cap as u64));
                 }
@@ -213,9 +222,9 @@ impl Caller<'_> {
     /// Sends a request and returns once its headers are there.
     pub(super) async fn open(&self, request: Request) -> Result<BodyStream, HttpError> {
         let until = self.until(&request);
-        let (client, request) = self.approve(request)?;
+        let ready = self.approve(request)?;
         let place = self.place(until).await?;
-        let response = timeout_at(until.into(), client.execute(request)).await.map_err(|_| HttpError::Timeout)?.map_err(explain)?;
+        let response = timeout_at(until.into(), self.execute(ready)).await.map_err(|_| HttpError::Timeout)??;
         let head = self.head(&response)?;
         Ok(BodyStream::new(head, response.bytes_stream().boxed(), self.shared.limits.http_body_bytes, place))
     }
@@ -242,8 +251,32 @@ impl Caller<'_> {
         Ok(Place { _plugin: plugin, _host: host })
     }
 
+    /// Sends what was approved, logged in where its credential needs that. A refused login is the 401 that it was.
+    async fn execute(&self, ready: Ready) -> Result<reqwest::Response, HttpError> {
+        let Ready { client, mut request, login } = ready;
+        let Some((login, origin)) = login else { return client.execute(request).await.map_err(explain) };
+        let logins = &self.shared.commons.logins;
+        let held = match logins.header(&login, &origin, &client).await {
+            Ok(held) => held,
+            Err(Failed::Http(error)) => return Err(error),
+            Err(Failed::Refused(why)) => {
+                let answer = axum::http::Response::builder().status(401).header("content-type", "text/plain").body(why);
+                return Ok(answer.map_err(|e| HttpError::Protocol(e.to_string()))?.into());
+            }
+        };
+        // Bodies are in memory: every request can be sent again.
+        let (again, path) = (request.try_clone(), request.url().path().to_owned());
+        request.headers_mut().insert(&held.key, held.value.clone());
+        let answer = client.execute(request).await.map_err(explain)?;
+        held.answered(&path, answer.status());
+        let Some(mut again) = again.filter(|_| answer.status() == 401) else { return Ok(answer) };
+        let Some(held) = logins.another(&login, &origin, &client, &held).await else { return Ok(answer) };
+        again.headers_mut().insert(&held.key, held.value.clone());
+        client.execute(again).await.map_err(explain)
+    }
+
     /// Checks a request and makes what is sent of it, with the client that its origin needs.
-    fn approve(&self, request: Request) -> Result<(reqwest::Client, reqwest::Request), HttpError> {
+    fn approve(&self, request: Request) -> Result<Ready, HttpError> {
         let denied = |e: String| HttpError::Denied(e);
         let (rights, limits) = (self.shared.rights(), &self.shared.limits);
         let policy = rights.grants.http.as_ref().ok_or_else(|| denied("http is not granted".into()))?;
@@ -255,11 +288,24 @@ impl Caller<'_> {
             return Err(HttpError::TooLarge(limits.http_call_bytes as u64));
         }
         let is_verified = approved.trust.as_ref().is_none_or(|t| t.is_verified());
+        let logs_in = |c: &Credential| matches!(&c.secret, Secret::Login(login) if login.guards(approved.url.path()));
+        if rights.credentials.values().any(logs_in) {
+            return Err(denied(format!("{} is where the host itself logs in", approved.url.path())));
+        }
         let mut out = reqwest::Request::new(approved.method, approved.url);
         *out.headers_mut() = approved.headers;
+        let mut login = None;
         if let Some(name) = &request.credential {
-            let (key, value) = credential(rights.credentials.get(name), name, &approved.origin, is_verified)?;
-            out.headers_mut().insert(key, value);
+            match bound(rights.credentials.get(name), name, &approved.origin, is_verified)? {
+                Secret::Login(of) => login = Some((of.clone(), approved.origin.clone())),
+                Secret::Header(make) => {
+                    let (key, value) = make().map_err(denied)?;
+                    let bad = |e: String| denied(format!("credential {name:?} holds what a header cannot: {e}"));
+                    let mut value = HeaderValue::from_str(&value).map_err(|e| bad(e.to_string()))?;
+                    value.set_sensitive(true);
+                    out.headers_mut().insert(HeaderName::from_bytes(key.as_bytes()).map_err(|e| bad(e.to_string()))?, value);
+                }
+            }
         }
         match request.body {
             Some(_) if matches!(out.method().as_str(), "GET" | "HEAD") => return Err(denied("GET and HEAD have no body".into())),
@@ -270,7 +316,7 @@ impl Caller<'_> {
             Some(trust) => trust.client().map_err(HttpError::Tls)?,
             None => self.shared.commons.http.clone(),
         };
-        Ok((client, out))
+        Ok(Ready { client, request: out, login })
     }
 
     fn head(&self, response: &reqwest::Response) -> Result<(u16, Vec<(String, String)>), HttpError> {
@@ -278,7 +324,7 @@ impl Caller<'_> {
         let mut headers = Vec::with_capacity(response.headers().len());
         for (name, value) in response.headers() {
             // The host's own affair, and none of the guest's.
-            if matches!(name.as_str(), "set-cookie" | "www-authenticate" | "proxy-authenticate") {
+            if matches!(name.as_str(), "set-cookie" | "www-authenticate" | "proxy-authenticate") || [TOKEN, SUBJECT].contains(name) {
                 continue;
             }
             size += name.as_str().len() + value.len();
@@ -294,8 +340,32 @@ impl Caller<'_> {
     }
 }
 
+/// Whether a body that ends with its connection shows by itself that it is whole: a JSON document does.
+pub(super) fn shows_its_end(response: &reqwest::Response) -> bool {
+    let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
+    let is_json = header("content-type").is_some_and(|t| t.to_ascii_lowercase().contains("json"));
+    is_json && header("content-length").is_none() && header("transfer-encoding").is_none()
+}
+
+/// The next piece of a body. Old BMCs close a connection without TLS's goodbye: anybody on the way could have cut the answer, which
+/// does no harm where `shows_its_end`.
+pub(super) async fn next_piece(
+    chunks: &mut (impl futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
+    shows_its_end: bool,
+) -> Option<Result<bytes::Bytes, HttpError>> {
+    match chunks.next().await? {
+        Err(error) if shows_its_end && is_abrupt_end(&error) => None,
+        piece => Some(piece.map_err(explain)),
+    }
+}
+
+fn is_abrupt_end(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_end = error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof);
+    is_end || error.source().is_some_and(is_abrupt_end)
+}
+
 /// Names what went wrong, without the URL: it stands in the target already and may hold a secret.
-pub(super) fn explain(error: reqwest::Error) -> HttpError {
+pub(crate) fn explain(error: reqwest::Error) -> HttpError {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);
@@ -323,23 +393,19 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<rustls::Error>() || inner.is_some_and(|e| is_tls(e))
 }
 
-/// The header that a credential is, for an origin that it is bound to.
-fn credential(given: Option<&Credential>, name: &str, origin: &Origin, is_verified: bool) -> Result<(HeaderName, HeaderValue), HttpError> {
+/// The secret of a credential, for an origin that it is bound to.
+fn bound<'a>(given: Option<&'a Credential>, name: &str, origin: &Origin, is_verified: bool) -> Result<&'a Secret, HttpError> {
     let denied = |e: String| HttpError::Denied(e);
     let credential = given.ok_or_else(|| denied(format!("no credential of this plugin is named {name:?}")))?;
     if !credential.origins.iter().any(|o| Origin::of(o).is_ok_and(|o| o == *origin)) {
         return Err(denied(format!("credential {name:?} is not bound to {origin}")));
     }
-    if !is_verified {
-        return Err(denied(format!("credential {name:?} is not sent to {origin}, whose TLS is insecure; pin_sha256 makes it sure")));
+    match is_verified {
+        true => Ok(&credential.secret),
+        false => Err(denied(format!("credential {name:?} is not sent to {origin}, whose TLS is insecure; pin_sha256 makes it sure"))),
     }
-    let (key, value) = (credential.header)().map_err(denied)?;
-    let bad = |_| denied(format!("credential {name:?} holds what a header cannot"));
-    let mut value = HeaderValue::from_str(&value).map_err(|e| bad(e.to_string()))?;
-    value.set_sensitive(true);
-    Ok((HeaderName::from_bytes(key.as_bytes()).map_err(|e| bad(e.to_string()))?, value))
 }
 
 #[cfg(test)]
 #[path = "http_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -19,13 +19,16 @@ use crate::plugins::limits::Limits;
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// What a server writes.
-enum Answer {
+pub(in crate::plugins::capabilities) enum Answer {
     Whole(Vec<u8>),
+    Late(Duration, Vec<u8>),
+    /// The connection is dropped after it.
+    Abrupt(Vec<u8>),
     /// A beginning, then the same again and again, with a pause before each.
     Endless(Vec<u8>, Vec<u8>, Duration),
 }
 
-type Heard = Arc<Mutex<Vec<String>>>;
+pub(in crate::plugins::capabilities) type Heard = Arc<Mutex<Vec<String>>>;
 
 fn ok() -> Answer {
     Answer::Whole(OK.to_vec())
@@ -47,7 +50,17 @@ async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &impl Fn(
         }
         heard.lock().unwrap().push(text.clone());
         head.clear();
-        match answer(&text) {
+        let mut answer = answer(&text);
+        if let Answer::Late(pause, bytes) = answer {
+            tokio::time::sleep(pause).await;
+            answer = Answer::Whole(bytes);
+        }
+        match answer {
+            Answer::Late(..) => unreachable!("it is whole by now"),
+            Answer::Abrupt(bytes) => {
+                stream.write_all(&bytes).await?;
+                return stream.flush().await;
+            }
             Answer::Whole(bytes) => {
                 stream.write_all(&bytes).await?;
                 if bytes.windows(17).any(|w| w == b"connection: close") {
@@ -65,7 +78,7 @@ async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &impl Fn(
     }
 }
 
-async fn serve(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> (SocketAddr, Heard) {
+pub(in crate::plugins::capabilities) async fn serve(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> (SocketAddr, Heard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, heard, answer) = (listener.local_addr().unwrap(), Heard::default(), Arc::new(answer));
     let noted = heard.clone();
@@ -80,11 +93,20 @@ async fn serve(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> (Sock
 
 /// A guest whose one target is this URL, with a credential that is bound to `bound`.
 fn guest_of(policy: Policy, bound: &str, commons: Commons, change: impl FnOnce(&mut Limits)) -> Guest {
+    let header = Arc::new(|| Ok(("authorization".to_owned(), "Bearer secret".to_owned())));
+    guest_with(policy, Credential { secret: Secret::Header(header), origins: vec![bound.to_owned()] }, commons, change)
+}
+
+/// The same with this credential as its own.
+pub(in crate::plugins::capabilities) fn guest_with(
+    policy: Policy,
+    credential: Credential,
+    commons: Commons,
+    change: impl FnOnce(&mut Limits),
+) -> Guest {
     let mut limits = Limits::default();
     change(&mut limits);
-    let header = Arc::new(|| Ok(("authorization".to_owned(), "Bearer secret".to_owned())));
-    let login = Arc::new(|| Err("no password".to_owned()));
-    let credentials = HashMap::from([("own".to_owned(), Credential { header, login, origins: vec![bound.to_owned()] })]);
+    let credentials = HashMap::from([("own".to_owned(), credential)]);
     let grants = Grants { http: Some(policy), ..Grants::default() };
     let mut guest = Guest::new(Arc::new(Shared::new("p", limits, grants, credentials, commons, None, Arc::default())));
     guest.deadline = Instant::now() + Duration::from_secs(20);
@@ -95,11 +117,11 @@ fn limited(url: &str, change: impl FnOnce(&mut Limits)) -> Guest {
     guest_of(Policy::new([url]), url, Commons::new().unwrap(), change)
 }
 
-fn get(url: &str) -> Request {
+pub(in crate::plugins::capabilities) fn get(url: &str) -> Request {
     Request { method: "GET".into(), url: url.into(), headers: vec![], body: None, credential: None, timeout: None }
 }
 
-fn with_credential(url: &str) -> Request {
+pub(in crate::plugins::capabilities) fn with_credential(url: &str) -> Request {
     Request { credential: Some("own".into()), ..get(url) }
 }
 
@@ -376,12 +398,12 @@ async fn streams_are_few_and_end_with_their_call() {
 }
 
 /// Authorities and what they signed, as PEM files in a directory.
-struct Pki {
+pub(in crate::plugins::capabilities) struct Pki {
     dir: tempfile::TempDir,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(in crate::plugins::capabilities) fn new() -> Self {
         let pki = Self { dir: tempfile::tempdir().unwrap() };
         for authority in ["right", "wrong"] {
             let key = rcgen::KeyPair::generate().unwrap();
@@ -400,7 +422,7 @@ impl Pki {
         pki
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(in crate::plugins::capabilities) fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
     }
 
@@ -414,14 +436,15 @@ impl Pki {
 
     /// An HTTPS server with this certificate, that may demand one of the right authority's.
     async fn serve(&self, name: &str, demands_client: bool) -> (SocketAddr, Heard) {
-        self.serve_with(name, demands_client, rustls::DEFAULT_VERSIONS).await
+        self.serve_with(name, demands_client, rustls::DEFAULT_VERSIONS, |_| ok()).await
     }
 
-    async fn serve_with(
+    pub(in crate::plugins::capabilities) async fn serve_with(
         &self,
         name: &str,
         demands_client: bool,
         versions: &[&'static rustls::SupportedProtocolVersion],
+        answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
     ) -> (SocketAddr, Heard) {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
@@ -439,11 +462,11 @@ impl Pki {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, heard) = (listener.local_addr().unwrap(), Heard::default());
-        let noted = heard.clone();
+        let (noted, answer) = (heard.clone(), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, noted) = (acceptor.clone(), noted.clone());
-                tokio::spawn(async move { talk(acceptor.accept(stream).await?, &|_: &str| ok(), &noted).await });
+                let (acceptor, noted, answer) = (acceptor.clone(), noted.clone(), answer.clone());
+                tokio::spawn(async move { talk(acceptor.accept(stream).await?, &*answer, &noted).await });
             }
         });
         (address, heard)
@@ -488,9 +511,26 @@ async fn a_server_is_believed_for_the_authority_or_the_pin_that_its_target_names
 }
 
 #[tokio::test]
+async fn a_connection_that_ends_without_tls_saying_so_ends_json_and_nothing_else() {
+    let pki = Pki::new();
+    let answer = |text: &str| {
+        let kind = if text.contains("/json") { "application/json" } else { "text/plain" };
+        let length = if text.contains("/length") { "content-length: 9\r\n" } else { "" };
+        Answer::Abrupt(format!("HTTP/1.0 200 OK\r\ncontent-type: {kind}\r\n{length}\r\n{{}}").into_bytes())
+    };
+    let (address, _) = pki.serve_with("right-server", false, rustls::DEFAULT_VERSIONS, answer).await;
+    let url = |path: &str| format!("https://{address}{path}");
+    let guest = trusting(&url(""), Spec { ca_file: Some(pki.path("right.pem")), ..Spec::default() });
+    assert_eq!(guest.http().send(get(&url("/json"))).await.unwrap().body, b"{}");
+    for bad in ["/text", "/json/length"] {
+        assert!(matches!(guest.http().send(get(&url(bad))).await, Err(HttpError::Protocol(_))), "{bad}");
+    }
+}
+
+#[tokio::test]
 async fn an_old_server_with_tls_1_2_is_believed_in_the_same_ways() {
     let pki = Pki::new();
-    let (address, _) = pki.serve_with("right-server", true, &[&rustls::version::TLS12]).await;
+    let (address, _) = pki.serve_with("right-server", true, &[&rustls::version::TLS12], |_| ok()).await;
     let url = format!("https://{address}");
     let client =
         Spec { certificate_file: Some(pki.path("right-client.pem")), key_file: Some(pki.path("right-client.key")), ..Spec::default() };

@@ -8,6 +8,7 @@ pub mod http;
 pub mod http_policy;
 pub mod ipmi;
 pub mod log;
+pub mod login;
 pub mod state;
 mod stream;
 pub mod tls;
@@ -18,6 +19,8 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 
@@ -52,12 +55,40 @@ impl Grants {
 /// A credential that the host adds to requests. Never crosses the boundary.
 #[derive(Clone)]
 pub struct Credential {
-    /// Header name and value, built when it is used so that a rotated file counts.
-    pub header: Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>,
-    /// User and password, for what is no HTTP.
-    pub login: Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>,
+    pub secret: Secret,
     /// Origins that it may be sent to.
     pub origins: Vec<String>,
+}
+
+/// Header name and value, built when it is used so that a rotated file counts.
+pub type MakeHeader = Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>;
+
+/// What a credential is made of.
+#[derive(Clone)]
+pub enum Secret {
+    Header(MakeHeader),
+    /// The host logs in and holds what it is given.
+    Login(Arc<login::Login>),
+}
+
+impl Secret {
+    /// A user with a password: Basic over HTTP, and as it is for what is no HTTP.
+    pub fn password(read: impl Fn() -> Result<(String, String), String> + Send + Sync + 'static) -> Self {
+        Self::Header(Arc::new(move || {
+            let (user, password) = read()?;
+            Ok(("authorization".to_owned(), format!("Basic {}", BASE64.encode(format!("{user}:{password}")))))
+        }))
+    }
+
+    /// User and password, where it is made of them.
+    fn user_and_password(&self) -> Result<(String, String), String> {
+        let no = || "the credential needs username and password_file".to_owned();
+        let Self::Header(make) = self else { return Err(no()) };
+        let (_, value) = make()?;
+        let pair = value.strip_prefix("Basic ").and_then(|v| String::from_utf8(BASE64.decode(v).ok()?).ok());
+        let pair = pair.as_deref().and_then(|p| p.split_once(':')).ok_or_else(no)?;
+        Ok((pair.0.to_owned(), pair.1.to_owned()))
+    }
 }
 
 /// Requests under way, of all plugins together.
@@ -72,12 +103,14 @@ pub struct Commons {
     requests: Arc<Semaphore>,
     bmcs: Arc<ipmi::Bmcs>,
     pub memory: Arc<MemoryPool>,
+    /// Sessions that the host opened; they outlive versions of plugins.
+    pub logins: Arc<login::Logins>,
 }
 
 impl Commons {
     pub fn new() -> Result<Self, reqwest::Error> {
-        let requests = Arc::new(Semaphore::new(HOST_REQUESTS));
-        Ok(Self { http: http::builder().build()?, requests, bmcs: Arc::default(), memory: Arc::default() })
+        let (http, requests) = (http::builder().build()?, Arc::new(Semaphore::new(HOST_REQUESTS)));
+        Ok(Self { http, requests, bmcs: Arc::default(), memory: Arc::default(), logins: Arc::default() })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kcloud_bmc_sim::{Bmc, Running as Bmcs, Setup};
 use kcloud_e2e::until;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
-use kcloud_monitor::plugins::capabilities::{Credential, ipmi};
+use kcloud_monitor::plugins::capabilities::{Credential, Secret, ipmi};
 use tokio::net::TcpListener;
 
 use crate::servers::{Answer, Server, bomb};
@@ -150,8 +150,7 @@ fn nothing_but_reading_is_asked_of_a_target() {
         ];
         let credentials = ["", "admin", "bound-elsewhere", "../bound-elsewhere"];
         let bound = Credential {
-            header: Arc::new(|| Ok(("authorization".to_owned(), "Bearer top-secret".to_owned()))),
-            login: Arc::new(|| Err("no password".to_owned())),
+            secret: Secret::Header(Arc::new(|| Ok(("authorization".to_owned(), "Bearer top-secret".to_owned())))),
             origins: vec!["http://127.0.0.1:10".to_owned()],
         };
         let evils = [
@@ -322,11 +321,8 @@ fn no_bmc_gets_a_command_that_does_not_only_read() {
             "other 6 1",
             "ipmi://127.0.0.1 6 1",
         ];
-        let password = Credential {
-            header: Arc::new(|| Err("no HTTP".to_owned())),
-            login: Arc::new(|| Ok(("monitor".to_owned(), "secret1".to_owned()))),
-            origins: vec![bmc.url()],
-        };
+        let password =
+            Credential { secret: Secret::password(|| Ok(("monitor".to_owned(), "secret1".to_owned()))), origins: vec![bmc.url()] };
         let place = ipmi::Place::of(&bmc.url()).unwrap();
         let reached = ipmi::Bmc { place, credential: "bmc".into(), privilege: Default::default(), suites: ipmi::Suite::ALL.to_vec() };
         let given = |e: Evil| {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::super::envelope::{respond, rfc3339};
 use super::super::super::params::{Id, Params, Window};
-use super::super::super::past::Witness;
 use super::super::super::{App, Problem, Rendered};
-use super::super::view::{Class, catalogue_name, converted, device, metrics, number, unavailable};
-use crate::history::{Aggregate, HistoryError};
+use super::super::timed::{self, Field, Series, from_history, put_window, series};
+use super::super::view::{Class, MIB, device, metrics, number, unavailable};
 use crate::inventory::{Kind, Life, Snapshot, Subject};
 
 /// A card by UUID, `node:device`, or a bare device name that only one host has.
@@ -40,8 +39,13 @@ fn find<'a>(snapshot: &'a Snapshot, class: Class, id: &str, params: &Params) -> 
     }
 }
 
-/// Steps by field, where they pass to this host's own, and what could not be answered.
-type Series = (Map<String, Value>, Option<Arc<Value>>, Vec<String>);
+/// What is shown over time.
+const MAIN: [Field<'_>; 4] = [
+    ("power_watts", "power_watts", 1.0),
+    ("temperature_celsius", "temperature_celsius", 1.0),
+    ("utilization_percent", "utilization_ratio", 100.0),
+    ("memory_used_mb", "memory_used_bytes", 1.0 / MIB),
+];
 
 /// One request about one card.
 struct Ask<'a> {
@@ -80,59 +84,25 @@ impl Ask<'_> {
         self.answer(part, |snapshot, card| {
             let window = self.params.window("5m", snapshot.at_ms)?;
             let mut rendered = render(card, &window)?;
+            if part == "power" || self.params.has_window() {
+                rendered.seam = rendered.seam.or_else(|| self.app.seam(&window));
+            }
             Arc::make_mut(&mut rendered.warnings).extend(window.warning);
             Ok(rendered)
         })
     }
 
     fn metrics(&self) -> Result<Response, Problem> {
-        let asked = ["period", "step", "start_time", "end_time", "start", "end"].iter().any(|p| self.params.get(p).is_some());
         self.timed("metrics", |s, window| {
             let mut row = metrics(s, self.class);
-            let (mut seam, mut warnings) = (None, Vec::new());
-            if asked {
-                let (all, at, late) = self.series(s, window)?;
-                (seam, warnings) = (at, late);
-                row.insert("timeseries".into(), Value::Object(all));
-                row.insert("start_time".into(), json!(rfc3339(window.start)));
-                row.insert("end_time".into(), json!(rfc3339(window.end)));
-                row.insert("step_seconds".into(), json!(window.step as f64 / 1e3));
+            let mut over_time = Series::default();
+            if self.params.has_window() {
+                over_time = series(self.app, s, &MAIN, window, true)?;
+                row.insert("timeseries".into(), Value::Object(std::mem::take(&mut over_time.fields)));
+                put_window(&mut row, window);
             }
-            Ok(Rendered { seam, warnings: warnings.into(), ..Rendered::object(&row)? })
+            Ok(Rendered { seam: over_time.seam, warnings: over_time.warnings.into(), ..Rendered::object(&row)? })
         })
-    }
-
-    /// Steps of the main readings. What lies before this host's first observation comes from a plugin that knows it.
-    fn series(&self, s: &Subject, window: &Window) -> Result<Series, Problem> {
-        let witness = Witness::of(self.app, &s.cluster);
-        let (mut all, mut seam, mut warnings) = (Map::new(), None, Vec::new());
-        for name in ["power_watts", "temperature_celsius", "utilization_percent", "memory_used_mb"] {
-            let (metric, factor) = catalogue_name(name);
-            let mut steps = from_history(self.app.history.range(&s.id, &metric, window.span(), window.step, Aggregate::Average))?;
-            let own = steps.iter().position(|(_, v)| v.is_some()).unwrap_or(steps.len());
-            if let (Some(witness), true) = (&witness, own > 0) {
-                let until = steps.get(own).map_or(window.end, |(at, _)| *at);
-                match witness.range(self.app, s, &metric, (steps[0].0, until), window.step) {
-                    Ok(past) => {
-                        for (at, value) in past.iter() {
-                            if let Ok(i) = steps[..own].binary_search_by_key(at, |(t, _)| *t) {
-                                steps[i].1 = Some(*value);
-                            }
-                        }
-                        if !past.is_empty() {
-                            seam = Some(Arc::new(json!({ "source": witness.name, "until": rfc3339(until) })));
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(source = witness.name, error, "the past was not answered");
-                        warnings = vec![format!("{} does not answer for the time before this host's first observation", witness.name)];
-                    }
-                }
-            }
-            let points = steps.into_iter().map(|(at, v)| json!({ "timestamp": rfc3339(at), "value": v.map(|v| converted(v, factor)) }));
-            all.insert(name.to_owned(), points.collect());
-        }
-        Ok((all, seam, warnings))
     }
 
     fn power(&self) -> Result<Response, Problem> {
@@ -203,23 +173,11 @@ impl Ask<'_> {
     }
 }
 
-/// Reading history waits for the disk: never on a thread that answers others.
 async fn off_thread(
     (app, params, headers, class, id): (App, Params, HeaderMap, Class, String),
     work: fn(&Ask<'_>) -> Result<Response, Problem>,
 ) -> Result<Response, Problem> {
-    let work = move || work(&Ask { app: &app, params: &params, headers: &headers, class, id: &id });
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "an answer from history failed");
-        Err(Problem::internal())
-    })
-}
-
-fn from_history<T>(result: Result<T, HistoryError>) -> Result<T, Problem> {
-    result.map_err(|error| {
-        tracing::error!(%error, "history");
-        Problem::unavailable("the history store does not answer", 5)
-    })
+    timed::off_thread(move || work(&Ask { app: &app, params: &params, headers: &headers, class, id: &id })).await
 }
 
 pub(in crate::api) async fn gpu(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {

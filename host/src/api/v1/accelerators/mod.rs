@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::super::envelope::respond;
 use super::super::params::Params;
 use super::super::{App, Problem, Rendered};
+use super::listing::{known_cluster, only};
 use super::view::{Class, Summary, device, metrics, number, status, unavailable};
 use crate::inventory::{Kind, Snapshot, Subject};
 
@@ -32,14 +33,6 @@ fn select<'a>(snapshot: &'a Snapshot, class: Option<Class>, params: &Params) -> 
     let index = |s: &Subject| s.label("index").and_then(|i| i.parse::<u32>().ok());
     cards.sort_by(|a, b| (&a.cluster, &a.node, index(a), &a.id).cmp(&(&b.cluster, &b.node, index(b), &b.id)));
     Ok(cards)
-}
-
-/// A cluster that nobody configured is an error, not an empty list.
-fn known_cluster(app: &App, params: &Params) -> Result<(), Problem> {
-    match &params.cluster {
-        Some(name) if !app.clusters().iter().any(|c| c.name == *name) => Err(Problem::not_found("cluster", name)),
-        _ => Ok(()),
-    }
 }
 
 /// One page of the cards that the filters let through.
@@ -108,20 +101,6 @@ fn sort(rows: &mut Vec<Map<String, Value>>, cards: &[&Arc<Subject>], params: &Pa
         }
     }
     *rows = order.into_iter().map(|i| std::mem::take(&mut rows[i])).collect();
-    Ok(())
-}
-
-/// `fields=a,b`: only these.
-fn only(rows: &mut [Map<String, Value>], fields: Option<&str>) -> Result<(), Problem> {
-    let Some(fields) = fields else { return Ok(()) };
-    let wanted: Vec<&str> = fields.split(',').map(str::trim).collect();
-    if let Some(first) = rows.first()
-        && let Some(unknown) = wanted.iter().find(|w| !first.contains_key(**w))
-    {
-        let known: Vec<&str> = first.keys().map(String::as_str).collect();
-        return Err(Problem::parameter("fields", unknown, known.join(", ")));
-    }
-    rows.iter_mut().for_each(|r| r.retain(|k, _| wanted.contains(&k.as_str())));
     Ok(())
 }
 

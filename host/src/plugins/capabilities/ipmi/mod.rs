@@ -70,7 +70,7 @@ impl Guest {
         if !credential.origins.iter().any(|origin| policy::binds(origin, &bmc.place)) {
             return Err(IpmiError::Denied(format!("credential {name:?} is not bound to ipmi://{}", bmc.place)));
         }
-        let (user, password) = (credential.login)().map_err(IpmiError::Denied)?;
+        let (user, password) = credential.secret.user_and_password().map_err(IpmiError::Denied)?;
         let login = Login { user, password, privilege: bmc.privilege };
         let until = self.deadline.checked_sub(MARGIN.min(self.remaining() / 8)).unwrap_or_else(Instant::now);
         self.shared.commons.bmcs.ask(bmc, login, requests, until).await

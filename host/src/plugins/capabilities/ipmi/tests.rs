@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kcloud_bmc_sim::{Faults, Model, Running, Sensor, Setup, User, sdr};
 
 use super::*;
-use crate::plugins::capabilities::{Commons, Credential, Grants, Shared};
+use crate::plugins::capabilities::{Commons, Credential, Grants, Secret, Shared};
 use crate::plugins::limits::Limits;
 
 const DEVICE_ID: (u8, u8) = (6, 1);
@@ -25,8 +25,7 @@ async fn bmc(change: impl FnOnce(&mut Setup)) -> Running {
 fn guest_with(url: &str, commons: &Commons, login: (&str, &str), change: impl FnOnce(&mut Bmc)) -> Guest {
     let (user, password) = (login.0.to_owned(), login.1.to_owned());
     let credential = Credential {
-        header: Arc::new(|| Err("no HTTP".to_owned())),
-        login: Arc::new(move || Ok((user.clone(), password.clone()))),
+        secret: Secret::password(move || Ok((user.clone(), password.clone()))),
         origins: vec!["ipmi://127.0.0.0/8:0".to_owned(), url.to_owned()],
     };
     let place = Place::of(url).unwrap();
@@ -235,4 +234,12 @@ async fn full_bmcs_and_wrong_answers_are_named() {
     bmc.bmc.faults(|f| f.is_full = false);
     let answers = guest(&bmc, &commons).ask_bmc("t", vec![request(READING, &[99])]).await.unwrap();
     assert_eq!(answers, [Err(IpmiError::Completion(0xcb))]);
+}
+
+#[test]
+fn a_bmc_is_logged_in_to_with_a_user_and_a_password_only() {
+    let both = Secret::password(|| Ok(("monitor".to_owned(), "a:b".to_owned())));
+    assert_eq!(both.user_and_password(), Ok(("monitor".to_owned(), "a:b".to_owned())));
+    let bearer = Secret::Header(Arc::new(|| Ok(("authorization".to_owned(), "Bearer x".to_owned()))));
+    assert!(bearer.user_and_password().unwrap_err().contains("username and password_file"));
 }

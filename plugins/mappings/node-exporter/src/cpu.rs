@@ -1,0 +1,67 @@
+//! How busy the processors are: one less the share of time that they idled between two reads.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use kcloud_collector_sdk::GapReason;
+
+use crate::Reading;
+
+/// What was read of one node before.
+#[derive(Default)]
+pub(crate) struct Busy {
+    last: Option<Idle>,
+    ratio: Option<f64>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct Idle {
+    seconds: f64,
+    cpus: f64,
+    at_ms: i64,
+}
+
+impl Busy {
+    pub(crate) fn read(&mut self, reading: &mut Reading<'_, '_, '_, '_>) {
+        let Some((idle, stamp)) = idle(reading) else { return };
+        reading.out.put("cpu_capacity_cores", reading.node, idle.cpus, stamp);
+        let last = self.last.replace(idle);
+        // A server is asked more often than it scrapes: the same scrape says the same again.
+        if last != Some(idle) {
+            self.ratio = last.and_then(|last| busy(last, idle));
+        }
+        match self.ratio {
+            Some(ratio) => reading.out.put("utilization_ratio", reading.node, ratio, stamp),
+            // One read, processors that came or went, or a counter that began anew: the next one will say.
+            None => reading.out.gap("utilization_ratio", reading.node, GapReason::Absent),
+        }
+    }
+}
+
+fn busy(last: Idle, now: Idle) -> Option<f64> {
+    let (idled, passed) = (now.seconds - last.seconds, (now.at_ms - last.at_ms) as f64 / 1e3);
+    // The kernel counts in hundredths of a second, and reads are not in step with it: a little over is all.
+    (passed > 0.0 && idled >= 0.0 && now.cpus == last.cpus).then(|| (1.0 - idled / (passed * now.cpus)).clamp(0.0, 1.0))
+}
+
+/// Seconds idled by all processors, summed by the server or here, and the stamp of the row.
+fn idle(reading: &Reading<'_, '_, '_, '_>) -> Option<(Idle, Option<i64>)> {
+    let page = reading.page;
+    if let (Some(sum), Some(count)) = (page.first("node_cpu_idle_seconds:sum"), page.first("node_cpu_idle_seconds:count")) {
+        let said = page.first("node_cpu_idle_seconds:at").map(|r| (r.value * 1e3).round() as i64);
+        let at_ms = said.or(sum.at_ms).unwrap_or(page.read_ms);
+        return Some((Idle { seconds: sum.value, cpus: count.value, at_ms }, sum.at_ms));
+    }
+    let rows = page.rows("node_cpu_seconds_total").iter().filter(|r| r.get("mode").as_deref() == Some("idle") && r.value.is_finite());
+    let mut cpus = HashSet::new();
+    let mut seconds = 0.0;
+    let mut stamp = None;
+    for row in rows {
+        if cpus.insert(row.get("cpu").map(Cow::into_owned)) {
+            seconds += row.value;
+            stamp = row.at_ms;
+        }
+    }
+    let at_ms = stamp.unwrap_or(page.read_ms);
+    (!cpus.is_empty()).then_some((Idle { seconds, cpus: cpus.len() as f64, at_ms }, stamp))
+}
