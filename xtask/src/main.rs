@@ -15,6 +15,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
 const BUNDLED: &[&str] = &[
     "cadvisor",
+    "ipmi",
     "ipmi-exporter",
     "kepler",
     "kube-state-metrics",
@@ -292,6 +293,7 @@ const PARTS: &[(&str, &str)] = &[
     ("python3", "python3-venv"),
     ("minisign", "minisign"),
     ("npm", "npm"),
+    ("ipmitool", "ipmitool"),
 ];
 
 fn real_parts() {

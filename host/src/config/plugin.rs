@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::limits::LimitsFile;
-use super::reach::{GrantsFile, Reach, Trusts};
+use super::reach::{GrantsFile, IpmiFile, Reach, Trusts};
 use super::targets::{self, LastGood, TargetFiles};
 use super::{Config, ConfigError, Period, parse};
 use crate::plugins::capabilities::Grants;
@@ -62,6 +62,8 @@ pub struct TargetFile {
     /// A `[tls.NAME]`.
     pub(super) tls: Option<String>,
     pub(super) interval: Option<Period>,
+    /// How the BMC of an `ipmi://` address is spoken to.
+    pub(super) ipmi: Option<IpmiFile>,
     #[serde(default)]
     pub(super) config: toml::Table,
 }
@@ -160,6 +162,7 @@ fn settings(
         let target = Target { id: t.id, address: t.address, cluster, labels, credential: t.credential, config: json };
         targets.push((target, t.interval.map(|p| p.0)));
     }
+    let ipmi = file.grants.ipmi.then(|| reach.ipmi());
     let (http, credentials) = reach.policy(&file.grants, &targets, &mut wrong, &mut look.problems);
     let files = file.grants.files.as_deref().map(Globs::new).transpose();
     let files = files.map_err(|e| wrong(format!("[grants] files: {e}"))).ok().flatten();
@@ -176,7 +179,7 @@ fn settings(
         interval: file.interval.map_or(bare.interval, |p| p.0),
         timeout: file.timeout.map_or(bare.timeout, |p| p.0),
         priority: file.priority,
-        grants: Grants { http, files, state: file.grants.state, ipmi: file.grants.ipmi },
+        grants: Grants { http, files, state: file.grants.state, ipmi },
         limits,
         on_missing: file.on_missing,
         shadow: file.shadow,
@@ -195,6 +198,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::plugins::capabilities::ipmi::{Privilege, Suite};
 
     fn read(text: &str) -> Result<Settings, String> {
         look_at(text).0
@@ -254,6 +258,47 @@ mod tests {
         assert!(policy.check("POST", "https://bmc1/login", &[]).is_ok() && policy.check("DELETE", "https://lone/x/1", &[]).is_ok());
         assert!(policy.check("POST", "https://lone/login", &[]).is_err() && policy.check("DELETE", "https://bmc1/x/1", &[]).is_err());
         assert!(trust("https://bmc1/") && !trust("https://lone/"));
+    }
+
+    #[test]
+    fn an_ipmi_target_says_how_its_bmc_is_spoken_to() {
+        let text = "[grants]\nipmi = true\n[[targets]]\nid = \"a\"\naddress = \"ipmi://10.0.1.11\"\ncredential = \"bmc\"\n\
+            [[targets]]\nid = \"b\"\naddress = \"ipmi://bmc2:6230\"\ncredential = \"other\"\nipmi = { privilege = \"operator\", cipher_suites = [17] }\n";
+        let s = read(text).unwrap();
+        let policy = s.grants.ipmi.unwrap();
+        let (a, b) = (policy.target("a").unwrap(), policy.target("b").unwrap());
+        assert_eq!((a.privilege, a.suites.len(), a.place.to_string().as_str()), (Privilege::User, 2, "10.0.1.11:623"));
+        assert_eq!((b.privilege, &b.suites[..], b.credential.as_str()), (Privilege::Operator, &[Suite::Seventeen][..], "other"));
+        assert!(policy.target("c").is_err() && s.credentials.len() == 2);
+        assert!(read(&text.replace("ipmi = true", "state = true")).unwrap().grants.ipmi.is_none());
+        for (from, to, expected) in [
+            ("ipmi://10.0.1.11", "ipmi://10.0.1.11/x", "no address of a BMC"),
+            ("ipmi://10.0.1.11", "ipmi://169.254.0.1", "never reached"),
+            ("[17]", "[17, 0]", "cipher suite 0; allowed are 17 and 3"),
+            ("credential = \"bmc\"", "", "needs a credential"),
+            ("ipmi://bmc2:6230", "https://bmc2", "is for an address with ipmi://"),
+            ("operator", "root", "unknown variant"),
+        ] {
+            let error = read(&text.replace(from, to)).err().unwrap_or_default();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_sample_is_understood() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/plugins.d");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let (path, mut text) = (entry.as_ref().unwrap().path(), std::fs::read_to_string(entry.unwrap().path()).unwrap());
+            if path.ends_with("ipmi.toml") {
+                // With its target.
+                let at = text.find("# [[targets]]").unwrap();
+                text = text[..at].to_owned() + &text[at..].replace("\n# ", "\n").replacen("# ", "", 1).replace("cluster1", "default");
+            }
+            read(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            names.push(path);
+        }
+        assert!(names.len() >= 3, "{names:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::Config;
 use super::plugin::TargetFile;
 use crate::plugins::capabilities::Credential;
 use crate::plugins::capabilities::http_policy::{Denied, Origin, Policy};
+use crate::plugins::capabilities::ipmi::{self, Bmc, Place, Privilege, Suite};
 use crate::plugins::capabilities::tls::Trust;
 use crate::plugins::contract::Target;
 
@@ -26,6 +27,16 @@ pub(super) struct GrantsFile {
     pub(super) files: Option<Vec<String>>,
     pub(super) state: bool,
     pub(super) ipmi: bool,
+}
+
+/// How one BMC is spoken to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IpmiFile {
+    #[serde(default)]
+    privilege: Privilege,
+    /// Those that may be used; all without it.
+    cipher_suites: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,11 +68,12 @@ pub(super) struct Reach<'a> {
     trusts: &'a Trusts,
     used: BTreeMap<String, Arc<Trust>>,
     origins: Vec<(Origin, Arc<Trust>)>,
+    bmcs: Vec<(String, Bmc)>,
 }
 
 impl<'a> Reach<'a> {
     pub(super) fn new(config: &'a Config, trusts: &'a Trusts) -> Self {
-        Self { config, trusts, used: BTreeMap::new(), origins: Vec::new() }
+        Self { config, trusts, used: BTreeMap::new(), origins: Vec::new(), bmcs: Vec::new() }
     }
 
     fn trust(&mut self, name: &str) -> Result<Arc<Trust>, String> {
@@ -74,6 +86,12 @@ impl<'a> Reach<'a> {
     pub(super) fn target(&mut self, t: &TargetFile) -> Result<(), String> {
         if let Some(c) = t.credential.as_ref().filter(|c| !self.config.credentials.contains_key(*c)) {
             return Err(format!("no [credentials.{c}] is configured"));
+        }
+        if t.address.starts_with("ipmi:") {
+            return self.bmc(t);
+        }
+        if t.ipmi.is_some() {
+            return Err(format!("ipmi is for an address with ipmi://, not {:?}", t.address));
         }
         let origin = match Origin::of(&t.address) {
             Ok(origin) => Some(origin),
@@ -93,6 +111,30 @@ impl<'a> Reach<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn bmc(&mut self, t: &TargetFile) -> Result<(), String> {
+        let place = Place::of(&t.address).map_err(|e| e.to_string())?;
+        let credential = t.credential.clone().ok_or("a BMC needs a credential with username and password_file")?;
+        if t.tls.is_some() {
+            return Err("tls is for an address with https".to_owned());
+        }
+        let given = t.ipmi.as_ref();
+        let suites = match given.and_then(|i| i.cipher_suites.as_ref()) {
+            None => Suite::ALL.to_vec(),
+            Some(ids) => match ids.iter().find(|id| Suite::of(**id).is_none()) {
+                Some(other) => return Err(format!("cipher suite {other}; allowed are 17 and 3")),
+                None => Suite::ALL.into_iter().filter(|s| ids.contains(&s.id())).collect(),
+            },
+        };
+        let privilege = given.map(|i| i.privilege).unwrap_or_default();
+        self.bmcs.push((t.id.clone(), Bmc { place, credential, privilege, suites }));
+        Ok(())
+    }
+
+    /// The BMCs among the targets.
+    pub(super) fn ipmi(&mut self) -> ipmi::Policy {
+        ipmi::Policy::new(std::mem::take(&mut self.bmcs))
     }
 
     /// Puts the grants to it: the policy, and the credentials that the plugin may name. Says what is wrong, and which files of

@@ -112,6 +112,7 @@ fn group(group: Group) -> Vec<TargetFile> {
         labels: labels.clone(),
         credential: None,
         tls: None,
+        ipmi: None,
         interval: None,
         config: toml::Table::new(),
     };

@@ -7,6 +7,7 @@ pub mod blank;
 pub mod exporter;
 pub mod exposition;
 pub mod http;
+pub mod ipmi;
 pub mod mapping;
 pub mod promql;
 /// For native tests of a plugin.

@@ -14,7 +14,7 @@ pub use kcloud_monitor::inventory::batch::{Batch, BatchSubject};
 pub use kcloud_monitor::inventory::{Kind, Reason};
 use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
-use kcloud_monitor::plugins::capabilities::{Commons, Grants, Shared, log};
+use kcloud_monitor::plugins::capabilities::{Commons, Credential, Grants, Secret, Shared, ipmi, log};
 pub use kcloud_monitor::plugins::check::PastSeries;
 pub use kcloud_monitor::plugins::contract::{RangeQuery, Target};
 use kcloud_monitor::plugins::generation::{Compiled, Generation};
@@ -31,6 +31,27 @@ pub struct Plugin {
     log: Arc<log::Tail>,
 }
 
+/// The BMC of a target, and who logs in there.
+pub struct Bmc {
+    /// The target's id.
+    pub target: String,
+    /// `ipmi://HOST[:PORT]`
+    pub address: String,
+    pub user: String,
+    pub password: String,
+}
+
+impl Bmc {
+    fn reached(self) -> Result<((String, ipmi::Bmc), (String, Credential))> {
+        let Self { target, address, user, password } = self;
+        let secret = Secret::password(move || Ok((user.clone(), password.clone())));
+        let place = ipmi::Place::of(&address)?;
+        let privilege = ipmi::Privilege::default();
+        let bmc = ipmi::Bmc { place, credential: target.clone(), privilege, suites: ipmi::Suite::ALL.to_vec() };
+        Ok(((target.clone(), bmc), (target, Credential { secret, origins: vec![address] })))
+    }
+}
+
 /// How a component is loaded; `Setup::default()` is what an operator gets who writes nothing but targets.
 pub struct Setup {
     /// The `[config]` table.
@@ -41,12 +62,14 @@ pub struct Setup {
     pub files: Vec<String>,
     /// Where its store lies; none withholds the right.
     pub state: Option<PathBuf>,
+    /// BMCs of its targets; none at all withholds the right.
+    pub ipmi: Option<Vec<Bmc>>,
     pub limits: Limits,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: serde_json::json!({}), http: Vec::new(), files: Vec::new(), state: None, limits: Limits::default() }
+        Self { config: serde_json::json!({}), http: Vec::new(), files: Vec::new(), state: None, ipmi: None, limits: Limits::default() }
     }
 }
 
@@ -65,8 +88,16 @@ impl Plugin {
             false => Some(Globs::new(&setup.files).map_err(anyhow::Error::msg)?),
         };
         let http = (!setup.http.is_empty()).then(|| Policy::new(setup.http.iter().map(String::as_str)));
-        let grants = Grants { http, files, state: setup.state.is_some(), ..Grants::default() };
-        let shared = Shared::new(&name, setup.limits, grants, HashMap::new(), Commons::new()?, setup.state, log.clone());
+        let mut credentials = HashMap::new();
+        let reached = setup.ipmi.map(|all| all.into_iter().map(Bmc::reached).collect::<Result<Vec<_>>>()).transpose()?;
+        let ipmi = reached.map(|all| {
+            ipmi::Policy::new(all.into_iter().map(|(bmc, (name, credential))| {
+                credentials.insert(name, credential);
+                bmc
+            }))
+        });
+        let grants = Grants { http, files, state: setup.state.is_some(), ipmi };
+        let shared = Shared::new(&name, setup.limits, grants, credentials, Commons::new()?, setup.state, log.clone());
         let (building, known, config) = (runtime.clone(), catalogue.clone(), setup.config);
         let handle = runtime.handle();
         let generation = handle.spawn(async move { Generation::new(building, &known, compiled, shared, &config, 1, 0).await }).await??;

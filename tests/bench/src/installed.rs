@@ -46,12 +46,17 @@ pub struct Monitor {
 impl Monitor {
     /// Runs over `dir`, with the components in `plugins` and these files in plugins.d.
     pub fn start(dir: &Path, plugins: &Path, settings: &[(&str, String)]) -> Result<Self> {
+        Self::start_with(dir, plugins, settings, "")
+    }
+
+    /// The same, with more in its configuration.
+    pub fn start_with(dir: &Path, plugins: &Path, settings: &[(&str, String)], more: &str) -> Result<Self> {
         let port = free_port()?;
         // What is written while it runs lies beside what it watches.
         let (plugins_d, data) = (dir.join("etc/plugins.d"), dir.join("data"));
         fs::create_dir_all(&plugins_d)?;
         let config = format!(
-            "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:{port}\"\n[plugins]\ndir = {plugins:?}\nconfig_dir = {plugins_d:?}\n[clusters.cluster1]\n"
+            "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:{port}\"\n[plugins]\ndir = {plugins:?}\nconfig_dir = {plugins_d:?}\n[clusters.cluster1]\n{more}"
         );
         let file = dir.join("etc/kcloud-monitor.toml");
         fs::write(&file, config)?;

@@ -4,6 +4,7 @@
 //! where a busy machine would change it.
 
 mod api;
+mod bmcs;
 mod cpu;
 mod day;
 mod installed;
@@ -62,6 +63,8 @@ enum Part {
     Day,
     /// Answers from the cache.
     Api,
+    /// Two hundred BMCs over IPMI.
+    Bmcs,
     /// The whole host over a simulated fleet, beside a Prometheus.
     Host,
 }
@@ -83,6 +86,9 @@ fn main() -> Result<()> {
     // A child of this program; not a part that a user asks for.
     if let Some(nodes) = std::env::var("KCLOUD_BENCH_SIMULATOR").ok().and_then(|n| n.parse().ok()) {
         return simulate(nodes);
+    }
+    if std::env::var_os("KCLOUD_BENCH_BMCS").is_some() {
+        return bmcs::simulate();
     }
     if std::env::var_os("KCLOUD_BENCH_API").is_some() {
         return api::serve();
@@ -113,6 +119,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Api) {
         api::run()?;
+    }
+    if wanted(Part::Bmcs) {
+        bmcs::run(args.cycles)?;
     }
     if wanted(Part::Host) {
         real::run(args.nodes, Duration::from_secs(args.interval), args.cycles)?;

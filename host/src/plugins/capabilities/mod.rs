@@ -6,6 +6,7 @@ pub mod files;
 pub mod globs;
 pub mod http;
 pub mod http_policy;
+pub mod ipmi;
 pub mod log;
 pub mod login;
 pub mod state;
@@ -18,6 +19,8 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 
@@ -32,7 +35,7 @@ pub struct Grants {
     pub http: Option<http_policy::Policy>,
     pub files: Option<globs::Globs>,
     pub state: bool,
-    pub ipmi: bool,
+    pub ipmi: Option<ipmi::Policy>,
 }
 
 impl Grants {
@@ -42,7 +45,7 @@ impl Grants {
             "http" => self.http.is_some(),
             "files" => self.files.is_some(),
             "state" => self.state,
-            "ipmi" => self.ipmi,
+            "ipmi" => self.ipmi.is_some(),
             "log" | "clock" | "types" => true,
             _ => false,
         }
@@ -68,6 +71,26 @@ pub enum Secret {
     Login(Arc<login::Login>),
 }
 
+impl Secret {
+    /// A user with a password: Basic over HTTP, and as it is for what is no HTTP.
+    pub fn password(read: impl Fn() -> Result<(String, String), String> + Send + Sync + 'static) -> Self {
+        Self::Header(Arc::new(move || {
+            let (user, password) = read()?;
+            Ok(("authorization".to_owned(), format!("Basic {}", BASE64.encode(format!("{user}:{password}")))))
+        }))
+    }
+
+    /// User and password, where it is made of them.
+    fn user_and_password(&self) -> Result<(String, String), String> {
+        let no = || "the credential needs username and password_file".to_owned();
+        let Self::Header(make) = self else { return Err(no()) };
+        let (_, value) = make()?;
+        let pair = value.strip_prefix("Basic ").and_then(|v| String::from_utf8(BASE64.decode(v).ok()?).ok());
+        let pair = pair.as_deref().and_then(|p| p.split_once(':')).ok_or_else(no)?;
+        Ok((pair.0.to_owned(), pair.1.to_owned()))
+    }
+}
+
 /// Requests under way, of all plugins together.
 const HOST_REQUESTS: usize = 1_024;
 /// Looks at files and stores under way, of one plugin: a file system that hangs holds up no other plugin.
@@ -78,6 +101,7 @@ const BLOCKING: usize = 8;
 pub struct Commons {
     http: reqwest::Client,
     requests: Arc<Semaphore>,
+    bmcs: Arc<ipmi::Bmcs>,
     pub memory: Arc<MemoryPool>,
     /// Sessions that the host opened; they outlive versions of plugins.
     pub logins: Arc<login::Logins>,
@@ -86,7 +110,7 @@ pub struct Commons {
 impl Commons {
     pub fn new() -> Result<Self, reqwest::Error> {
         let (http, requests) = (http::builder().build()?, Arc::new(Semaphore::new(HOST_REQUESTS)));
-        Ok(Self { http, requests, memory: Arc::default(), logins: Arc::default() })
+        Ok(Self { http, requests, bmcs: Arc::default(), memory: Arc::default(), logins: Arc::default() })
     }
 }
 
@@ -154,6 +178,7 @@ pub struct Used {
     http_bytes: AtomicUsize,
     file_bytes: usize,
     state_writes: u32,
+    ipmi_requests: usize,
     /// For the network, until now and since when.
     waited: Duration,
     waits_since: Option<Instant>,

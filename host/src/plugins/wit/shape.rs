@@ -13,6 +13,7 @@ macro_rules! shape {
         use crate::inventory::{Quality, Reason, Severity};
         use crate::plugins::capabilities::files as host_files;
         use crate::plugins::capabilities::http::{self as host_http, BodyStream};
+        use crate::plugins::capabilities::ipmi as host_ipmi;
         use crate::plugins::capabilities::log::Level;
         use crate::plugins::capabilities::state::StateError;
         use crate::plugins::capabilities::Guest;
@@ -452,13 +453,32 @@ macro_rules! shape {
             }
         }
 
+        fn ipmi_request(r: ipmi::Request) -> host_ipmi::Request {
+            let bridge = r.bridge.map(|b| host_ipmi::Bridge { channel: b.channel, address: b.address });
+            host_ipmi::Request { bridge, netfn: r.netfn, lun: r.lun, cmd: r.cmd, data: r.data }
+        }
+
+        fn ipmi_error(e: host_ipmi::IpmiError) -> ipmi::IpmiError {
+            match e {
+                host_ipmi::IpmiError::Denied(s) => ipmi::IpmiError::Denied(s),
+                host_ipmi::IpmiError::Unreachable(s) => ipmi::IpmiError::Unreachable(s),
+                host_ipmi::IpmiError::Auth(s) => ipmi::IpmiError::Auth(s),
+                host_ipmi::IpmiError::Timeout => ipmi::IpmiError::Timeout,
+                host_ipmi::IpmiError::Completion(code) => ipmi::IpmiError::Completion(code),
+            }
+        }
+
         impl ipmi::Host for Guest {
             async fn raw_all(
                 &mut self,
-                _target: String,
-                _requests: Vec<ipmi::Request>,
+                target: String,
+                requests: Vec<ipmi::Request>,
             ) -> wasmtime::Result<Result<Vec<Result<Vec<u8>, ipmi::IpmiError>>, ipmi::IpmiError>> {
-                Ok(Err(ipmi::IpmiError::Denied("this host version has no IPMI session".into())))
+                let requests = requests.into_iter().map(ipmi_request).collect();
+                self.waits(true);
+                let answers = self.ask_bmc(&target, requests).await;
+                self.waits(false);
+                Ok(answers.map(|all| all.into_iter().map(|a| a.map_err(ipmi_error)).collect()).map_err(ipmi_error))
             }
         }
     };

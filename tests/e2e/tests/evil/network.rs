@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use kcloud_bmc_sim::{Bmc, Running as Bmcs, Setup};
 use kcloud_e2e::until;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
-use kcloud_monitor::plugins::capabilities::{Credential, Secret};
+use kcloud_monitor::plugins::capabilities::{Credential, Secret, ipmi};
 use tokio::net::TcpListener;
 
 use crate::servers::{Answer, Server, bomb};
@@ -287,4 +288,55 @@ async fn own_name() -> Option<(String, TcpListener)> {
     let all: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await.ok()?.collect();
     let decoy = TcpListener::bind("127.0.0.1:0").await.ok()?;
     all.iter().all(|a| a.ip().is_loopback()).then_some((name, decoy))
+}
+
+#[test]
+fn no_bmc_gets_a_command_that_does_not_only_read() {
+    play(async {
+        let bmc = Bmcs::start(Bmc::new(Setup::default())).await.unwrap();
+        // Off, reset, boot device; thresholds, event enables; cold reset, users, a command in another; FRU, records, log; DCMI's power limit and
+        // another group's reading; vendors' own; targets that are none of its own.
+        let commands = [
+            "t 0 2 0",
+            "t 0 2 3",
+            "t 0 8 5 0",
+            "t 4 38 1",
+            "t 4 40 1",
+            "t 4 48 1",
+            "t 6 2",
+            "t 6 69 2",
+            "t 6 71 2 2",
+            "t 6 52 64",
+            "t 6 59 4",
+            "t 6 60",
+            "t 10 18 0",
+            "t 10 39",
+            "t 10 71 0",
+            "t 10 73 0",
+            "t 44 4 220",
+            "t 44 2 0",
+            "t 44 2",
+            "t 46 1",
+            "t 48 112",
+            "other 6 1",
+            "ipmi://127.0.0.1 6 1",
+        ];
+        let password =
+            Credential { secret: Secret::password(|| Ok(("monitor".to_owned(), "secret1".to_owned()))), origins: vec![bmc.url()] };
+        let place = ipmi::Place::of(&bmc.url()).unwrap();
+        let reached = ipmi::Bmc { place, credential: "bmc".into(), privilege: Default::default(), suites: ipmi::Suite::ALL.to_vec() };
+        let given = |e: Evil| {
+            e.with(|s| {
+                s.grants.ipmi = Some(ipmi::Policy::new([("t".to_owned(), reached.clone())]));
+                s.credentials.insert("bmc".into(), password.clone());
+            })
+        };
+        let stage = Stage::set(told("ipmi", "", &commands).into_iter().map(given)).await;
+        for lines in stage.log("ipmi").await {
+            let denied = lines.iter().filter(|l| l.contains("IpmiError::Denied(")).count();
+            assert!(denied >= commands.len() && denied == lines.len(), "{lines:#?}");
+        }
+        assert_eq!(bmc.bmc.stats().logins, 0, "the good command beside it is not sent either");
+        stage.end().await;
+    });
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use kcloud_e2e::{Running, component, until};
 use kcloud_monitor::plugins::Settings;
-use kcloud_monitor::plugins::capabilities::Grants;
 use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
+use kcloud_monitor::plugins::capabilities::{Grants, ipmi};
 use kcloud_monitor::plugins::contract::Target;
 use kcloud_monitor::plugins::limits::Limits;
 use serde_json::{Value, json};
@@ -40,7 +40,8 @@ fn target(id: &str, address: &str) -> Target {
 impl Evil {
     /// With one target, on which nobody listens.
     pub fn new(name: &str, bytes: Vec<u8>) -> Self {
-        let grants = Grants { state: true, files: Some(Globs::new(&["/nowhere/*".to_owned()]).unwrap()), ..Grants::default() };
+        let files = Some(Globs::new(&["/nowhere/*".to_owned()]).unwrap());
+        let grants = Grants { state: true, files, ipmi: Some(ipmi::Policy::default()), ..Grants::default() };
         let settings = Settings {
             interval: INTERVAL,
             timeout: Duration::from_secs(2),

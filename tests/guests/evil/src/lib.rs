@@ -7,6 +7,7 @@
 mod cpu;
 mod files;
 mod injection;
+mod ipmi;
 mod memory;
 mod network;
 mod output;
@@ -90,6 +91,7 @@ impl Collector for Evil {
             .or_else(|| injection::collect(self, batch))
             .or_else(|| files::collect(&self.config))
             .or_else(|| state::collect(&self.config))
+            .or_else(|| ipmi::collect(&self.config))
             .or_else(|| network::collect(&self.config, target, deadline_ms));
         match (done, mode()) {
             (Some(done), _) => done,
