@@ -173,7 +173,9 @@ fn snapshot(s: &Snapshot, catalogue: &Catalogue) {
             assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         }
     }
-    assert_eq!(series.len(), rows, "{text}");
+    // What the account makes of it stands there, too.
+    let is_said = |name: &str| !name.starts_with("kcloud_server_power_") && !name.starts_with("kcloud_cluster_power_");
+    assert_eq!(series.iter().filter(|(name, _)| is_said(name)).count(), rows, "{text}");
 }
 
 fn list<'a, T>(u: &mut Unstructured<'a>, most: usize, mut one: impl FnMut(&mut Unstructured<'a>) -> Result<T>) -> Result<Vec<T>> {

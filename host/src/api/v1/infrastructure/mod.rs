@@ -107,10 +107,11 @@ fn with_series(
         over_time = series(app, s, over, &window, false)?;
         row.insert("timeseries".into(), Value::Object(std::mem::take(&mut over_time.fields)));
         put_window(&mut row, &window);
+        over_time.seam = app.seam(&window);
         warning = window.warning;
     }
     let warnings: Vec<String> = over_time.warnings.into_iter().chain(warning).collect();
-    Ok(Rendered { warnings: warnings.into(), ..Rendered::object(&row)? })
+    Ok(Rendered { seam: over_time.seam, warnings: warnings.into(), ..Rendered::object(&row)? })
 }
 
 /// One request about one subject that is found in the snapshot, off the threads that answer others.
