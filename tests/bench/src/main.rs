@@ -10,6 +10,7 @@ mod day;
 mod installed;
 mod micro;
 mod plugins;
+mod pods;
 mod power;
 mod real;
 mod store;
@@ -61,6 +62,8 @@ enum Part {
     Power,
     /// A day of a thousand nodes from history, beside a Prometheus.
     Day,
+    /// A hundred thousand pods.
+    Pods,
     /// Answers from the cache.
     Api,
     /// Two hundred BMCs over IPMI.
@@ -93,6 +96,9 @@ fn main() -> Result<()> {
     if std::env::var_os("KCLOUD_BENCH_API").is_some() {
         return api::serve();
     }
+    if std::env::var_os("KCLOUD_BENCH_PODS").is_some() {
+        return pods::serve();
+    }
     let args = Args::parse();
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
     if args.parts.contains(&Part::Soak) {
@@ -116,6 +122,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Day) {
         day::run()?;
+    }
+    if wanted(Part::Pods) {
+        pods::run()?;
     }
     if wanted(Part::Api) {
         api::run()?;

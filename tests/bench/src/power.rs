@@ -12,7 +12,7 @@ use kcloud_monitor::power::{self, Recorder};
 use crate::{cpu, row};
 
 const NODES: usize = 1_000;
-const PODS: usize = 100;
+pub const PODS: usize = 100;
 const SENSORS: usize = 50;
 const INTERVAL_MS: i64 = 15_000;
 const TURNS: u32 = 500;
@@ -44,7 +44,7 @@ impl Rows {
 }
 
 /// One server with its cards, sensors and pods, as one source says it.
-fn server(n: usize) -> Batch {
+pub fn server(n: usize) -> Batch {
     let mut rows = Rows(Batch::default());
     let name = format!("worker{n}");
     let node = rows.add(Kind::Node, None, &[("node", &name)], &[], &[("cpu_power_watts", 400.0), ("memory_power_watts", 90.0)]);
@@ -64,7 +64,7 @@ fn server(n: usize) -> Batch {
             Kind::Pod,
             Some(node),
             &[("namespace", &namespace), ("name", &pod)],
-            &[("owner_kind", "Job"), ("owner_name", "j")],
+            &[("label:app", "web"), ("label:team", &format!("team{}", i % 50)), ("owner_kind", "Job"), ("owner_name", "j")],
             &[("cpu_power_watts", 3.0)],
         );
     }
