@@ -1,6 +1,6 @@
 //! Who draws how many watts: one account over everything that is watched (spec/POWER_MODEL.md).
 //!
-//! In: a [`Snapshot`](crate::inventory::Snapshot). Out: its [`Account`] (servers, what is in them, and who measured it) and its
+//! In: a [`Snapshot`]. Out: its [`Account`] (servers, what is in them, and who measured it) and its
 //! [`Workloads`] (pods and VMs), each made once and read by all: `snapshot.account()`, `snapshot.workloads()`. It must never add
 //! watts that contain each other, never count what is stale, and never say 0 for what nobody knows.
 
