@@ -91,8 +91,8 @@ impl<'a> Filter<'a> {
             .filter(|s| space.is_none_or(|n| namespace(s) == Some(n)))
             .filter(|s| self.status.is_none_or(|wanted| status(s) == wanted))
             .filter(|s| self.has_gpu.is_none_or(|wanted| (gpus(work, s).unwrap_or(0) > 0) == wanted))
-            .filter(|s| within(work.share(&s.id).and_then(|w| w.watts()), self.power))
             .filter(|s| self.selector.takes(s))
+            .filter(|s| self.power == (None, None) || within(work.share(&s.id).and_then(|w| w.watts()), self.power))
             .collect()
     }
 }
