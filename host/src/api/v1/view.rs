@@ -146,6 +146,11 @@ pub(super) fn scaled(s: &Subject, metric: &str, factor: f64) -> Option<f64> {
     s.number(Catalogue::known(metric)?).map(|v| converted(v, factor))
 }
 
+/// Watts that were added up: microwatts and finer are noise of adding doubles.
+pub(super) fn watts(value: Option<f64>) -> Option<f64> {
+    value.map(|w| (w * 1e6).round() / 1e6)
+}
+
 /// Part of whole in percent.
 pub(super) fn percent(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
     part.zip(whole).filter(|(_, whole)| *whole > 0.0).map(|(part, whole)| (part / whole * 1e4).round() / 1e2)

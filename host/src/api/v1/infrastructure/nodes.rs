@@ -13,7 +13,7 @@ use super::super::super::params::{Id, Params};
 use super::super::super::{App, Problem, Rendered};
 use super::super::listing::{Key, arrange, fields, known_cluster, page, the_one};
 use super::super::timed::Field;
-use super::super::view::{MIB, number, percent, scaled, sources, state, unavailable, whole};
+use super::super::view::{MIB, number, percent, scaled, sources, state, unavailable, watts, whole};
 use super::{Cards, MBPS, about, foreign, power_over, read_at, with_series};
 use crate::inventory::{Kind, Life, Snapshot, Subject};
 use crate::power::{Account, Watts};
@@ -84,7 +84,7 @@ fn row(snapshot: &Snapshot, account: &Account, cards: &Cards<'_>, s: &Subject) -
         ("allocatable_memory_mb", json!(mb("memory_allocatable_bytes"))),
         ("allocatable_gpu_count", json!(whole(number(s, "gpu_allocatable_count")))),
         ("allocatable_npu_count", json!(whole(number(s, "npu_allocatable_count")))),
-        ("current_power_watts", json!(server.and_then(|s| s.watts()))),
+        ("current_power_watts", json!(watts(server.and_then(|s| s.watts())))),
         ("power_source", json!(server.and_then(|s| s.total()).map(|(method, _)| method.name()))),
         ("labels", foreign(s, "label:")),
         ("annotations", foreign(s, "annotation:")),
@@ -128,11 +128,11 @@ fn readings(snapshot: &Snapshot, s: &Subject) -> Map<String, Value> {
 /// What a node draws now, and its parts; never a sum of what contains each other.
 fn current(account: &Account, s: &Subject) -> Value {
     let Some((server, (method, total))) = account.server(&s.id).and_then(|s| Some((s, s.total()?))) else { return Value::Null };
-    let part = |part: &Option<Watts>| part.map(|w| w.watts);
+    let part = |part: &Option<Watts>| watts(part.map(|w| w.watts));
     json!({
-        "total_power_watts": total.watts, "power_source": method.name(), "quality": total.quality, "timestamp": rfc3339(total.at_ms),
+        "total_power_watts": watts(Some(total.watts)), "power_source": method.name(), "quality": total.quality, "timestamp": rfc3339(total.at_ms),
         "cpu_power_watts": part(&server.cpu), "dram_power_watts": part(&server.memory), "gpu_power_watts": part(&server.accelerators),
-        "other_power_watts": server.rest(),
+        "other_power_watts": watts(server.rest()),
     })
 }
 
@@ -193,16 +193,16 @@ pub(in crate::api) async fn summary(State(app): State<App>, params: Params, h: H
         let with = |wanted: &str| all.iter().filter(|s| status(s) == wanted).count();
         let mut by_role: BTreeMap<&str, usize> = BTreeMap::new();
         all.iter().for_each(|s| *by_role.entry(role(s, cards.on(s)).unwrap_or("unknown")).or_default() += 1);
-        let watts: Vec<f64> = all.iter().filter_map(|s| account.server(&s.id)?.watts()).collect();
-        let total = (!watts.is_empty()).then(|| (watts.iter().sum::<f64>() * 1e6).round() / 1e6);
+        let known: Vec<f64> = all.iter().filter_map(|s| account.server(&s.id)?.watts()).collect();
+        let total = watts((!known.is_empty()).then(|| known.iter().sum()));
         let sum = |i: usize, metric: &str| all.iter().filter_map(|s| count(cards.on(s)[i], s, metric)).sum::<u64>();
         let mut data = json!({
             "total_nodes": all.len(), "ready_nodes": with("ready"), "not_ready_nodes": with("not_ready"), "unknown_nodes": with("unknown"),
             "maintenance_nodes": with("maintenance"), "total_gpus": sum(0, "gpu_capacity_count"), "total_npus": sum(1, "npu_capacity_count"),
-            "total_power_watts": total, "avg_power_per_node_watts": total.map(|t| (t / watts.len() as f64 * 1e3).round() / 1e3),
-            "power_known_count": watts.len(), "nodes_by_role": by_role,
+            "total_power_watts": total, "avg_power_per_node_watts": total.map(|t| (t / known.len() as f64 * 1e3).round() / 1e3),
+            "power_known_count": known.len(), "nodes_by_role": by_role,
         });
-        let missing = all.len() - watts.len();
+        let missing = all.len() - known.len();
         let warnings: Vec<String> = (missing > 0)
             .then(|| format!("{missing} of {} nodes have no power reading and are not in the total", all.len()))
             .into_iter()

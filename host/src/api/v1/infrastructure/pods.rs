@@ -13,7 +13,7 @@ use super::super::super::params::Params;
 use super::super::super::{App, Problem, Rendered};
 use super::super::listing::{Key, arrange, fields, known_cluster, page, the_one};
 use super::super::timed::Field;
-use super::super::view::{MIB, number, percent, scaled, sources, state, unavailable, whole};
+use super::super::view::{MIB, number, percent, scaled, sources, state, unavailable, watts, whole};
 use super::containers::part;
 use super::selector::Selector;
 use super::{MBPS, about, cores, foreign, power_over, read_at, with_series, workload_metric};
@@ -140,7 +140,7 @@ fn row(snapshot: &Snapshot, work: &Workloads, s: &Subject, (with_power, with_met
         ("data_source", json!(sources(snapshot, s))),
     ]);
     if with_power {
-        out.insert("current_power_watts".into(), json!(work.share(&s.id).and_then(|w| w.watts())));
+        out.insert("current_power_watts".into(), json!(watts(work.share(&s.id).and_then(|w| w.watts()))));
     }
     if with_metrics {
         out.insert("cpu_usage_millicores".into(), json!(whole(scaled(s, "cpu_usage_cores", 1e3))));
@@ -176,8 +176,8 @@ fn current(snapshot: &Snapshot, work: &Workloads, s: &Subject) -> Value {
     let containers: Map<String, Value> =
         snapshot.children(&s.id, Kind::Container).filter_map(|c| Some((name(c)?.to_owned(), json!(number(c, "power_watts")?)))).collect();
     json!({
-        "total_power_watts": share.watts(), "quality": share.quality, "timestamp": rfc3339(share.at_ms),
-        "cpu_power_watts": share.cpu, "dram_power_watts": share.memory, "gpu_power_watts": share.accelerators,
+        "total_power_watts": watts(share.watts()), "quality": share.quality, "timestamp": rfc3339(share.at_ms),
+        "cpu_power_watts": watts(share.cpu), "dram_power_watts": watts(share.memory), "gpu_power_watts": watts(share.accelerators),
         "container_power_watts": containers,
     })
 }

@@ -68,7 +68,7 @@ fn row(snapshot: &Snapshot, watts: Option<f64>, s: &Subject) -> Map<String, Valu
         ("created_at", text("created_at")),
         ("updated_at", text("updated_at")),
         ("launched_at", text("launched_at")),
-        ("current_power_watts", json!(watts)),
+        ("current_power_watts", json!(super::super::view::watts(watts))),
         ("last_seen", json!(rfc3339(s.last_seen_ms))),
         ("data_source", json!(sources(snapshot, s))),
     ])
@@ -219,7 +219,7 @@ fn power_row(app: &App, params: &Params, snapshot: &Snapshot, s: &Subject) -> Re
         ("vm_id", json!(uuid(s))),
         ("vm_name", json!(s.label("name").or_else(|| s.label("instance_name")))),
         ("timestamp", json!(rfc3339(now.map_or(s.last_seen_ms, |w| w.at_ms)))),
-        ("total_power_watts", json!(now.and_then(|w| w.watts()))),
+        ("total_power_watts", json!(super::super::view::watts(now.and_then(|w| w.watts())))),
         ("cpu_power_watts", json!(now.and_then(|w| w.cpu))),
         ("memory_power_watts", json!(now.and_then(|w| w.memory))),
         ("gpu_power_watts", json!(now.and_then(|w| w.accelerators))),
