@@ -18,6 +18,8 @@ pub struct Batch {
     pub tombstones: Vec<u32>,
     /// Readings outside the metric's range, turned into gaps here.
     pub out_of_range: u64,
+    /// When the network last answered the call that this is of: when what has no stamp was read. Without it: when it is applied.
+    pub heard_at_ms: Option<i64>,
 }
 
 #[derive(Debug)]

@@ -317,6 +317,8 @@ impl Working {
                 readings.entry(slot).or_default().push(Reading { metric: gap.metric, value, at_ms: now_ms, source });
             }
         }
+        // What was computed since then, or waited for its turn, makes no value younger.
+        let read_ms = batch.heard_at_ms.map_or(now_ms, |at| at.min(now_ms));
         let mut ahead = 0u32;
         for point in &batch.points {
             let Some(slot) = slots[point.subject as usize] else { continue };
@@ -325,7 +327,7 @@ impl Working {
                 ahead += 1;
                 continue;
             }
-            let at_ms = stamped.unwrap_or(now_ms);
+            let at_ms = stamped.unwrap_or(read_ms);
             let value = Value::Number(point.value, point.quality);
             readings.entry(slot).or_default().push(Reading { metric: point.metric, value, at_ms, source });
         }

@@ -130,6 +130,17 @@ fn node(name: &str) -> BatchSubject {
 }
 
 #[test]
+fn what_has_no_stamp_is_as_old_as_its_answer_not_as_its_turn() {
+    let i = Inventory::new(0);
+    let heard = Batch { heard_at_ms: Some(4 * SECOND), ..batch(vec![card("GPU-1", "")], &[(0, 300.0, Quality::Measured)]) };
+    i.apply(&source("a"), heard, 9 * SECOND);
+    assert_eq!(publish(&i, 9 * SECOND).points[0].at_ms, 4 * SECOND);
+    let odd = Batch { heard_at_ms: Some(99 * SECOND), ..batch(vec![card("GPU-1", "")], &[(0, 310.0, Quality::Measured)]) };
+    i.apply(&source("a"), odd, 10 * SECOND);
+    assert_eq!(publish(&i, 10 * SECOND).points[0].at_ms, 10 * SECOND, "nothing is from the future");
+}
+
+#[test]
 fn a_card_that_took_anothers_slot_is_another_card() {
     let i = Inventory::new(0);
     i.apply(&source("a"), batch(vec![card("GPU-1", "0000:17:00.0")], &[]), 0);

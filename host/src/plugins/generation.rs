@@ -268,8 +268,9 @@ impl Generation {
         match outcome {
             Ok(()) => {
                 warm.cursor = cursor;
+                let heard_at_ms = warm.store.data().used.heard_at_ms;
                 self.keep(key, warm);
-                whole.ok_or_else(|| Failure::Host("no page".into()))
+                whole.map(|batch| Batch { heard_at_ms, ..batch }).ok_or_else(|| Failure::Host("no page".into()))
             }
             // Nothing of this call is taken: the next goes on from where the last good one stopped.
             Err(failure) => {

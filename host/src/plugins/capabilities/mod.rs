@@ -182,6 +182,8 @@ pub struct Used {
     /// For the network, until now and since when.
     waited: Duration,
     waits_since: Option<Instant>,
+    /// When it last answered.
+    pub heard_at_ms: Option<i64>,
 }
 
 /// The data of one store.
@@ -207,6 +209,9 @@ impl Guest {
     pub fn waits(&mut self, is_waiting: bool) {
         self.used.waited = self.waited();
         self.used.waits_since = is_waiting.then(Instant::now);
+        if !is_waiting {
+            self.used.heard_at_ms = Some(crate::now_ms());
+        }
     }
 
     /// How long the call waited for the network.
