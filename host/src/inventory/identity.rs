@@ -96,7 +96,9 @@ impl NodeNames {
     /// Learns from what a source says of a node.
     pub(super) fn learn<'a>(&mut self, cluster: &str, said: impl Fn(&str) -> Option<&'a str>) {
         let Some(name) = said("node") else { return };
-        for address in ["internal_ip", "bmc_address"].into_iter().filter_map(&said).filter(|a| *a != name) {
+        // Addresses alone: a name that a plugin claims for its node would take another node's place.
+        let is_address = |a: &&str| *a != name && a.parse::<std::net::IpAddr>().is_ok();
+        for address in ["internal_ip", "bmc_address"].into_iter().filter_map(&said).filter(is_address) {
             self.put(format!("{cluster}/{address}"), name);
         }
         if let Some(short) = short(name) {

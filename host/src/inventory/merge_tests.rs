@@ -117,6 +117,12 @@ fn a_node_is_one_by_its_short_name_its_long_one_and_its_addresses() {
     assert_eq!((card.node.as_deref(), card.label("node")), (Some("worker1"), Some("worker1")));
     let node = snapshot.get("node/cluster1/worker1").unwrap();
     assert_eq!((node.others.len(), node.label("node")), (2, Some("worker1")), "what each of the three says is kept");
+    // Another node's name is no address, whatever a plugin says.
+    say("kubernetes", vec![self::node("worker3")], 5);
+    let thief = BatchSubject { labels: vec![("internal_ip".into(), "worker3".into())], ..self::node("thief") };
+    say("evil", vec![thief], 5);
+    let names = say("kubernetes", vec![self::node("worker3")], 5);
+    assert!(names.contains(&"worker3".to_owned()) && names.contains(&"thief".to_owned()), "{names:?}");
     // Two of one short name: it means neither.
     say("exporter", vec![self::node("worker2.a.example")], 6);
     say("other", vec![self::node("worker2.b.example")], 7);
