@@ -2,6 +2,7 @@
 //!
 //! Data flows `plugins → collect → catalogue → inventory → history → power → api` (spec/ARCHITECTURE.md).
 
+pub mod alerts;
 pub mod api;
 pub mod auth;
 pub mod catalogue;

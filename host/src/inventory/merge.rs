@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::batch::{Batch, BatchSubject, Coverage};
 use super::identity::{NodeNames, keys};
@@ -68,6 +69,8 @@ pub struct Publication {
 pub struct Inventory {
     working: Mutex<Working>,
     current: ArcSwap<Snapshot>,
+    /// Tells who waits for the next.
+    published: watch::Sender<Sequence>,
 }
 
 #[derive(Default)]
@@ -180,7 +183,7 @@ impl Inventory {
     pub fn new(sequence: Sequence) -> Self {
         let working = Working { sequence, ..Working::default() };
         let current = ArcSwap::from_pointee(Snapshot { sequence, ..Snapshot::default() });
-        Self { working: Mutex::new(working), current }
+        Self { working: Mutex::new(working), current, published: watch::Sender::new(sequence) }
     }
 
     /// The world now.
@@ -230,7 +233,14 @@ impl Inventory {
 
     /// Makes a prepared snapshot the current one.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        let sequence = snapshot.sequence;
         self.current.store(snapshot);
+        self.published.send_replace(sequence);
+    }
+
+    /// Changes with every snapshot that is published; who looks late sees the newest.
+    pub fn published(&self) -> watch::Receiver<Sequence> {
+        self.published.subscribe()
     }
 }
 
