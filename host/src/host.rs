@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, watch as signal};
+use tokio::sync::{Notify, broadcast, watch as signal};
 
 use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
@@ -21,11 +22,13 @@ use crate::history::remote::{self, RemoteWrite};
 use crate::history::{self, Embedded, Endpoint, Engine, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
 use crate::now_ms;
+use crate::net;
 use crate::plugins::engine::Compiler;
 use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
 use crate::power::{Facility, Recorder};
+use crate::stream::{self, Hub};
 use crate::tls::Tls;
 
 /// Snapshots are published at most this often (architecture, invariant 3).
@@ -34,8 +37,12 @@ const PUBLISH: Duration = Duration::from_millis(250);
 const USERS: Duration = Duration::from_secs(2);
 /// History is looked after (sealed, rolled up, dropped) this often.
 const UPKEEP: Duration = Duration::from_secs(10);
+/// Changes of alerts that a stream may be behind.
+const ALERTS: usize = 1_024;
 /// Connections may end their answers for this long after a stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// And streams may say why they end.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What a host is made of.
 pub struct Options {
@@ -58,6 +65,7 @@ pub struct Options {
     pub plugins_config_dir: Option<PathBuf>,
     pub clusters: Vec<ClusterInfo>,
     pub forget_after: Duration,
+    pub stream: stream::Limits,
 }
 
 /// History beyond the host.
@@ -130,6 +138,7 @@ impl Host {
             options.clusters,
         );
         app.remote_write.clone_from(&remote);
+        app.streams = Hub::new(inventory.clone(), broadcast::Sender::new(ALERTS), options.stream);
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -228,8 +237,10 @@ impl Host {
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let (tell, told) = signal::channel(false);
-        let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+        let streams = self.app.streams.clone();
+        let serving = axum::serve(listener.tap_io(|tcp| net::tune(tcp)), service).with_graceful_shutdown(async move {
             stop.await;
+            streams.stop();
             tell.send_replace(true);
         });
         let mut heard = told;
@@ -242,6 +253,7 @@ impl Host {
             served = serving => served?,
             () = late => tracing::warn!("connections were still open at the end of the grace period"),
         }
+        self.say_goodbye().await;
         Ok(())
     }
 }
@@ -262,15 +274,26 @@ impl Host {
     ) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let handle = axum_server::Handle::new();
-        let stopping = handle.clone();
+        let (stopping, streams) = (handle.clone(), self.app.streams.clone());
         tokio::spawn(async move {
             stop.await;
+            streams.stop();
             stopping.graceful_shutdown(Some(GRACE));
         });
-        let server = axum_server::from_tcp_rustls(listener.into_std()?, tls.config.clone())?.handle(handle).serve(service);
+        let server = axum_server::from_tcp_rustls(listener.into_std()?, tls.config.clone())?.map(|tls| tls.acceptor(net::Tuned)).handle(handle);
         tokio::select! {
-            served = server => Ok(served?),
-            () = tls.follow(told) => Ok(()),
+            served = server.serve(service) => served?,
+            () = tls.follow(told) => {}
+        }
+        self.say_goodbye().await;
+        Ok(())
+    }
+
+    /// Streams say why they end; the server itself does not know of WebSockets any more.
+    async fn say_goodbye(&self) {
+        self.app.streams.stop();
+        if tokio::time::timeout(GOODBYE, self.app.streams.ended()).await.is_err() {
+            tracing::warn!(open = self.app.streams.open_connections(), "streams were still open at the end");
         }
     }
 }

@@ -13,8 +13,10 @@ pub mod history;
 pub mod host;
 pub mod inventory;
 pub mod log;
+pub mod net;
 pub mod plugins;
 pub mod power;
+pub mod stream;
 pub mod telemetry;
 pub mod tls;
 

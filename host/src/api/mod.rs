@@ -6,7 +6,7 @@ mod docs;
 mod envelope;
 mod layer;
 mod openapi;
-mod params;
+pub(crate) mod params;
 mod past;
 mod plugins;
 mod problem;
@@ -31,6 +31,7 @@ use crate::host::Look;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
 use crate::power::Facility;
+use crate::stream::{self, Hub};
 
 pub(crate) use envelope::rfc3339;
 pub use problem::Problem;
@@ -100,6 +101,8 @@ pub struct App {
     /// What leaves the host, where anything does.
     pub remote_write: Option<Arc<RemoteWrite>>,
     pub registry: Arc<Registry>,
+    /// What is told as it happens.
+    pub streams: Arc<Hub>,
     pub auth: Arc<Auth>,
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
@@ -115,6 +118,9 @@ pub struct App {
 /// Rendered answers kept, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
 
+/// Changes of alerts that a stream may be behind.
+const ALERTS: usize = 1_024;
+
 impl App {
     pub fn new(
         inventory: Arc<Inventory>,
@@ -126,12 +132,14 @@ impl App {
     ) -> Self {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + v.metadata.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
+        let streams = Hub::new(inventory.clone(), tokio::sync::broadcast::Sender::new(ALERTS), stream::Limits::default());
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
         Self {
             inventory,
             history,
             remote_write: None,
             registry,
+            streams,
             auth,
             plugins_config_dir,
             clusters,

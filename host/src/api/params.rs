@@ -75,6 +75,25 @@ impl Params {
         Ok(Self { given, cluster })
     }
 
+    /// The same of what a client says in a message: an object of texts, numbers and flags.
+    pub(crate) fn of(said: &serde_json::Map<String, serde_json::Value>, allowed: &[&str]) -> Result<Self, Problem> {
+        let mut given = BTreeMap::new();
+        for (name, value) in said {
+            if !allowed.contains(&name.as_str()) {
+                return Err(Problem::parameter(name, &value.to_string(), allowed.join(", ")));
+            }
+            let text = match value {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Number(_) | serde_json::Value::Bool(_) => value.to_string(),
+                serde_json::Value::Null => continue,
+                other => return Err(Problem::parameter(name, &other.to_string(), "a text, a number, true or false")),
+            };
+            given.insert(name.clone(), text);
+        }
+        let cluster = given.get("cluster").cloned();
+        Ok(Self { given, cluster })
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.given.get(name).map(String::as_str)
     }
@@ -116,7 +135,7 @@ impl Params {
         parsed.map(Some).ok_or_else(|| Problem::parameter(name, text, "a number"))
     }
 
-    fn number(&self, name: &str, default: usize, low: usize, high: usize) -> Result<usize, Problem> {
+    pub(crate) fn number(&self, name: &str, default: usize, low: usize, high: usize) -> Result<usize, Problem> {
         let Some(text) = self.get(name) else { return Ok(default) };
         let parsed = text.parse().ok().filter(|n| (low..=high).contains(n));
         parsed.ok_or_else(|| Problem::parameter(name, text, format!("a whole number from {low} to {high}")))
@@ -200,7 +219,7 @@ impl Params {
 }
 
 /// Milliseconds of `90s`, `5m`, `1h`, `7d`, `1w`, `1mo`.
-fn duration(text: &str) -> Option<i64> {
+pub(crate) fn duration(text: &str) -> Option<i64> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let unit = match unit {
         "s" => 1_000,

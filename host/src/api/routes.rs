@@ -7,9 +7,11 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
 use super::v1::infrastructure::{containers, nodes, pods, vms};
+use super::v1::stream::{self, events, socket};
 use super::v1::{auth, clusters, fleet, hardware, monitoring};
 use super::{App, plugins, system};
 use crate::auth::Scope;
+use crate::stream::topic;
 
 /// What a route answers with 200.
 #[derive(Clone, Copy)]
@@ -22,6 +24,8 @@ pub(super) enum Answer {
     Plain(&'static str),
     /// Text, with its media type.
     Text(&'static str),
+    /// A WebSocket.
+    Socket,
 }
 
 pub(super) struct Route {
@@ -108,9 +112,10 @@ const fn posted(route: Route, body: Option<&'static str>) -> Route {
     Route { method: "POST", body, ..route }
 }
 
-use Answer::{Many, One, Plain, Text};
+use Answer::{Many, One, Plain, Socket, Text};
 
 const PROMETHEUS: Answer = Text("text/plain; version=0.0.4; charset=utf-8");
+const EVENTS: Answer = Text("text/event-stream; charset=utf-8");
 const PLAIN: Answer = Text("text/plain; charset=utf-8");
 
 #[rustfmt::skip] // One row a route.
@@ -175,6 +180,10 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/monitoring/timeseries/power", "monitoring", "The total over time, its coverage, parts and energy", SERIES, One("PowerSeries"), || get(monitoring::power_series)),
     row("/api/v1/monitoring/timeseries/metrics", "monitoring", "One metric of cards or nodes over time", METRIC, Many("MetricSeries"), || get(monitoring::metric_series)),
     row("/api/v1/monitoring/timeseries/temperature", "monitoring", "Temperatures of cards or nodes over time", METRIC.split_at(1).1, Many("MetricSeries"), || get(monitoring::temperature_series)),
+    row("/api/v1/monitoring/stream/power", "monitoring", "Watts as they change, over a WebSocket", topic::POWER, Socket, || get(socket::power)),
+    row("/api/v1/monitoring/stream/metrics", "monitoring", "One metric as it changes, over a WebSocket", topic::METRICS, Socket, || get(socket::metrics)),
+    row("/api/v1/monitoring/events/power", "monitoring", "Watts as they change and what is to be told of them, as server-sent events", topic::EVENTS, EVENTS, || get(events::power)),
+    row("/api/v1/monitoring/stream/info", "monitoring", "Which streams there are, and who reads them", NONE, Plain("StreamInfo"), || get(stream::info)),
     open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
     row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
     row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),

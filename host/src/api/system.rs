@@ -173,6 +173,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         page.family(&name, "counter", "Answers that the response cache had, or had not.");
         page.sample(&name, &[], counter.load(Ordering::Relaxed));
     }
+    super::v1::stream::metrics(&app, &mut page);
     history_metrics(&app, &mut page);
     if let Some(remote) = &app.remote_write {
         remote_write_metrics(&remote.counts(), &mut page);

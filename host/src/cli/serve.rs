@@ -54,11 +54,13 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         plugins_config_dir: Some(config.plugins.config_dir.clone()),
         clusters: clusters(&config),
         forget_after: config.inventory.forget_after.0,
+        stream: config.stream.limits(),
     };
     let tls = match &config.server.tls {
         Some(tls) => Some(Tls::load(tls).await?),
         None => None,
     };
+    crate::net::open_many_files();
     let socket = config.admin_socket();
     let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let is_loopback = config.server.listen.ip().is_loopback();

@@ -22,6 +22,7 @@ use crate::history::Keep;
 use crate::plugins::capabilities::tls;
 use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
+use crate::stream;
 
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
@@ -45,6 +46,7 @@ pub struct Config {
     pub facility: BTreeMap<String, FacilityConfig>,
     pub plugins: Plugins,
     pub inventory: InventoryConfig,
+    pub stream: StreamConfig,
     pub history: HistoryConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
@@ -149,6 +151,25 @@ pub struct InventoryConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub struct StreamConfig {
+    /// WebSockets and event streams that are open at once.
+    pub max_connections: usize,
+}
+
+impl StreamConfig {
+    pub fn limits(&self) -> stream::Limits {
+        stream::Limits { max_connections: self.max_connections }
+    }
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self { max_connections: stream::Limits::default().max_connections }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct HistoryConfig {
     /// Of raw points; of rollups by the minute and by the hour.
     pub retention: Period,
@@ -192,6 +213,7 @@ impl Default for Config {
             facility: BTreeMap::new(),
             plugins: Plugins::default(),
             inventory: InventoryConfig::default(),
+            stream: StreamConfig::default(),
             history: HistoryConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
@@ -311,6 +333,7 @@ impl Config {
             ("plugins.cache_dir", self.plugins.cache_dir == running.plugins.cache_dir),
             ("plugins.compile_memory", self.plugins.compile_memory == running.plugins.compile_memory),
             ("history", self.history == running.history),
+            ("stream", self.stream == running.stream),
         ];
         keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }

@@ -71,6 +71,7 @@ pub fn serve() -> Result<()> {
             plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(7 * 86_400),
+            stream: kcloud_monitor::stream::Limits::default(),
         };
         let host = Host::start(options, move || settings.clone()).await?;
         let body = async {

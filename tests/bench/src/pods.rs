@@ -37,6 +37,7 @@ pub fn serve() -> Result<()> {
             plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(7 * 86_400),
+            stream: kcloud_monitor::stream::Limits::default(),
         };
         let host = Host::start(options, Vec::new).await?;
         for n in 0..NODES {

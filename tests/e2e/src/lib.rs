@@ -111,6 +111,7 @@ impl Running {
             plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(3_600),
+            stream: kcloud_monitor::stream::Limits::default(),
         };
         change(&mut options);
         let facilities: Arc<Mutex<Vec<Facility>>> = Arc::default();

@@ -53,7 +53,7 @@ fn operation(route: &Route) -> Value {
     let in_path = route.path.split('/').filter_map(|p| p.strip_prefix('{')?.strip_suffix('}'));
     let mut given: Vec<Value> = in_path.map(|name| parameters::in_path(route.path, name)).collect();
     let has_path = !given.is_empty();
-    given.extend(route.query.iter().map(|name| parameters::in_query(name)));
+    given.extend(route.query.iter().map(|name| parameters::in_query(route.path, name)));
     let mut out = json!({
         "operationId": identifier(route), "summary": route.summary, "tags": [route.domain], "parameters": given,
         "responses": responses(route, has_path),
@@ -94,8 +94,10 @@ fn responses(route: &Route, has_path: bool) -> Value {
         Answer::Many(schema) => envelope(json!({ "type": "array", "items": reference(schema) })),
         Answer::Plain(schema) => ok("application/json", reference(schema)),
         Answer::Text(media) => ok(media, json!({ "type": "string" })),
+        Answer::Socket => json!({ "description": "The connection is a WebSocket from here on" }),
     };
-    let mut all = Map::from_iter([("200".to_owned(), good)]);
+    let is_socket = matches!(route.answer, Answer::Socket);
+    let mut all = Map::from_iter([(if is_socket { "101" } else { "200" }.to_owned(), good)]);
     let in_system = route.domain == "system" || route.domain == "probes";
     let problems = [
         ("400", "A parameter or the body cannot be used; says which, what was given and what is allowed", true),
@@ -108,6 +110,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
             has_path && ["/accelerators/", "/infrastructure/"].iter().any(|d| route.path.contains(d)),
         ),
         ("409", "Not in this state; says why", route.path.contains("/plugins/") && route.method == "POST"),
+        ("426", "Asked without `Upgrade: websocket`", is_socket),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),
         ("500", "The host failed on this request", true),
         ("502", "The engine that answers for the past does not", route.query.contains(&"period")),

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 use super::super::v1::hardware::sensors::TYPES;
 use super::super::v1::infrastructure::nodes::ROLES;
 use crate::power::By;
+use crate::stream::topic::Resource;
 
-pub(super) fn in_query(name: &str) -> Value {
+pub(super) fn in_query(path: &str, name: &str) -> Value {
     let text = || json!({ "type": "string" });
     let flag = || json!({ "type": "boolean", "default": false });
+    let positive = || json!({ "type": "number", "exclusiveMinimum": 0 });
     let moment = || json!({ "type": "string", "format": "date-time" });
     let (schema, description) = match name {
         "cluster" => (text(), "Name of a configured cluster"),
@@ -42,12 +44,29 @@ pub(super) fn in_query(name: &str) -> Value {
         "breakdown_by" => (json!({ "type": "string", "enum": By::NAMES }), "The view; in a time series all but `workload`"),
         "include_efficiency" => (flag(), "With what the watts are for"),
         "resource_types" => (text(), "Parts to show beneath the total, separated by commas: gpus npus nodes pods vms ipmi"),
+        "resource_type" if path.ends_with("/stream/metrics") => {
+            (json!({ "type": "string", "enum": Resource::METRICS, "default": "gpus" }), "Whose metric")
+        }
+        "resource_type" if path.contains("/stream/") || path.contains("/events/") => {
+            (json!({ "type": "string", "enum": Resource::POWER }), "Each of these beside the total")
+        }
+        "metric_name" if path.contains("/stream/") => (
+            json!({ "type": "string", "default": "utilization" }),
+            "utilization, temperature, memory_usage, power, or a documented field such as `clock_sm_mhz`",
+        ),
         "resource_type" => {
             (json!({ "type": "string", "enum": ["gpus", "npus", "accelerators", "nodes"], "default": "gpus" }), "Whose metric")
         }
         "metric_name" => {
             (json!({ "type": "string", "enum": ["utilization", "temperature", "memory_usage", "power"] }), "Which metric; needed")
         }
+        "interval" => (json!({ "type": "integer", "minimum": 1, "maximum": 60, "default": 5 }), "Seconds between two frames at least"),
+        "delta" => (flag(), "After the first frame only what changed"),
+        "threshold_watts" => (positive(), "Told when more is drawn"),
+        "clear_watts" => (positive(), "Cleared when less is drawn; default: 95 % of the threshold"),
+        "for" => (text(), "How long the threshold must be passed: a number with a unit (s m h d w mo)"),
+        "spike_percent" => (positive(), "A jump by more than this is told; default: 10"),
+        "last_event_id" => (text(), "As the header `Last-Event-ID`, for who cannot set it"),
         "step" => (text(), "Distance of the points: a number with a unit (s m h d w mo). Default: a sixtieth of the window"),
         "start_time" | "start" => (moment(), "Start of the window, RFC 3339 with any offset; not with `period`"),
         "end_time" | "end" => (moment(), "End of the window, RFC 3339 with any offset; default: now"),

@@ -49,7 +49,7 @@ impl Class {
 }
 
 /// What a field of the API is called in the catalogue, and the factor from there.
-pub(super) fn catalogue_name(field: &str) -> (String, f64) {
+pub(crate) fn catalogue_name(field: &str) -> (String, f64) {
     match (field.strip_suffix("_percent"), field.strip_suffix("_mb"), field.strip_suffix("_mhz")) {
         (Some(head), ..) => (format!("{head}_ratio"), 100.0),
         (_, Some(head), _) => (format!("{head}_bytes"), 1.0 / MIB),
@@ -59,7 +59,7 @@ pub(super) fn catalogue_name(field: &str) -> (String, f64) {
 }
 
 /// 0.57 * 100 is 56.99999999999999: what the source said had no more than six digits behind the point.
-pub(super) fn converted(value: f64, factor: f64) -> f64 {
+pub(crate) fn converted(value: f64, factor: f64) -> f64 {
     match factor == 1.0 {
         true => value,
         false => (value * factor * 1e6).round() / 1e6,

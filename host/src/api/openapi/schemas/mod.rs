@@ -60,7 +60,7 @@ const COMMON: Shapes = &[
         ("timestamp", "t", ""),
     ]]),
     ("Error", &[&[
-        ("code", "UNAUTHORIZED|FORBIDDEN|NOT_FOUND|INVALID_PARAMETER|AMBIGUOUS_ID|CONFLICT|TOO_MANY_REQUESTS|METHOD_NOT_ALLOWED|UNAVAILABLE|INTERNAL_ERROR", ""),
+        ("code", "UNAUTHORIZED|FORBIDDEN|NOT_FOUND|INVALID_PARAMETER|AMBIGUOUS_ID|CONFLICT|TOO_MANY_REQUESTS|METHOD_NOT_ALLOWED|UPGRADE_REQUIRED|UNAVAILABLE|INTERNAL_ERROR", ""),
         ("message", "s", ""),
         ("details", "{*}", "By code: the parameter, the candidates"),
     ]]),
