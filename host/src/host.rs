@@ -21,8 +21,8 @@ use crate::collect::Collector;
 use crate::history::remote::{self, RemoteWrite};
 use crate::history::{self, Embedded, Endpoint, Engine, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
-use crate::now_ms;
 use crate::net;
+use crate::now_ms;
 use crate::plugins::engine::Compiler;
 use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
@@ -280,7 +280,8 @@ impl Host {
             streams.stop();
             stopping.graceful_shutdown(Some(GRACE));
         });
-        let server = axum_server::from_tcp_rustls(listener.into_std()?, tls.config.clone())?.map(|tls| tls.acceptor(net::Tuned)).handle(handle);
+        let server =
+            axum_server::from_tcp_rustls(listener.into_std()?, tls.config.clone())?.map(|tls| tls.acceptor(net::Tuned)).handle(handle);
         tokio::select! {
             served = server.serve(service) => served?,
             () = tls.follow(told) => {}

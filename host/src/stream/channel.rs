@@ -210,3 +210,106 @@ impl Reader {
         Some(Next::Frame(frame))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::api::params::Params;
+    use crate::stream::topic::POWER;
+
+    fn channel(query: &str) -> Arc<Channel> {
+        Arc::new(Channel::new(Topic::power(&Params::parse(Some(query), POWER).unwrap()).unwrap()))
+    }
+
+    fn publish(channel: &Channel, sequences: std::ops::RangeInclusive<u64>) {
+        for sequence in sequences {
+            let mut snapshot = Snapshot::default();
+            (snapshot.sequence, snapshot.at_ms) = (sequence, 1);
+            channel.take(Arc::new(snapshot));
+        }
+    }
+
+    /// What a reader has now, in words.
+    fn read(reader: &mut Reader) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(next) = reader.next().now_or_never() {
+            all.push(match next {
+                Next::Frame(frame) if frame.text.contains("\"full\":true") => format!("full {}", frame.id.0),
+                Next::Frame(frame) => frame.id.0.to_string(),
+                Next::Lag(missed) => format!("lag {missed}"),
+                Next::End => break,
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn a_reader_gets_the_newest_frame_and_then_every_one_that_follows() {
+        let channel = channel("");
+        let (mut early, _) = channel.reader(None);
+        assert!(read(&mut early).is_empty(), "nothing is there yet");
+        publish(&channel, 1..=3);
+        let (mut late, _) = channel.reader(None);
+        assert_eq!(read(&mut early), ["3"], "who waited for the first gets the world as it is");
+        publish(&channel, 4..=5);
+        assert_eq!((read(&mut early), read(&mut late)), (vec!["4".into(), "5".into()], vec!["5".into()]));
+    }
+
+    #[test]
+    fn who_is_too_slow_is_told_how_many_it_missed_and_goes_on_with_the_newest() {
+        let channel = channel("");
+        publish(&channel, 1..=1);
+        let (mut slow, _) = channel.reader(None);
+        let (mut fast, _) = channel.reader(None);
+        assert_eq!((read(&mut slow), read(&mut fast)), (vec!["1".into()], vec!["1".into()]));
+        for sequence in 2..=200 {
+            publish(&channel, sequence..=sequence);
+            assert_eq!(read(&mut fast), [sequence.to_string()], "the others notice nothing");
+        }
+        assert_eq!(read(&mut slow), ["lag 199", "200"]);
+        assert!(lock(&channel.ring).frames.len() <= FRAMES);
+    }
+
+    #[test]
+    fn who_missed_changes_gets_all_of_it_anew() {
+        let channel = channel("resource_type=nodes&delta=true");
+        publish(&channel, 1..=1);
+        let (mut reader, _) = channel.reader(None);
+        assert_eq!(read(&mut reader), ["full 1"]);
+        publish(&channel, 2..=3);
+        assert_eq!(read(&mut reader), ["2", "3"]);
+        publish(&channel, 4..=100);
+        assert_eq!(read(&mut reader), ["lag 97", "full 100"]);
+        publish(&channel, 101..=101);
+        assert_eq!(read(&mut reader), ["101"]);
+    }
+
+    #[test]
+    fn frames_that_are_large_are_kept_in_fewer() {
+        let mut ring = Ring::default();
+        for n in 0..10 {
+            ring.push(Arc::new(Frame { id: (n, 0), text: "x".repeat(BYTES / 3).into(), is_update: true }));
+        }
+        assert_eq!((ring.frames.len(), ring.end()), (3, 10));
+        ring.push(Arc::new(Frame { id: (10, 0), text: "x".repeat(2 * BYTES).into(), is_update: true }));
+        assert_eq!((ring.frames.len(), ring.end()), (1, 11), "the newest is always there");
+    }
+
+    #[test]
+    fn an_event_goes_to_who_waits_and_is_behind_its_snapshot() {
+        let channel = channel("");
+        publish(&channel, 7..=7);
+        let (mut reader, _) = channel.reader(None);
+        read(&mut reader);
+        channel.tell(|id| format!("{id:?}"));
+        channel.tell(|id| format!("{id:?}"));
+        let Some(Next::Frame(frame)) = reader.next().now_or_never() else { panic!("an event") };
+        assert_eq!((&*frame.text, frame.id), ("(7, 1)", (7, 1)));
+        let (mut back, goes_on) = channel.reader(Some((7, 1)));
+        assert!(goes_on);
+        let Some(Next::Frame(frame)) = back.next().now_or_never() else { panic!("the next event") };
+        assert_eq!(frame.id, (7, 2));
+    }
+}

@@ -125,11 +125,7 @@ impl Place {
 
 impl Hub {
     /// `alerts` are told to every reader of their cluster.
-    pub fn new(
-        inventory: Arc<Inventory>,
-            alerts: broadcast::Sender<Arc<Transition>>,
-        limits: Limits,
-    ) -> Arc<Self> {
+    pub fn new(inventory: Arc<Inventory>, alerts: broadcast::Sender<Arc<Transition>>, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             inventory,
             alerts,
@@ -169,12 +165,7 @@ impl Hub {
         let channel = Arc::new(Channel::new(topic.clone()));
         topics.insert(topic, channel.clone());
         let reader = channel.reader(last);
-        let feed = Feed {
-            inventory: self.inventory.clone(),
-            counts: self.counts.clone(),
-            topics: self.topics.clone(),
-            channel,
-        };
+        let feed = Feed { inventory: self.inventory.clone(), counts: self.counts.clone(), topics: self.topics.clone(), channel };
         tokio::spawn(feed.run(self.alerts.subscribe(), self.stop.subscribe()));
         Ok(reader)
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::Problem;
 use crate::api::params::{Params, duration};
 use crate::api::v1::view::catalogue_name;
-use crate::api::Problem;
 use crate::catalogue::{Catalogue, MetricId};
 use crate::inventory::{Kind, Subject};
 use crate::power;

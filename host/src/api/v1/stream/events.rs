@@ -50,17 +50,30 @@ pub(super) fn open(
     let given = headers.get("last-event-id").and_then(|v| v.to_str().ok()).or(params.get("last_event_id"));
     let last = match given.filter(|t| !t.is_empty()) {
         None => None,
-        Some(text) => Some(id_of(text).ok_or_else(|| Problem::parameter("last_event_id", text, "the id of an event, as in 1234 or 1234.1"))?),
+        Some(text) => {
+            Some(id_of(text).ok_or_else(|| Problem::parameter("last_event_id", text, "the id of an event, as in 1234 or 1234.1"))?)
+        }
     };
     let place = app.streams.enter(endpoint)?;
     let (reader, goes_on) = app.streams.read(topic, last)?;
     let mut first = format!("retry: {RETRY_MS}\n\n");
     if let Some(last) = given.filter(|_| last.is_some() && !goes_on) {
         let reason = "what followed that event is not kept; the next one is the whole world";
-        first.push_str(&format!("event: reset\ndata: {}\n\n", json!({ "last_event_id": last, "reason": reason, "timestamp": rfc3339(now_ms()) })));
+        first.push_str(&format!(
+            "event: reset\ndata: {}\n\n",
+            json!({ "last_event_id": last, "reason": reason, "timestamp": rfc3339(now_ms()) })
+        ));
     }
     let stop = place.hub().stopping();
-    let events = Events { reader, reading: Reading { auth: app.auth.clone(), principal }, place, stop, first: Some(first), beat: Instant::now() + HEARTBEAT, is_done: false };
+    let events = Events {
+        reader,
+        reading: Reading { auth: app.auth.clone(), principal },
+        place,
+        stop,
+        first: Some(first),
+        beat: Instant::now() + HEARTBEAT,
+        is_done: false,
+    };
     let body = Body::from_stream(futures::stream::unfold(events, |mut events| async {
         let bytes = events.next().await?;
         Some((Ok::<_, Infallible>(bytes), events))

@@ -36,11 +36,23 @@ const LAST: Duration = Duration::from_secs(1);
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 type Who = Option<Extension<Principal>>;
 
-pub(in crate::api) async fn power(State(app): State<App>, who: Who, params: Params, h: HeaderMap, up: Upgrade) -> Result<Response, Problem> {
+pub(in crate::api) async fn power(
+    State(app): State<App>,
+    who: Who,
+    params: Params,
+    h: HeaderMap,
+    up: Upgrade,
+) -> Result<Response, Problem> {
     open(&app, who, &params, &h, up, Endpoint::Power)
 }
 
-pub(in crate::api) async fn metrics(State(app): State<App>, who: Who, params: Params, h: HeaderMap, up: Upgrade) -> Result<Response, Problem> {
+pub(in crate::api) async fn metrics(
+    State(app): State<App>,
+    who: Who,
+    params: Params,
+    h: HeaderMap,
+    up: Upgrade,
+) -> Result<Response, Problem> {
     open(&app, who, &params, &h, up, Endpoint::Metrics)
 }
 
@@ -209,7 +221,11 @@ impl Session {
                 let name = topic.name();
                 if self.readers.iter().all(|r| r.channel().topic != topic) {
                     if self.readers.len() >= TOPICS {
-                        return Err(Problem::parameter("action", "subscribe", format!("{TOPICS} topics a connection; unsubscribe one first")));
+                        return Err(Problem::parameter(
+                            "action",
+                            "subscribe",
+                            format!("{TOPICS} topics a connection; unsubscribe one first"),
+                        ));
                     }
                     let (reader, _) = self.place.hub().read(topic, None)?;
                     self.readers.push(reader);
