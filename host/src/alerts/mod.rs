@@ -4,7 +4,30 @@
 
 use std::sync::Arc;
 
+use tokio::sync::broadcast;
+
 use crate::inventory::Severity;
+
+/// Transitions that a receiver may lag behind before it loses the oldest, and is told so.
+const LAG: usize = 16_384;
+
+/// All alerts of a host.
+pub struct Alerts {
+    transitions: broadcast::Sender<Arc<Transition>>,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self { transitions: broadcast::Sender::new(LAG) }
+    }
+}
+
+impl Alerts {
+    /// What changes from now on. One who lags loses the oldest and is told how many.
+    pub fn transitions(&self) -> broadcast::Receiver<Arc<Transition>> {
+        self.transitions.subscribe()
+    }
+}
 
 /// What happened to an alert, by its name on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use moka::Expiry;
 use moka::sync::Cache;
 
+use crate::alerts::Alerts;
 use crate::auth::Auth;
 use crate::history::History;
 use crate::history::remote::RemoteWrite;
@@ -100,6 +101,7 @@ pub struct App {
     /// What leaves the host, where anything does.
     pub remote_write: Option<Arc<RemoteWrite>>,
     pub registry: Arc<Registry>,
+    pub alerts: Arc<Alerts>,
     pub auth: Arc<Auth>,
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
@@ -132,6 +134,7 @@ impl App {
             history,
             remote_write: None,
             registry,
+            alerts: Arc::default(),
             auth,
             plugins_config_dir,
             clusters,
