@@ -13,6 +13,7 @@ use anyhow::Context;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch as signal};
 
+use crate::alerts::{self, Alerts};
 use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
@@ -45,6 +46,8 @@ pub struct Options {
     pub kept_dir: PathBuf,
     pub history_dir: PathBuf,
     pub history_keep: Keep,
+    /// What is kept of alerts.
+    pub alerts_dir: PathBuf,
     /// Where history goes beyond this host.
     pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
@@ -84,6 +87,8 @@ pub struct Look {
     pub policy: Option<Policy>,
     /// Of all plugins together.
     pub plugins_memory: Option<usize>,
+    /// Rules, and who is told; `None` leaves them as they are, at first the ready-made ones.
+    pub alerts: Option<alerts::Settings>,
 }
 
 impl From<Vec<Settings>> for Look {
@@ -130,6 +135,8 @@ impl Host {
             options.clusters,
         );
         app.remote_write.clone_from(&remote);
+        app.alerts = Arc::new(Alerts::open(&options.alerts_dir)?);
+        let watching = app.alerts.clone().run(inventory.clone(), registry.catalogue().clone());
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -152,6 +159,16 @@ impl Host {
                     again.notify_one();
                 }
                 seen.take(&now);
+                let (alerts, settings) = (seen.alerts.clone(), now.alerts.clone());
+                // What ends by it is written.
+                let set = tokio::task::spawn_blocking(move || match settings {
+                    Some(settings) => alerts.set(&settings),
+                    None if !alerts.is_set() => alerts.set(&alerts::Settings::ready_made()),
+                    None => {}
+                });
+                if let Err(error) = set.await {
+                    tracing::error!(%error, "rules of alerts were not taken");
+                }
                 if let Some(forget_after) = now.forget_after {
                     forget.store(forget_after.as_millis() as i64, Ordering::Relaxed);
                 }
@@ -219,7 +236,7 @@ impl Host {
                 }
             }
         });
-        let mut tasks = vec![reconcile, publish, upkeep, users];
+        let mut tasks = vec![reconcile, publish, upkeep, users, tokio::spawn(watching)];
         tasks.extend(sending.map(|remote| tokio::spawn(remote.run())));
         Ok(Self { app, look_again, tasks })
     }

@@ -1,5 +1,6 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
+mod alerts;
 pub mod approve;
 mod beyond;
 mod credential;
@@ -23,6 +24,7 @@ use crate::plugins::capabilities::tls;
 use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
 
+pub use alerts::{AlertmanagerConfig, AlertsConfig, WebhookConfig};
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
 pub(crate) use keys::one as public_key;
@@ -46,6 +48,7 @@ pub struct Config {
     pub plugins: Plugins,
     pub inventory: InventoryConfig,
     pub history: HistoryConfig,
+    pub alerts: AlertsConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
 }
@@ -193,6 +196,7 @@ impl Default for Config {
             plugins: Plugins::default(),
             inventory: InventoryConfig::default(),
             history: HistoryConfig::default(),
+            alerts: AlertsConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
         }
@@ -262,6 +266,9 @@ impl Config {
         }
         if let Some((name, problem)) = config.facility.iter().find_map(|(name, f)| Some((name, f.problem(&config.clusters)?))) {
             return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
+        }
+        if let Some(problem) = config.alerts_problem() {
+            return Err(fail(format!("{}: {problem}", path.display())));
         }
         if let Some(problem) = config.beyond_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
@@ -337,7 +344,7 @@ fn suggestion(message: &str) -> String {
 }
 
 /// Edits from one word to another.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -517,6 +524,7 @@ mod tests {
         assert_eq!((config.plugins.trust, config.plugins.keys), (default.plugins.trust, default.plugins.keys));
         assert_eq!(config.plugins.compile_memory, default.plugins.compile_memory);
         assert_eq!((config.history, config.log, config.plugins.memory), (default.history, default.log, default.plugins.memory));
+        assert_eq!(config.alerts, default.alerts);
         load(sample, &[]).unwrap();
     }
 }

@@ -107,7 +107,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
             "Several have this name; lists them",
             has_path && ["/accelerators/", "/infrastructure/"].iter().any(|d| route.path.contains(d)),
         ),
-        ("409", "Not in this state; says why", route.path.contains("/plugins/") && route.method == "POST"),
+        ("409", "Not in this state; says why", ["/plugins/", "/alerts/"].iter().any(|d| route.path.contains(d)) && route.method == "POST"),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),
         ("500", "The host failed on this request", true),
         ("502", "The engine that answers for the past does not", route.query.contains(&"period")),
