@@ -12,8 +12,9 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::serve::ListenerExt;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, broadcast, watch as signal};
+use tokio::sync::{Notify, watch as signal};
 
+use crate::alerts::{self, Alerts};
 use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
@@ -37,8 +38,6 @@ const PUBLISH: Duration = Duration::from_millis(250);
 const USERS: Duration = Duration::from_secs(2);
 /// History is looked after (sealed, rolled up, dropped) this often.
 const UPKEEP: Duration = Duration::from_secs(10);
-/// Changes of alerts that a stream may be behind.
-const ALERTS: usize = 1_024;
 /// Connections may end their answers for this long after a stop.
 const GRACE: Duration = Duration::from_secs(10);
 /// And streams may say why they end.
@@ -52,6 +51,8 @@ pub struct Options {
     pub kept_dir: PathBuf,
     pub history_dir: PathBuf,
     pub history_keep: Keep,
+    /// What is kept of alerts.
+    pub alerts_dir: PathBuf,
     /// Where history goes beyond this host.
     pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
@@ -92,6 +93,8 @@ pub struct Look {
     pub policy: Option<Policy>,
     /// Of all plugins together.
     pub plugins_memory: Option<usize>,
+    /// Rules, and who is told; `None` leaves them as they are, at first the ready-made ones.
+    pub alerts: Option<alerts::Settings>,
 }
 
 impl From<Vec<Settings>> for Look {
@@ -138,7 +141,9 @@ impl Host {
             options.clusters,
         );
         app.remote_write.clone_from(&remote);
-        app.streams = Hub::new(inventory.clone(), broadcast::Sender::new(ALERTS), options.stream);
+        app.alerts = Arc::new(Alerts::open(&options.alerts_dir)?);
+        app.streams = Hub::new(inventory.clone(), app.alerts.clone(), options.stream);
+        let watching = app.alerts.clone().run(inventory.clone(), registry.catalogue().clone());
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -161,6 +166,16 @@ impl Host {
                     again.notify_one();
                 }
                 seen.take(&now);
+                let (alerts, settings) = (seen.alerts.clone(), now.alerts.clone());
+                // What ends by it is written.
+                let set = tokio::task::spawn_blocking(move || match settings {
+                    Some(settings) => alerts.set(&settings),
+                    None if !alerts.is_set() => alerts.set(&alerts::Settings::ready_made()),
+                    None => {}
+                });
+                if let Err(error) = set.await {
+                    tracing::error!(%error, "rules of alerts were not taken");
+                }
                 if let Some(forget_after) = now.forget_after {
                     forget.store(forget_after.as_millis() as i64, Ordering::Relaxed);
                 }
@@ -228,7 +243,7 @@ impl Host {
                 }
             }
         });
-        let mut tasks = vec![reconcile, publish, upkeep, users];
+        let mut tasks = vec![reconcile, publish, upkeep, users, tokio::spawn(watching)];
         tasks.extend(sending.map(|remote| tokio::spawn(remote.run())));
         Ok(Self { app, look_again, tasks })
     }

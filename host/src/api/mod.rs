@@ -24,6 +24,7 @@ use bytes::Bytes;
 use moka::Expiry;
 use moka::sync::Cache;
 
+use crate::alerts::Alerts;
 use crate::auth::Auth;
 use crate::history::History;
 use crate::history::remote::RemoteWrite;
@@ -103,6 +104,7 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// What is told as it happens.
     pub streams: Arc<Hub>,
+    pub alerts: Arc<Alerts>,
     pub auth: Arc<Auth>,
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
@@ -118,9 +120,6 @@ pub struct App {
 /// Rendered answers kept, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
 
-/// Changes of alerts that a stream may be behind.
-const ALERTS: usize = 1_024;
-
 impl App {
     pub fn new(
         inventory: Arc<Inventory>,
@@ -132,7 +131,8 @@ impl App {
     ) -> Self {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + v.metadata.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
-        let streams = Hub::new(inventory.clone(), tokio::sync::broadcast::Sender::new(ALERTS), stream::Limits::default());
+        let alerts = Arc::<Alerts>::default();
+        let streams = Hub::new(inventory.clone(), alerts.clone(), stream::Limits::default());
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
         Self {
             inventory,
@@ -140,6 +140,7 @@ impl App {
             remote_write: None,
             registry,
             streams,
+            alerts,
             auth,
             plugins_config_dir,
             clusters,

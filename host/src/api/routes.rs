@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use super::v1::accelerators::{self, card};
 use super::v1::infrastructure::{containers, nodes, pods, vms};
 use super::v1::stream::{self, events, socket};
-use super::v1::{auth, clusters, fleet, hardware, monitoring};
+use super::v1::{alerts, auth, clusters, fleet, hardware, monitoring};
 use super::{App, plugins, system};
 use crate::auth::Scope;
 use crate::stream::topic;
@@ -83,6 +83,14 @@ const SERIES: &[&str] =
     &["cluster", "period", "step", "start_time", "end_time", "start", "end", "breakdown_by", "include_efficiency", "limit"];
 const METRIC: &[&str] =
     &["metric_name", "resource_type", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "limit", "offset"];
+#[rustfmt::skip]
+const ALERTS: &[&str] =
+    &["state", "severity", "rule", "cluster", "node", "acknowledged", "silenced", "limit", "offset", "sort", "fields"];
+#[rustfmt::skip]
+const ALERT_HISTORY: &[&str] = &[
+    "state", "severity", "rule", "cluster", "node", "acknowledged", "period", "start_time", "end_time", "start", "end", "limit", "offset", "sort",
+    "fields",
+];
 const NONE: &[&str] = &[];
 
 const fn row(
@@ -184,6 +192,14 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/monitoring/stream/metrics", "monitoring", "One metric as it changes, over a WebSocket", topic::METRICS, Socket, || get(socket::metrics)),
     row("/api/v1/monitoring/events/power", "monitoring", "Watts as they change and what is to be told of them, as server-sent events", topic::EVENTS, EVENTS, || get(events::power)),
     row("/api/v1/monitoring/stream/info", "monitoring", "Which streams there are, and who reads them", NONE, Plain("StreamInfo"), || get(stream::info)),
+    row("/api/v1/monitoring/alerts", "monitoring", "Alerts that fire, or are about to", ALERTS, Many("Alert"), || get(alerts::list)),
+    row("/api/v1/monitoring/alerts/history", "monitoring", "Alerts that fired within a window", ALERT_HISTORY, Many("Alert"), || get(alerts::history)),
+    row("/api/v1/monitoring/alerts/rules", "monitoring", "Rules in force, and where each comes from", PAGE, Many("AlertRule"), || get(alerts::rules)),
+    row("/api/v1/monitoring/alerts/silences", "monitoring", "Silences in force", PAGE, Many("AlertSilence"), || get(alerts::silences)),
+    admin(posted(row("/api/v1/monitoring/alerts/silences", "monitoring", "Keeps alerts quiet until it ends", NONE, Plain("AlertSilenceDone"), || post(alerts::silence)), Some("AlertSilenceRequest"))),
+    admin(deleted(row("/api/v1/monitoring/alerts/silences/{id}", "monitoring", "Ends a silence", NONE, Plain("AlertSilenceDone"), || delete(alerts::unsilence)))),
+    row("/api/v1/monitoring/alerts/{id}", "monitoring", "One alert, also one that ended", NONE, One("Alert"), || get(alerts::detail)),
+    admin(posted(row("/api/v1/monitoring/alerts/{id}/acknowledge", "monitoring", "Says that somebody knows", NONE, Plain("AlertDone"), || post(alerts::acknowledge)), Some("AlertAcknowledgement"))),
     open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
     row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
     row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),

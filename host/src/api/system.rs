@@ -178,6 +178,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     if let Some(remote) = &app.remote_write {
         remote_write_metrics(&remote.counts(), &mut page);
     }
+    app.alerts.metrics(&mut page);
     super::plugins::metrics(&app, &mut page);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.into_text()).into_response()
 }

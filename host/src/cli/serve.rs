@@ -41,6 +41,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         kept_dir: config.data_dir.join("plugins-kept"),
         history_dir: config.data_dir.join("history"),
         history_keep: config.history.keep(),
+        alerts_dir: config.data_dir.join("alerts"),
         beyond: config.beyond().map_err(|e| anyhow::anyhow!("[history] {e}"))?,
         cache_dir: None,
         compiler: Some(Compiler {
@@ -157,6 +158,7 @@ impl Files {
             plugins_memory: Some(self.config.plugins.memory.0),
             forget_after: Some(self.config.inventory.forget_after.0),
             policy: Some(self.config.policy(self.is_loopback)),
+            alerts: Some(look.alerts),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
+mod alerts;
 pub mod approve;
 mod beyond;
 mod credential;
@@ -24,6 +25,7 @@ use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
 use crate::stream;
 
+pub use alerts::{AlertmanagerConfig, AlertsConfig, WebhookConfig};
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
 pub(crate) use keys::one as public_key;
@@ -48,6 +50,7 @@ pub struct Config {
     pub inventory: InventoryConfig,
     pub stream: StreamConfig,
     pub history: HistoryConfig,
+    pub alerts: AlertsConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
 }
@@ -215,6 +218,7 @@ impl Default for Config {
             inventory: InventoryConfig::default(),
             stream: StreamConfig::default(),
             history: HistoryConfig::default(),
+            alerts: AlertsConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
         }
@@ -284,6 +288,9 @@ impl Config {
         }
         if let Some((name, problem)) = config.facility.iter().find_map(|(name, f)| Some((name, f.problem(&config.clusters)?))) {
             return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
+        }
+        if let Some(problem) = config.alerts_problem() {
+            return Err(fail(format!("{}: {problem}", path.display())));
         }
         if let Some(problem) = config.beyond_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
@@ -360,7 +367,7 @@ fn suggestion(message: &str) -> String {
 }
 
 /// Edits from one word to another.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -540,6 +547,7 @@ mod tests {
         assert_eq!((config.plugins.trust, config.plugins.keys), (default.plugins.trust, default.plugins.keys));
         assert_eq!(config.plugins.compile_memory, default.plugins.compile_memory);
         assert_eq!((config.history, config.log, config.plugins.memory), (default.history, default.log, default.plugins.memory));
+        assert_eq!(config.alerts, default.alerts);
         load(sample, &[]).unwrap();
     }
 }

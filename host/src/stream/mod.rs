@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
-use crate::alerts::Transition;
+use crate::alerts::{Alerts, Transition};
 use crate::inventory::Inventory;
 pub use channel::{Channel, Frame, Id, Next, Reader};
 pub use frame::{alert, id_of};
@@ -95,7 +95,7 @@ type Topics = Arc<Mutex<HashMap<Topic, Arc<Channel>>>>;
 /// All streams of a host.
 pub struct Hub {
     inventory: Arc<Inventory>,
-    alerts: broadcast::Sender<Arc<Transition>>,
+    alerts: Arc<Alerts>,
     topics: Topics,
     open: [AtomicUsize; Endpoint::ALL.len()],
     limits: Limits,
@@ -125,7 +125,7 @@ impl Place {
 
 impl Hub {
     /// `alerts` are told to every reader of their cluster.
-    pub fn new(inventory: Arc<Inventory>, alerts: broadcast::Sender<Arc<Transition>>, limits: Limits) -> Arc<Self> {
+    pub fn new(inventory: Arc<Inventory>, alerts: Arc<Alerts>, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             inventory,
             alerts,
@@ -166,7 +166,7 @@ impl Hub {
         topics.insert(topic, channel.clone());
         let reader = channel.reader(last);
         let feed = Feed { inventory: self.inventory.clone(), counts: self.counts.clone(), topics: self.topics.clone(), channel };
-        tokio::spawn(feed.run(self.alerts.subscribe(), self.stop.subscribe()));
+        tokio::spawn(feed.run(self.alerts.transitions(), self.stop.subscribe()));
         Ok(reader)
     }
 

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::api::Problem;
 use crate::api::params::{Params, duration};
-use crate::api::v1::view::catalogue_name;
-use crate::catalogue::{Catalogue, MetricId};
+use crate::catalogue::{Catalogue, MetricId, documented};
 use crate::inventory::{Kind, Subject};
 use crate::power;
 
@@ -108,12 +107,12 @@ impl Metric {
             other => other,
         };
         let allowed = "utilization, temperature, memory_usage, power, or a documented field such as clock_sm_mhz";
-        let id = Catalogue::known(&catalogue_name(field).0).ok_or_else(|| Problem::parameter("metric_name", name, allowed))?;
+        let id = Catalogue::known(&documented(field).0).ok_or_else(|| Problem::parameter("metric_name", name, allowed))?;
         Ok(Self { id, field: field.into(), name: name.into() })
     }
 
     pub fn factor(&self) -> f64 {
-        catalogue_name(&self.field).1
+        documented(&self.field).1
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::v1::alerts::{SEVERITIES, STATES};
 use super::super::v1::hardware::sensors::TYPES;
 use super::super::v1::infrastructure::nodes::ROLES;
 use crate::power::By;
@@ -13,6 +14,14 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
     let positive = || json!({ "type": "number", "exclusiveMinimum": 0 });
     let moment = || json!({ "type": "string", "format": "date-time" });
     let (schema, description) = match name {
+        "state" => (
+            json!({ "type": "string", "enum": STATES }),
+            "State of an alert: pending or firing in the list, firing or resolved in the history",
+        ),
+        "severity" => (json!({ "type": "string", "enum": SEVERITIES }), "Severity of an alert"),
+        "rule" => (text(), "Name of a rule"),
+        "acknowledged" => (json!({ "type": "boolean" }), "Only those that somebody acknowledged, or only the others"),
+        "silenced" => (json!({ "type": "boolean" }), "Only those that a silence covers, or only the others"),
         "cluster" => (text(), "Name of a configured cluster"),
         "node" => (text(), "Name of a node, as in `worker1`"),
         "status" => (text(), "One of the states that the field `status` of the rows may have"),
@@ -77,6 +86,8 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
 
 pub(super) fn in_path(path: &str, name: &str) -> Value {
     let description = match name {
+        "id" if path.contains("/silences/") => "A silence's id",
+        "id" if path.contains("/alerts/") => "An alert's id",
         "id" if path.contains("/keys/") => "An API key's id",
         "id" if path.contains("/containers/") => "A runtime id (percent-encoded, or without its scheme), or `namespace/pod/container`",
         "id" if path.contains("/vms/") => "The UUID of a virtual machine, or a name that only one has",

@@ -1,6 +1,7 @@
 //! One module a domain, named as in the URLs.
 
 pub(super) mod accelerators;
+pub(super) mod alerts;
 pub(super) mod auth;
 pub(super) mod clusters;
 pub(super) mod fleet;

@@ -4,6 +4,7 @@
 //! `[…]` a list of, `{…}` a map to, `*` anything; `?` behind it may be null. `~` before a field: not always there.
 
 mod accelerators;
+mod alerts;
 mod clusters;
 mod hardware;
 mod infrastructure;
@@ -16,8 +17,16 @@ type Fields = &'static [(&'static str, &'static str, &'static str)];
 type Shapes = &'static [(&'static str, &'static [Fields])];
 
 /// To add a domain: a file beside this one, and its line here.
-const ALL: [Shapes; 7] =
-    [COMMON, accelerators::SHAPES, infrastructure::SHAPES, hardware::SHAPES, clusters::SHAPES, monitoring::SHAPES, system::SHAPES];
+const ALL: [Shapes; 8] = [
+    COMMON,
+    accelerators::SHAPES,
+    alerts::SHAPES,
+    infrastructure::SHAPES,
+    hardware::SHAPES,
+    clusters::SHAPES,
+    monitoring::SHAPES,
+    system::SHAPES,
+];
 
 const ENVELOPE: Fields = &[
     ("timestamp", "t", "When this was written"),
@@ -68,7 +77,7 @@ const COMMON: Shapes = &[
 ];
 
 /// Rows of which `fields` may choose a part.
-const CHOSEN: [&str; 8] = ["Gpu", "Npu", "Accelerator", "Node", "Pod", "Container", "Vm", "BmcSensor"];
+const CHOSEN: [&str; 9] = ["Alert", "Gpu", "Npu", "Accelerator", "Node", "Pod", "Container", "Vm", "BmcSensor"];
 
 /// All shapes by name.
 pub(super) fn components() -> Map<String, Value> {

@@ -23,7 +23,7 @@ pub(super) const SHAPES: Shapes = &[
     ("Window", &[&[
         ("start_time", "t", ""),
         ("end_time", "t", "The step in which it lies is shown, too"),
-        ("step_seconds", "n", "Steps begin at multiples of it from the Unix epoch"),
+        ("~step_seconds", "n", "Steps begin at multiples of it from the Unix epoch"),
         ("period", "s?", "As it was asked for"),
     ]]),
     ("Power", &[&[
