@@ -344,10 +344,6 @@ fn commit(
     recorder: &Mutex<Recorder>,
     next: Publication,
 ) -> (Arc<Snapshot>, Result<(), HistoryError>) {
-    // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
-    if let Some(Err(error)) = remote.map(|r| r.note(&next.snapshot, &next.points)) {
-        tracing::error!(%error, "remote write cannot keep whose the points are");
-    }
     let mut names = std::collections::HashMap::new();
     let mut point = |p: NewPoint| Point {
         metric: names.entry(p.metric).or_insert_with(|| catalogue.name(p.metric)).clone(),
@@ -357,6 +353,10 @@ fn commit(
     };
     let mut points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
     recorder.lock().unwrap_or_else(|e| e.into_inner()).note(&next.snapshot, &mut points);
+    // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
+    if let Some(Err(error)) = remote.map(|r| r.note(&next.snapshot, points.iter().map(|p| &p.subject))) {
+        tracing::error!(%error, "remote write cannot keep whose the points are");
+    }
     let result = history.commit(next.snapshot.sequence, next.snapshot.at_ms, &points);
     (next.snapshot, result)
 }

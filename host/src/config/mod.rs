@@ -298,6 +298,12 @@ impl Config {
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));
         }
+        // Ids and paths are made of it.
+        if let Some(name) =
+            config.clusters.keys().find(|n| n.is_empty() || n.len() > 100 || n.contains(|c: char| c == '/' || c.is_control()))
+        {
+            return Err(fail(format!("{}: [clusters.{name:?}]: a cluster's name has 1 to 100 bytes, no / among them", path.display())));
+        }
         if config.plugins.dev_dir.as_ref() == Some(&config.plugins.dir) {
             let place = origin::place(path, &text, &variables, "plugins.dev_dir");
             return Err(fail(format!("{place}: [plugins] dev_dir is dir itself: nothing there would need to be trusted")));
@@ -473,6 +479,15 @@ mod tests {
         let given = [("KCLOUD_TLS__BMC__CA_FILE", "/b")];
         assert_eq!(load("[tls.bmc]\nca_file = \"/a\"\n", &given).unwrap().tls["bmc"].ca_file.as_deref(), Some(Path::new("/b")));
         load(&format!("[tls.bmc]\npin_sha256 = [\"{pin}\"]\n"), &[]).unwrap();
+    }
+
+    #[test]
+    fn a_cluster_of_which_no_id_can_be_made_is_refused() {
+        for name in ["a/b", "", "a\\tb"] {
+            let error = load(&format!("[clusters.\"{name}\"]\n"), &[]).unwrap_err();
+            assert!(error.contains("a cluster's name"), "{error}");
+        }
+        assert!(load("[clusters.\"seoul 1.a\"]\n", &[]).is_ok());
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
             json!({ "type": "string", "default": "5m" }),
             "How far back: a number with a unit (s m h d w mo). `1m` is one month, as documented",
         ),
-        "breakdown_by" => (json!({ "type": "string", "enum": By::NAMES }), "The view; in a time series all but `workload`"),
+        "breakdown_by" => (json!({ "type": "string", "enum": By::NAMES }), "The view"),
         "include_efficiency" => (flag(), "With what the watts are for"),
         "resource_types" => (text(), "Parts to show beneath the total, separated by commas: gpus npus nodes pods vms ipmi"),
         "resource_type" if path.ends_with("/stream/metrics") => {
