@@ -15,6 +15,7 @@ pub mod inventory;
 pub mod log;
 pub mod plugins;
 pub mod power;
+pub mod report;
 pub mod telemetry;
 pub mod tls;
 
