@@ -26,6 +26,7 @@ use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
 use crate::power::{Facility, Recorder};
+use crate::report::{self, Reports};
 use crate::tls::Tls;
 
 /// Snapshots are published at most this often (architecture, invariant 3).
@@ -45,6 +46,8 @@ pub struct Options {
     pub kept_dir: PathBuf,
     pub history_dir: PathBuf,
     pub history_keep: Keep,
+    /// Where it remembers which reports were made.
+    pub reports_dir: PathBuf,
     /// Where history goes beyond this host.
     pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
@@ -80,6 +83,7 @@ pub struct Look {
     /// `None` leaves them as they are.
     pub clusters: Option<Vec<ClusterInfo>>,
     pub facilities: Option<Vec<Facility>>,
+    pub reports: Option<report::Settings>,
     pub forget_after: Option<Duration>,
     pub policy: Option<Policy>,
     /// Of all plugins together.
@@ -130,6 +134,8 @@ impl Host {
             options.clusters,
         );
         app.remote_write.clone_from(&remote);
+        let minutes = options.history_keep.minutes;
+        app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), Some(&options.reports_dir), minutes));
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -219,7 +225,9 @@ impl Host {
                 }
             }
         });
-        let mut tasks = vec![reconcile, publish, upkeep, users];
+        let named = app.clone();
+        let reports = tokio::spawn(app.reports.clone().follow(move || named.clusters().iter().map(|c| c.name.clone()).collect()));
+        let mut tasks = vec![reconcile, publish, upkeep, users, reports];
         tasks.extend(sending.map(|remote| tokio::spawn(remote.run())));
         Ok(Self { app, look_again, tasks })
     }

@@ -31,6 +31,7 @@ use crate::host::Look;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
 use crate::power::Facility;
+use crate::report::Reports;
 
 pub(crate) use envelope::rfc3339;
 pub use problem::Problem;
@@ -100,6 +101,7 @@ pub struct App {
     /// What leaves the host, where anything does.
     pub remote_write: Option<Arc<RemoteWrite>>,
     pub registry: Arc<Registry>,
+    pub reports: Arc<Reports>,
     pub auth: Arc<Auth>,
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
@@ -126,12 +128,14 @@ impl App {
     ) -> Self {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + v.metadata.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
+        let reports = Arc::new(Reports::open(inventory.clone(), history.clone(), None, crate::history::Keep::default().minutes));
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
         Self {
             inventory,
             history,
             remote_write: None,
             registry,
+            reports,
             auth,
             plugins_config_dir,
             clusters,
@@ -170,6 +174,9 @@ impl App {
         self.config.store(Arc::new(ConfigState { problems: look.problems.len(), looked_at: crate::now_ms() }));
         if let Some(clusters) = &look.clusters {
             self.clusters.store(Arc::new(clusters.clone()));
+        }
+        if let Some(reports) = &look.reports {
+            self.reports.set(reports.clone());
         }
         if let Some(facilities) = &look.facilities {
             self.facilities.store(Arc::new(facilities.clone()));

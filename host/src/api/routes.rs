@@ -6,6 +6,7 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
+use super::v1::export::report;
 use super::v1::infrastructure::{containers, nodes, pods, vms};
 use super::v1::{auth, clusters, fleet, hardware, monitoring};
 use super::{App, plugins, system};
@@ -22,6 +23,8 @@ pub(super) enum Answer {
     Plain(&'static str),
     /// Text, with its media type.
     Text(&'static str),
+    /// A file of one of the formats of reports.
+    Report,
 }
 
 pub(super) struct Route {
@@ -79,6 +82,7 @@ const SERIES: &[&str] =
     &["cluster", "period", "step", "start_time", "end_time", "start", "end", "breakdown_by", "include_efficiency", "limit"];
 const METRIC: &[&str] =
     &["metric_name", "resource_type", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "limit", "offset"];
+const REPORT: &[&str] = &["template", "format", "cluster", "start_date", "end_date", "start_time", "end_time", "timezone", "lang"];
 const NONE: &[&str] = &[];
 
 const fn row(
@@ -98,6 +102,10 @@ const fn open(route: Route) -> Route {
 
 const fn admin(route: Route) -> Route {
     Route { scope: Scope::Admin, ..route }
+}
+
+const fn exported(route: Route) -> Route {
+    Route { scope: Scope::Export, ..route }
 }
 
 const fn deleted(route: Route) -> Route {
@@ -175,6 +183,8 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/monitoring/timeseries/power", "monitoring", "The total over time, its coverage, parts and energy", SERIES, One("PowerSeries"), || get(monitoring::power_series)),
     row("/api/v1/monitoring/timeseries/metrics", "monitoring", "One metric of cards or nodes over time", METRIC, Many("MetricSeries"), || get(monitoring::metric_series)),
     row("/api/v1/monitoring/timeseries/temperature", "monitoring", "Temperatures of cards or nodes over time", METRIC.split_at(1).1, Many("MetricSeries"), || get(monitoring::temperature_series)),
+    exported(row("/api/v1/export/report", "export", "A report as a file: energy, costs, peaks, idle cards, incidents, what is missing", REPORT, Answer::Report, || get(report::report))),
+    exported(row("/api/v1/export/templates", "export", "What reports there are, and those that make themselves", NONE, Plain("ReportTemplates"), || get(report::templates))),
     open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
     row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
     row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),

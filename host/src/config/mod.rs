@@ -8,6 +8,7 @@ mod limits;
 mod origin;
 mod plugin;
 mod reach;
+mod reports;
 mod targets;
 mod unit;
 
@@ -27,6 +28,7 @@ pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
+pub use reports::{ReportsConfig, ScheduleConfig, WebhookConfig};
 pub use unit::{Bytes, Period};
 
 /// What is wrong with a file, one line each.
@@ -46,6 +48,7 @@ pub struct Config {
     pub plugins: Plugins,
     pub inventory: InventoryConfig,
     pub history: HistoryConfig,
+    pub reports: ReportsConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
 }
@@ -193,6 +196,7 @@ impl Default for Config {
             plugins: Plugins::default(),
             inventory: InventoryConfig::default(),
             history: HistoryConfig::default(),
+            reports: ReportsConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
         }
@@ -264,6 +268,9 @@ impl Config {
             return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
         }
         if let Some(problem) = config.beyond_problem() {
+            return Err(fail(format!("{}: {problem}", path.display())));
+        }
+        if let Some(problem) = config.reports_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
         if config.clusters.is_empty() {
@@ -516,6 +523,7 @@ mod tests {
         );
         assert_eq!((config.plugins.trust, config.plugins.keys), (default.plugins.trust, default.plugins.keys));
         assert_eq!(config.plugins.compile_memory, default.plugins.compile_memory);
+        assert_eq!(config.reports, default.reports);
         assert_eq!((config.history, config.log, config.plugins.memory), (default.history, default.log, default.plugins.memory));
         load(sample, &[]).unwrap();
     }

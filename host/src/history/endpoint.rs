@@ -22,7 +22,7 @@ pub struct Endpoint {
 }
 
 /// What came back, its body cut off at a bound.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
     pub body: Vec<u8>,
@@ -45,15 +45,11 @@ impl Endpoint {
     }
 
     /// Posts a body, reads at most `most` bytes of the answer.
-    pub(super) async fn post(
-        &self,
-        headers: &[(&'static str, &'static str)],
-        body: impl Into<Body>,
-        most: usize,
-    ) -> Result<Answer, HttpError> {
+    pub(crate) async fn post(&self, headers: &[(&'static str, &str)], body: impl Into<Body>, most: usize) -> Result<Answer, HttpError> {
         let mut all = HeaderMap::new();
         for (name, value) in headers {
-            all.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            let value = HeaderValue::from_str(value).map_err(|e| HttpError::Denied(format!("{name}: {e}")))?;
+            all.insert(HeaderName::from_static(name), value);
         }
         if let Some(credential) = &self.credential {
             let Secret::Header(header) = &credential.secret else {

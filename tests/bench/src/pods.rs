@@ -28,6 +28,7 @@ pub fn serve() -> Result<()> {
             state_dir: dir.path().join("state"),
             kept_dir: dir.path().join("kept"),
             history_dir: dir.path().join("history"),
+            reports_dir: dir.path().join("reports"),
             history_keep: Keep::default(),
             beyond: kcloud_monitor::host::Beyond::default(),
             cache_dir: None,

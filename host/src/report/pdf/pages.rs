@@ -15,7 +15,7 @@ use krilla::{Document, SerializeSettings};
 
 use super::PdfError;
 use super::font::{self, ASCENT, LINE};
-use crate::report::chart::{ACCENT, Anchor, Canvas, Chart, Colour, GREY, INK, RULE};
+use crate::report::chart::{ACCENT, Anchor, Canvas, Chart, Colour, GREY, INK, RULE, SHADE};
 
 /// A4.
 const SHORT: f32 = 595.0;
@@ -145,15 +145,19 @@ impl Pages {
             self.y += 6.0;
         }
         self.y += 4.0;
-        for line in below {
-            self.paragraph(line, 9.0, GREY);
+        for text in below {
+            for line in font::wrap(text, 9.0, w, 3).0 {
+                self.y += 12.0;
+                self.text((x, self.y), 9.0, Anchor::Start, GREY, &line);
+            }
         }
+        self.y += 6.0;
         self.y += 8.0;
     }
 
-    /// A part's head, which viewers list, with room for a little of what follows.
-    pub fn heading(&mut self, text: &str) {
-        self.need(90.0);
+    /// A part's head, which viewers list, with room for so much of what follows.
+    pub fn heading(&mut self, text: &str, following: f32) {
+        self.need(33.0 + following);
         self.y += 8.0;
         self.outline.push((font::clean(text).into_owned(), self.pages.len() - 1, self.y));
         self.y += 12.0;
@@ -175,6 +179,26 @@ impl Pages {
             self.y += size * LINE;
         }
         self.y += size * 0.3;
+    }
+
+    /// Figures in boxes, three in a row: name, value, and what is said of it.
+    pub fn facts(&mut self, facts: &[[&str; 3]]) {
+        let (gap, high) = (8.0, 52.0);
+        let each = (self.width() - 2.0 * gap) / 3.0;
+        for row in facts.chunks(3) {
+            self.need(high + gap);
+            for (i, [name, value, below]) in row.iter().enumerate() {
+                let (x, y) = (self.left() + (each + gap) * i as f32, self.y);
+                let most = each - 16.0;
+                self.rect((x, y), (each, high), SHADE);
+                self.text((x + 8.0, y + 13.0), 7.5, Anchor::Start, GREY, &font::fit(name, 7.5, most));
+                let value = font::fit(value, 14.0, most);
+                self.strong(|p| p.text((x + 8.0, y + 30.0), 14.0, Anchor::Start, INK, &value));
+                self.text((x + 8.0, y + 44.0), 7.0, Anchor::Start, GREY, &font::fit(below, 7.0, most));
+            }
+            self.y += high + gap;
+        }
+        self.y += 4.0;
     }
 
     /// Charts beside each other.

@@ -8,6 +8,7 @@ mod clusters;
 mod hardware;
 mod infrastructure;
 mod monitoring;
+mod report;
 mod system;
 
 use serde_json::{Map, Value, json};
@@ -16,8 +17,16 @@ type Fields = &'static [(&'static str, &'static str, &'static str)];
 type Shapes = &'static [(&'static str, &'static [Fields])];
 
 /// To add a domain: a file beside this one, and its line here.
-const ALL: [Shapes; 7] =
-    [COMMON, accelerators::SHAPES, infrastructure::SHAPES, hardware::SHAPES, clusters::SHAPES, monitoring::SHAPES, system::SHAPES];
+const ALL: [Shapes; 8] = [
+    COMMON,
+    accelerators::SHAPES,
+    infrastructure::SHAPES,
+    hardware::SHAPES,
+    clusters::SHAPES,
+    monitoring::SHAPES,
+    report::SHAPES,
+    system::SHAPES,
+];
 
 const ENVELOPE: Fields = &[
     ("timestamp", "t", "When this was written"),
