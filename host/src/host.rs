@@ -29,6 +29,7 @@ use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
 use crate::power::{Facility, Recorder};
+use crate::report::{self, Reports};
 use crate::stream::{self, Hub};
 use crate::tls::Tls;
 
@@ -53,6 +54,8 @@ pub struct Options {
     pub history_keep: Keep,
     /// What is kept of alerts.
     pub alerts_dir: PathBuf,
+    /// Where it remembers which reports were made.
+    pub reports_dir: PathBuf,
     /// Where history goes beyond this host.
     pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
@@ -89,6 +92,7 @@ pub struct Look {
     /// `None` leaves them as they are.
     pub clusters: Option<Vec<ClusterInfo>>,
     pub facilities: Option<Vec<Facility>>,
+    pub reports: Option<report::Settings>,
     pub forget_after: Option<Duration>,
     pub policy: Option<Policy>,
     /// Of all plugins together.
@@ -144,6 +148,8 @@ impl Host {
         app.alerts = Arc::new(Alerts::open(&options.alerts_dir)?);
         app.streams = Hub::new(inventory.clone(), app.alerts.clone(), options.stream);
         let watching = app.alerts.clone().run(inventory.clone(), registry.catalogue().clone());
+        let minutes = options.history_keep.minutes;
+        app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), Some(&options.reports_dir), minutes));
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -243,7 +249,9 @@ impl Host {
                 }
             }
         });
-        let mut tasks = vec![reconcile, publish, upkeep, users, tokio::spawn(watching)];
+        let named = app.clone();
+        let reports = tokio::spawn(app.reports.clone().follow(move || named.clusters().iter().map(|c| c.name.clone()).collect()));
+        let mut tasks = vec![reconcile, publish, upkeep, users, tokio::spawn(watching), reports];
         tasks.extend(sending.map(|remote| tokio::spawn(remote.run())));
         Ok(Self { app, look_again, tasks })
     }

@@ -16,6 +16,7 @@ pub mod log;
 pub mod net;
 pub mod plugins;
 pub mod power;
+pub mod report;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;

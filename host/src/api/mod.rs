@@ -32,6 +32,7 @@ use crate::host::Look;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
 use crate::power::Facility;
+use crate::report::Reports;
 use crate::stream::{self, Hub};
 
 pub(crate) use envelope::rfc3339;
@@ -105,6 +106,7 @@ pub struct App {
     /// What is told as it happens.
     pub streams: Arc<Hub>,
     pub alerts: Arc<Alerts>,
+    pub reports: Arc<Reports>,
     pub auth: Arc<Auth>,
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
@@ -133,6 +135,7 @@ impl App {
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
         let alerts = Arc::<Alerts>::default();
         let streams = Hub::new(inventory.clone(), alerts.clone(), stream::Limits::default());
+        let reports = Arc::new(Reports::open(inventory.clone(), history.clone(), None, crate::history::Keep::default().minutes));
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
         Self {
             inventory,
@@ -141,6 +144,7 @@ impl App {
             registry,
             streams,
             alerts,
+            reports,
             auth,
             plugins_config_dir,
             clusters,
@@ -179,6 +183,9 @@ impl App {
         self.config.store(Arc::new(ConfigState { problems: look.problems.len(), looked_at: crate::now_ms() }));
         if let Some(clusters) = &look.clusters {
             self.clusters.store(Arc::new(clusters.clone()));
+        }
+        if let Some(reports) = &look.reports {
+            self.reports.set(reports.clone());
         }
         if let Some(facilities) = &look.facilities {
             self.facilities.store(Arc::new(facilities.clone()));

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
+use super::v1::export::report;
 use super::v1::infrastructure::{containers, nodes, pods, vms};
 use super::v1::stream::{self, events, socket};
 use super::v1::{alerts, auth, clusters, fleet, hardware, monitoring};
@@ -26,6 +27,8 @@ pub(super) enum Answer {
     Text(&'static str),
     /// A WebSocket.
     Socket,
+    /// A file of one of the formats of reports.
+    Report,
 }
 
 pub(super) struct Route {
@@ -91,6 +94,7 @@ const ALERT_HISTORY: &[&str] = &[
     "state", "severity", "rule", "cluster", "node", "acknowledged", "period", "start_time", "end_time", "start", "end", "limit", "offset", "sort",
     "fields",
 ];
+const REPORT: &[&str] = &["template", "format", "cluster", "start_date", "end_date", "start_time", "end_time", "timezone", "lang"];
 const NONE: &[&str] = &[];
 
 const fn row(
@@ -110,6 +114,10 @@ const fn open(route: Route) -> Route {
 
 const fn admin(route: Route) -> Route {
     Route { scope: Scope::Admin, ..route }
+}
+
+const fn exported(route: Route) -> Route {
+    Route { scope: Scope::Export, ..route }
 }
 
 const fn deleted(route: Route) -> Route {
@@ -200,6 +208,8 @@ pub(super) static ROUTES: &[Route] = &[
     admin(deleted(row("/api/v1/monitoring/alerts/silences/{id}", "monitoring", "Ends a silence", NONE, Plain("AlertSilenceDone"), || delete(alerts::unsilence)))),
     row("/api/v1/monitoring/alerts/{id}", "monitoring", "One alert, also one that ended", NONE, One("Alert"), || get(alerts::detail)),
     admin(posted(row("/api/v1/monitoring/alerts/{id}/acknowledge", "monitoring", "Says that somebody knows", NONE, Plain("AlertDone"), || post(alerts::acknowledge)), Some("AlertAcknowledgement"))),
+    exported(row("/api/v1/export/report", "export", "A report as a file: energy, costs, peaks, idle cards, incidents, what is missing", REPORT, Answer::Report, || get(report::report))),
+    exported(row("/api/v1/export/templates", "export", "What reports there are, and those that make themselves", NONE, Plain("ReportTemplates"), || get(report::templates))),
     open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
     row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
     row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),

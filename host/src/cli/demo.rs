@@ -51,6 +51,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         history_dir: data_dir.join("history"),
         history_keep: Keep { max_bytes: 1 << 30, ..Keep::default() },
         alerts_dir: data_dir.join("alerts"),
+        reports_dir: data_dir.join("reports"),
         beyond: crate::host::Beyond::default(),
         cache_dir: None,
         compiler: Some(Compiler {

@@ -42,6 +42,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         history_dir: config.data_dir.join("history"),
         history_keep: config.history.keep(),
         alerts_dir: config.data_dir.join("alerts"),
+        reports_dir: config.data_dir.join("reports"),
         beyond: config.beyond().map_err(|e| anyhow::anyhow!("[history] {e}"))?,
         cache_dir: None,
         compiler: Some(Compiler {
@@ -146,6 +147,7 @@ impl Files {
         }
         let look = self.loader.look(&self.config);
         problems.extend(look.problems);
+        let reports = self.config.report_settings().map_err(|problem| problems.push(problem)).ok();
         let mut directories = look.directories;
         directories.extend(self.path.parent().map(Path::to_owned));
         directories.extend(self.config.trust_directories());
@@ -155,6 +157,7 @@ impl Files {
             directories,
             clusters: Some(clusters(&self.config)),
             facilities: Some(facilities(&self.config)),
+            reports,
             plugins_memory: Some(self.config.plugins.memory.0),
             forget_after: Some(self.config.inventory.forget_after.0),
             policy: Some(self.config.policy(self.is_loopback)),

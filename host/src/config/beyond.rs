@@ -120,7 +120,7 @@ impl Server<'_> {
                 Some(format!("credential {name:?} is not bound to {origin}; its origins say where it may go"))
             }
             Some(c) if c.kind != CredentialKind::Header => Some(format!(
-                "credential {name:?} is one with which the host logs in; here a header's is taken (bearer_file, or username and password_file)"
+                "credential {name:?} is one with which the host logs in; this address takes a header's (bearer_file, or username and password_file)"
             )),
             Some(_) if spec.is_some_and(|s| s.insecure) => {
                 Some(format!("credential {name:?} is not sent over an insecure tls; pin_sha256 makes it sure"))

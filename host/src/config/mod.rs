@@ -9,6 +9,7 @@ mod limits;
 mod origin;
 mod plugin;
 mod reach;
+mod reports;
 mod targets;
 mod unit;
 
@@ -30,6 +31,7 @@ pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
+pub use reports::{HookConfig, ReportsConfig, ScheduleConfig};
 pub use unit::{Bytes, Period};
 
 /// What is wrong with a file, one line each.
@@ -51,6 +53,7 @@ pub struct Config {
     pub stream: StreamConfig,
     pub history: HistoryConfig,
     pub alerts: AlertsConfig,
+    pub reports: ReportsConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
 }
@@ -219,6 +222,7 @@ impl Default for Config {
             stream: StreamConfig::default(),
             history: HistoryConfig::default(),
             alerts: AlertsConfig::default(),
+            reports: ReportsConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
         }
@@ -293,6 +297,9 @@ impl Config {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
         if let Some(problem) = config.beyond_problem() {
+            return Err(fail(format!("{}: {problem}", path.display())));
+        }
+        if let Some(problem) = config.reports_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
         if config.clusters.is_empty() {
@@ -561,6 +568,7 @@ mod tests {
         );
         assert_eq!((config.plugins.trust, config.plugins.keys), (default.plugins.trust, default.plugins.keys));
         assert_eq!(config.plugins.compile_memory, default.plugins.compile_memory);
+        assert_eq!(config.reports, default.reports);
         assert_eq!((config.history, config.log, config.plugins.memory), (default.history, default.log, default.plugins.memory));
         assert_eq!(config.alerts, default.alerts);
         load(sample, &[]).unwrap();

@@ -138,6 +138,11 @@ pub trait History: Send + Sync {
         subjects.iter().map(|s| self.range(s, metric, window, step_ms, how)).collect()
     }
 
+    /// Every subject that has a series of a metric here, also those that are gone from the model; in order.
+    fn subjects(&self, _metric: &str) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
     /// Who answers for which part of a window, where it is not this store alone.
     fn halves(&self, _window: (i64, i64), _step_ms: i64) -> Option<Halves> {
         None

@@ -13,6 +13,7 @@ mod plugins;
 mod pods;
 mod power;
 mod real;
+mod report;
 mod store;
 mod streams;
 
@@ -66,6 +67,8 @@ enum Part {
     Power,
     /// A day of a thousand nodes from history, beside a Prometheus.
     Day,
+    /// A daily report of a thousand nodes.
+    Report,
     /// A hundred thousand pods.
     Pods,
     /// Answers from the cache.
@@ -131,6 +134,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Day) {
         day::run()?;
+    }
+    if wanted(Part::Report) {
+        report::run()?;
     }
     if wanted(Part::Pods) {
         pods::run()?;

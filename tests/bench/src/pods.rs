@@ -29,6 +29,7 @@ pub fn serve() -> Result<()> {
             kept_dir: dir.path().join("kept"),
             history_dir: dir.path().join("history"),
             alerts_dir: dir.path().join("alerts"),
+            reports_dir: dir.path().join("reports"),
             history_keep: Keep::default(),
             beyond: kcloud_monitor::host::Beyond::default(),
             cache_dir: None,

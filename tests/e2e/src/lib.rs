@@ -103,6 +103,7 @@ impl Running {
             history_dir: dir.path().join("history"),
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
             alerts_dir: dir.path().join("alerts"),
+            reports_dir: dir.path().join("reports"),
             beyond: kcloud_monitor::host::Beyond::default(),
             // Shared by all tests: what they load is mostly the same.
             cache_dir: Some(root().join("target/e2e-code")),

@@ -25,6 +25,7 @@ pub(super) fn document() -> Value {
         ("hardware", "What BMCs read, by IPMI or Redfish"),
         ("clusters", "Configured clusters"),
         ("monitoring", "What is drawn, by whom, and over time"),
+        ("export", "Files of many rows"),
         ("system", "The host itself and its plugins"),
         ("auth", "Credentials"),
         ("probes", "For orchestrators and scrapers"),
@@ -95,6 +96,14 @@ fn responses(route: &Route, has_path: bool) -> Value {
         Answer::Plain(schema) => ok("application/json", reference(schema)),
         Answer::Text(media) => ok(media, json!({ "type": "string" })),
         Answer::Socket => json!({ "description": "The connection is a WebSocket from here on" }),
+        Answer::Report => {
+            let mut good = ok("application/pdf", json!({ "type": "string", "format": "binary" }));
+            for format in crate::report::Format::ALL {
+                let media = format.media_type().split(';').next().unwrap_or_default();
+                good["content"][media] = json!({ "schema": if media == "application/json" { json!({ "type": "object" }) } else { json!({ "type": "string", "format": "binary" }) } });
+            }
+            good
+        }
     };
     let is_socket = matches!(route.answer, Answer::Socket);
     let mut all = Map::from_iter([(if is_socket { "101" } else { "200" }.to_owned(), good)]);

@@ -6,6 +6,7 @@ use super::super::v1::alerts::{SEVERITIES, STATES};
 use super::super::v1::hardware::sensors::TYPES;
 use super::super::v1::infrastructure::nodes::ROLES;
 use crate::power::By;
+use crate::report::{Format, Lang, Template};
 use crate::stream::topic::Resource;
 
 pub(super) fn in_query(path: &str, name: &str) -> Value {
@@ -79,6 +80,15 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
         "step" => (text(), "Distance of the points: a number with a unit (s m h d w mo). Default: a sixtieth of the window"),
         "start_time" | "start" => (moment(), "Start of the window, RFC 3339 with any offset; not with `period`"),
         "end_time" | "end" => (moment(), "End of the window, RFC 3339 with any offset; default: now"),
+        "template" => (json!({ "type": "string", "enum": Template::NAMES, "default": "daily" }), "Which report"),
+        "format" => (json!({ "type": "string", "enum": Format::NAMES, "default": "pdf" }), "What kind of file"),
+        "lang" => (json!({ "type": "string", "enum": Lang::NAMES }), "Language of what is read by eye; default: as configured"),
+        "timezone" => (text(), "Where days begin: `Z`, or an offset such as `+09:00`; default: as configured"),
+        "start_date" => (
+            json!({ "type": "string", "format": "date" }),
+            "First day; of a monthly report any day of it. Default: the last whole day, week or month",
+        ),
+        "end_date" => (json!({ "type": "string", "format": "date" }), "Last day, which is in it"),
         other => (text(), other),
     };
     json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": description })

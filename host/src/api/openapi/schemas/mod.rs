@@ -9,6 +9,7 @@ mod clusters;
 mod hardware;
 mod infrastructure;
 mod monitoring;
+mod report;
 mod system;
 
 use serde_json::{Map, Value, json};
@@ -17,7 +18,7 @@ type Fields = &'static [(&'static str, &'static str, &'static str)];
 type Shapes = &'static [(&'static str, &'static [Fields])];
 
 /// To add a domain: a file beside this one, and its line here.
-const ALL: [Shapes; 8] = [
+const ALL: [Shapes; 9] = [
     COMMON,
     accelerators::SHAPES,
     alerts::SHAPES,
@@ -25,6 +26,7 @@ const ALL: [Shapes; 8] = [
     hardware::SHAPES,
     clusters::SHAPES,
     monitoring::SHAPES,
+    report::SHAPES,
     system::SHAPES,
 ];
 

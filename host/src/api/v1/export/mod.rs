@@ -1,0 +1,3 @@
+//! `/export`: files.
+
+pub(in crate::api) mod report;
