@@ -6,8 +6,9 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
+use super::v1::export::request;
 use super::v1::infrastructure::{containers, nodes, pods, vms};
-use super::v1::{auth, clusters, fleet, hardware, monitoring};
+use super::v1::{auth, clusters, export, fleet, hardware, monitoring};
 use super::{App, plugins, system};
 use crate::auth::Scope;
 
@@ -22,6 +23,8 @@ pub(super) enum Answer {
     Plain(&'static str),
     /// Text, with its media type.
     Text(&'static str),
+    /// A file in the format that is asked for: rows in JSON with an envelope, or as `Format` says.
+    Rows,
 }
 
 pub(super) struct Route {
@@ -100,6 +103,10 @@ const fn admin(route: Route) -> Route {
     Route { scope: Scope::Admin, ..route }
 }
 
+const fn exporting(route: Route) -> Route {
+    Route { scope: Scope::Export, ..route }
+}
+
 const fn deleted(route: Route) -> Route {
     Route { method: "DELETE", ..route }
 }
@@ -108,7 +115,7 @@ const fn posted(route: Route, body: Option<&'static str>) -> Route {
     Route { method: "POST", body, ..route }
 }
 
-use Answer::{Many, One, Plain, Text};
+use Answer::{Many, One, Plain, Rows, Text};
 
 const PROMETHEUS: Answer = Text("text/plain; version=0.0.4; charset=utf-8");
 const PLAIN: Answer = Text("text/plain; charset=utf-8");
@@ -175,6 +182,9 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/monitoring/timeseries/power", "monitoring", "The total over time, its coverage, parts and energy", SERIES, One("PowerSeries"), || get(monitoring::power_series)),
     row("/api/v1/monitoring/timeseries/metrics", "monitoring", "One metric of cards or nodes over time", METRIC, Many("MetricSeries"), || get(monitoring::metric_series)),
     row("/api/v1/monitoring/timeseries/temperature", "monitoring", "Temperatures of cards or nodes over time", METRIC.split_at(1).1, Many("MetricSeries"), || get(monitoring::temperature_series)),
+    exporting(row("/api/v1/export/power", "export", "Watts over time as a file: totals of clusters, their parts in a view, or resources of one type", request::POWER, Rows, || get(export::power))),
+    exporting(row("/api/v1/export/metrics", "export", "Metrics of any resources over time as a file", request::METRICS, Rows, || get(export::metrics))),
+    exporting(row("/api/v1/export/formats", "export", "Formats of files", NONE, Plain("ExportFormats"), || get(export::formats))),
     open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
     row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
     row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),

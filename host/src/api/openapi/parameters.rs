@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::super::v1::export::request::resource_names;
 use super::super::v1::hardware::sensors::TYPES;
 use super::super::v1::infrastructure::nodes::ROLES;
+use crate::export::Format;
+use crate::export::plan::AGGREGATES;
 use crate::power::By;
 
-pub(super) fn in_query(name: &str) -> Value {
+pub(super) fn in_query(path: &str, name: &str) -> Value {
+    let is_export = path.contains("/export/");
     let text = || json!({ "type": "string" });
     let flag = || json!({ "type": "boolean", "default": false });
     let moment = || json!({ "type": "string", "format": "date-time" });
@@ -35,6 +39,10 @@ pub(super) fn in_query(name: &str) -> Value {
         "fields" => (text(), "Only these fields of each row, separated by commas"),
         "include_metrics" => (flag(), "With the readings"),
         "include_reasons" => (flag(), "With `unavailable`: why each missing reading is missing"),
+        "period" if is_export => (
+            json!({ "type": "string", "default": "1h" }),
+            "How far back: a number with a unit (s m h d w mo). `1m` is one month, as documented",
+        ),
         "period" => (
             json!({ "type": "string", "default": "5m" }),
             "How far back: a number with a unit (s m h d w mo). `1m` is one month, as documented",
@@ -42,6 +50,24 @@ pub(super) fn in_query(name: &str) -> Value {
         "breakdown_by" => (json!({ "type": "string", "enum": By::NAMES }), "The view; in a time series all but `workload`"),
         "include_efficiency" => (flag(), "With what the watts are for"),
         "resource_types" => (text(), "Parts to show beneath the total, separated by commas: gpus npus nodes pods vms ipmi"),
+        "format" => (json!({ "type": "string", "enum": Format::ALL.map(Format::name), "default": "json" }), "What kind of file"),
+        "aggregate" => (
+            json!({ "type": "string", "enum": AGGREGATES.map(|(name, _)| name) }),
+            "What becomes of the observations of a step. Default: the mean of gauges, the last of counters and states",
+        ),
+        "bom" => (flag(), "CSV begins with a byte order mark, which Excel in Korean needs"),
+        "resource_type" if is_export => (
+            json!({ "type": "string", "enum": resource_names() }),
+            "Whose rows. Default of metrics: accelerators; of power: totals of clusters. Not with `breakdown_by`",
+        ),
+        "metric_name" if is_export => (
+            text(),
+            "Metrics separated by commas, or `all`: documented names (`memory_used_mb`) or those of the catalogue in base units (`memory_used_bytes`)",
+        ),
+        "step" if is_export => (
+            text(),
+            "Distance of the rows: a number with a unit (s m h d w mo), or `raw` for each observation as it came. Default: 5m, or a sixtieth of a window below an hour",
+        ),
         "resource_type" => {
             (json!({ "type": "string", "enum": ["gpus", "npus", "accelerators", "nodes"], "default": "gpus" }), "Whose metric")
         }

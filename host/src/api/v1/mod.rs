@@ -3,6 +3,7 @@
 pub(super) mod accelerators;
 pub(super) mod auth;
 pub(super) mod clusters;
+pub(super) mod export;
 pub(super) mod fleet;
 pub(super) mod hardware;
 pub(super) mod infrastructure;

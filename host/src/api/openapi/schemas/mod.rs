@@ -5,6 +5,7 @@
 
 mod accelerators;
 mod clusters;
+mod export;
 mod hardware;
 mod infrastructure;
 mod monitoring;
@@ -16,8 +17,16 @@ type Fields = &'static [(&'static str, &'static str, &'static str)];
 type Shapes = &'static [(&'static str, &'static [Fields])];
 
 /// To add a domain: a file beside this one, and its line here.
-const ALL: [Shapes; 7] =
-    [COMMON, accelerators::SHAPES, infrastructure::SHAPES, hardware::SHAPES, clusters::SHAPES, monitoring::SHAPES, system::SHAPES];
+const ALL: [Shapes; 8] = [
+    COMMON,
+    accelerators::SHAPES,
+    infrastructure::SHAPES,
+    hardware::SHAPES,
+    clusters::SHAPES,
+    monitoring::SHAPES,
+    export::SHAPES,
+    system::SHAPES,
+];
 
 const ENVELOPE: Fields = &[
     ("timestamp", "t", "When this was written"),
