@@ -5,8 +5,10 @@
 //! nobody observed, never round what history holds, and never go on when nobody takes the bytes any more.
 
 mod csv;
+mod excel;
 mod exports;
 mod json;
+mod parquet;
 pub mod plan;
 mod source;
 mod stamp;
@@ -56,10 +58,12 @@ pub enum Format {
     Json,
     Ndjson,
     Csv,
+    Excel,
+    Parquet,
 }
 
 impl Format {
-    pub const ALL: [Self; 3] = [Self::Json, Self::Ndjson, Self::Csv];
+    pub const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Csv, Self::Excel, Self::Parquet];
 
     /// As a client writes it.
     pub fn name(self) -> &'static str {
@@ -67,6 +71,8 @@ impl Format {
             Self::Json => "json",
             Self::Ndjson => "ndjson",
             Self::Csv => "csv",
+            Self::Excel => "excel",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -79,11 +85,17 @@ impl Format {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8",
+            Self::Excel => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            // As documented; `application/vnd.apache.parquet` is younger than the clients.
+            Self::Parquet => "application/octet-stream",
         }
     }
 
     pub fn extension(self) -> &'static str {
-        self.name()
+        match self {
+            Self::Excel => "xlsx",
+            other => other.name(),
+        }
     }
 
     /// For people: its name, what it is, and what it can.
@@ -95,6 +107,16 @@ impl Format {
                 "CSV",
                 "RFC 4180 with one header, UTF-8; bom=true for Excel in Korean",
                 &["streamed", "units in names", "reasons for gaps", "text that no spreadsheet runs"],
+            ),
+            Self::Excel => (
+                "Excel",
+                "A workbook with typed numbers and dates; it arrives when it is whole",
+                &["summary", "chart", "frozen header", "filter", "sheets of 1,048,576 rows"],
+            ),
+            Self::Parquet => (
+                "Apache Parquet",
+                "Typed columns: UTC milliseconds, dictionary strings, doubles; zstd",
+                &["streamed", "row groups", "units in the schema", "reasons for gaps"],
             ),
         }
     }
@@ -123,6 +145,8 @@ pub fn encoder(format: Format, plan: &Plan, style: &Style, out: Out) -> Result<B
         Format::Json => Box::new(json::Json::new(out, plan, false)?),
         Format::Ndjson => Box::new(json::Json::new(out, plan, true)?),
         Format::Csv => Box::new(csv::Csv::new(out, &plan.columns, style.bom)?),
+        Format::Excel => Box::new(excel::Excel::new(out, plan, style)?),
+        Format::Parquet => Box::new(parquet::Parquet::new(out, plan)?),
     })
 }
 

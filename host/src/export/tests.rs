@@ -211,3 +211,53 @@ fn who_goes_away_stops_the_work() {
     assert!(stopped.is_err_and(|e| e.is_stop()));
     assert_eq!(progress.rows.load(Ordering::Relaxed), 12);
 }
+
+#[test]
+fn parquet_reads_back_typed_and_whole() {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Float64Type, Int32Type, TimestampMillisecondType};
+    let dir = tempfile::tempdir().unwrap();
+    let (store, plan) = made(dir.path());
+    let (bytes, _) = write(Format::Parquet, &plan, &store, &Style::default());
+    let reader = ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
+    assert_eq!(reader.schema().field(6).metadata()["unit"], "unit");
+    let batch = reader.build().unwrap().next().unwrap().unwrap();
+    assert_eq!(batch.num_rows(), 8);
+    assert_eq!(batch.column(0).as_primitive::<TimestampMillisecondType>().values()[1], 2_000);
+    let watts = batch.column(6).as_primitive::<Float64Type>();
+    let steps = store.range("a", "power_watts", (0, 8_000), 2_000, Aggregate::Average).unwrap();
+    for (i, (_, v)) in steps.iter().enumerate() {
+        assert_eq!(watts.value(i).to_bits(), v.unwrap().to_bits());
+    }
+    use arrow_array::Array;
+    assert_eq!((watts.null_count(), watts.value(4)), (3, -0.25));
+    let text = |column: usize, row: usize| {
+        let column = batch.column(column).as_dictionary::<Int32Type>();
+        let words = column.values().as_string::<i32>().clone();
+        column.key(row).map(|k| words.value(k).to_owned())
+    };
+    assert_eq!(text(5, 0).unwrap(), NASTY.join("|"));
+    assert_eq!((text(4, 0).unwrap().as_str(), text(8, 3).unwrap().as_str()), ("=HYPERLINK(\"x\")", "=critical"));
+    assert_eq!((text(9, 5).unwrap().as_str(), text(9, 0)), ("power_watts=not_observed", None));
+}
+
+#[test]
+fn a_workbook_goes_on_in_the_next_sheet_and_cuts_what_no_cell_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut plan) = made(dir.path());
+    plan.entries[1].labels[3] = Some("🔥".repeat(20_000).into());
+    let style = Style { scratch: dir.path().to_owned(), ..Style::default() };
+    let kept = Kept::default();
+    let encoder = excel::Excel::with_rows(Box::new(kept.clone()), &plan, &style, 4).unwrap();
+    let summary = run(&plan, &store, Box::new(encoder), &Progress::default(), &|| true).unwrap();
+    assert_eq!(summary.rows, 8);
+    let bytes = std::mem::take(&mut *kept.0.lock().unwrap());
+    // The sheets stand in the directory of the archive.
+    let has = |name: &str| bytes.windows(name.len()).any(|w| w == name.as_bytes());
+    assert!(has("xl/worksheets/sheet4.xml") && !has("xl/worksheets/sheet5.xml") && has("xl/charts/chart1.xml"));
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().file_type().unwrap().is_file()).count(),
+        1,
+        "only the store's file is left"
+    );
+}
