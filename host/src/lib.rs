@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod collect;
 pub mod config;
+pub mod export;
 pub mod history;
 pub mod host;
 pub mod inventory;

@@ -23,9 +23,12 @@ use axum::Router;
 use bytes::Bytes;
 use moka::Expiry;
 use moka::sync::Cache;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
 use crate::alerts::Alerts;
 use crate::auth::Auth;
+use crate::export::Exports;
 use crate::history::History;
 use crate::history::remote::RemoteWrite;
 use crate::host::Look;
@@ -108,6 +111,7 @@ pub struct App {
     pub alerts: Arc<Alerts>,
     pub reports: Arc<Reports>,
     pub auth: Arc<Auth>,
+    pub exports: Arc<Exports>,
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
     clusters: Arc<ArcSwap<Vec<ClusterInfo>>>,
@@ -146,6 +150,7 @@ impl App {
             alerts,
             reports,
             auth,
+            exports: Arc::default(),
             plugins_config_dir,
             clusters,
             facilities: Arc::default(),
@@ -199,6 +204,15 @@ pub fn metrics_text(snapshot: &crate::inventory::Snapshot) -> String {
     v1::fleet::write(snapshot)
 }
 
+/// Files that are compressed already are not compressed again.
+fn is_worth_compressing() -> impl Predicate {
+    let not = NotForContentType::const_new;
+    DefaultPredicate::new()
+        .and(not("application/vnd.openxmlformats-officedocument"))
+        .and(not("application/octet-stream"))
+        .and(not("application/pdf"))
+}
+
 /// All routes.
 pub fn router(app: App) -> Router {
     router_with(app, Router::new())
@@ -217,7 +231,7 @@ pub fn router_with(app: App, more: Router<App>) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(app.clone(), layer::guard))
-        .layer(tower_http::compression::CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(is_worth_compressing()))
         .layer(axum::middleware::from_fn_with_state(app.clone(), layer::observe))
         .with_state(app)
 }

@@ -6,10 +6,10 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
-use super::v1::export::report;
+use super::v1::export::{report, request};
 use super::v1::infrastructure::{containers, nodes, pods, vms};
 use super::v1::stream::{self, events, socket};
-use super::v1::{alerts, auth, clusters, fleet, hardware, monitoring};
+use super::v1::{alerts, auth, clusters, export, fleet, hardware, monitoring};
 use super::{App, plugins, system};
 use crate::auth::Scope;
 use crate::stream::topic;
@@ -29,6 +29,8 @@ pub(super) enum Answer {
     Socket,
     /// A file of one of the formats of reports.
     Report,
+    /// A file in the format that is asked for: rows in JSON with an envelope, or as `Format` says.
+    Rows,
 }
 
 pub(super) struct Route {
@@ -116,7 +118,7 @@ const fn admin(route: Route) -> Route {
     Route { scope: Scope::Admin, ..route }
 }
 
-const fn exported(route: Route) -> Route {
+const fn exporting(route: Route) -> Route {
     Route { scope: Scope::Export, ..route }
 }
 
@@ -128,7 +130,7 @@ const fn posted(route: Route, body: Option<&'static str>) -> Route {
     Route { method: "POST", body, ..route }
 }
 
-use Answer::{Many, One, Plain, Socket, Text};
+use Answer::{Many, One, Plain, Rows, Socket, Text};
 
 const PROMETHEUS: Answer = Text("text/plain; version=0.0.4; charset=utf-8");
 const EVENTS: Answer = Text("text/event-stream; charset=utf-8");
@@ -208,8 +210,11 @@ pub(super) static ROUTES: &[Route] = &[
     admin(deleted(row("/api/v1/monitoring/alerts/silences/{id}", "monitoring", "Ends a silence", NONE, Plain("AlertSilenceDone"), || delete(alerts::unsilence)))),
     row("/api/v1/monitoring/alerts/{id}", "monitoring", "One alert, also one that ended", NONE, One("Alert"), || get(alerts::detail)),
     admin(posted(row("/api/v1/monitoring/alerts/{id}/acknowledge", "monitoring", "Says that somebody knows", NONE, Plain("AlertDone"), || post(alerts::acknowledge)), Some("AlertAcknowledgement"))),
-    exported(row("/api/v1/export/report", "export", "A report as a file: energy, costs, peaks, idle cards, incidents, what is missing", REPORT, Answer::Report, || get(report::report))),
-    exported(row("/api/v1/export/templates", "export", "What reports there are, and those that make themselves", NONE, Plain("ReportTemplates"), || get(report::templates))),
+    exporting(row("/api/v1/export/report", "export", "A report as a file: energy, costs, peaks, idle cards, incidents, what is missing", REPORT, Answer::Report, || get(report::report))),
+    exporting(row("/api/v1/export/templates", "export", "What reports there are, and those that make themselves", NONE, Plain("ReportTemplates"), || get(report::templates))),
+    exporting(row("/api/v1/export/power", "export", "Watts over time as a file: totals of clusters, their parts in a view, or resources of one type", request::POWER, Rows, || get(export::power))),
+    exporting(row("/api/v1/export/metrics", "export", "Metrics of any resources over time as a file", request::METRICS, Rows, || get(export::metrics))),
+    exporting(row("/api/v1/export/formats", "export", "Formats of files", NONE, Plain("ExportFormats"), || get(export::formats))),
     open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
     row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
     row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),

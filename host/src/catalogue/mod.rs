@@ -204,6 +204,17 @@ impl Catalogue {
         }
     }
 
+    /// What kind of number a metric is, known or raw.
+    pub fn kind(&self, id: MetricId) -> Option<Kind> {
+        match Self::metric(id) {
+            Some(m) => Some(m.kind),
+            None => {
+                let raw = self.raw.read().unwrap_or_else(|e| e.into_inner());
+                raw.metrics.get(id.0 as usize - METRICS.len()).map(|m| m.kind)
+            }
+        }
+    }
+
     /// The gauge that is the growth of a counter a second, where the catalogue has one.
     pub fn rate_of(counter: MetricId) -> Option<MetricId> {
         static RATES: LazyLock<Vec<Option<MetricId>>> = LazyLock::new(|| {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::routes::{Answer, ROUTES, Route};
 use crate::auth::Scope;
+use crate::export::Format;
 
 const INTRODUCTION: &str = "Watches AI accelerators and the machines around them. Every number carries its unit in its name; what \
     was not read is `null`, never 0. Errors are RFC 9457 problems. Times are RFC 3339 in UTC.";
@@ -89,7 +90,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
         schema["properties"]["data"] = data;
         ok("application/json", schema)
     };
-    let enveloped = matches!(route.answer, Answer::One(_) | Answer::Many(_));
+    let enveloped = matches!(route.answer, Answer::One(_) | Answer::Many(_) | Answer::Rows);
     let good = match route.answer {
         Answer::One(schema) => envelope(reference(schema)),
         Answer::Many(schema) => envelope(json!({ "type": "array", "items": reference(schema) })),
@@ -101,6 +102,23 @@ fn responses(route: &Route, has_path: bool) -> Value {
             for format in crate::report::Format::ALL {
                 let media = format.media_type().split(';').next().unwrap_or_default();
                 good["content"][media] = json!({ "schema": if media == "application/json" { json!({ "type": "object" }) } else { json!({ "type": "string", "format": "binary" }) } });
+            }
+            good
+        }
+        Answer::Rows => {
+            let mut schema = schemas::envelope();
+            schema["properties"]["metadata"] = reference("ExportMetadata");
+            // Columns are what was asked for.
+            schema["properties"]["data"] = json!({ "type": "array", "items": { "type": "object", "required": ["timestamp", "reason"] } });
+            let mut good = ok("application/json", schema);
+            for format in Format::ALL.into_iter().filter(|f| *f != Format::Json) {
+                let media = format.media_type().split(';').next().unwrap_or_default();
+                let schema = if media.starts_with("text/") || format == Format::Ndjson {
+                    json!({ "type": "string" })
+                } else {
+                    json!({ "type": "string", "format": "binary" })
+                };
+                good["content"][media] = json!({ "schema": schema });
             }
             good
         }

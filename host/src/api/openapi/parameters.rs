@@ -3,13 +3,17 @@
 use serde_json::{Value, json};
 
 use super::super::v1::alerts::{SEVERITIES, STATES};
+use super::super::v1::export::request::resource_names;
 use super::super::v1::hardware::sensors::TYPES;
 use super::super::v1::infrastructure::nodes::ROLES;
+use crate::export::Format;
+use crate::export::plan::AGGREGATES;
 use crate::power::By;
-use crate::report::{Format, Lang, Template};
+use crate::report::{Format as ReportFormat, Lang, Template};
 use crate::stream::topic::Resource;
 
 pub(super) fn in_query(path: &str, name: &str) -> Value {
+    let is_export = path.contains("/export/");
     let text = || json!({ "type": "string" });
     let flag = || json!({ "type": "boolean", "default": false });
     let positive = || json!({ "type": "number", "exclusiveMinimum": 0 });
@@ -47,6 +51,10 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
         "fields" => (text(), "Only these fields of each row, separated by commas"),
         "include_metrics" => (flag(), "With the readings"),
         "include_reasons" => (flag(), "With `unavailable`: why each missing reading is missing"),
+        "period" if is_export => (
+            json!({ "type": "string", "default": "1h" }),
+            "How far back: a number with a unit (s m h d w mo). `1m` is one month, as documented",
+        ),
         "period" => (
             json!({ "type": "string", "default": "5m" }),
             "How far back: a number with a unit (s m h d w mo). `1m` is one month, as documented",
@@ -63,6 +71,26 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
         "metric_name" if path.contains("/stream/") => (
             json!({ "type": "string", "default": "utilization" }),
             "utilization, temperature, memory_usage, power, or a documented field such as `clock_sm_mhz`",
+        ),
+        "format" if !path.ends_with("/report") => {
+            (json!({ "type": "string", "enum": Format::ALL.map(Format::name), "default": "json" }), "What kind of file")
+        }
+        "aggregate" => (
+            json!({ "type": "string", "enum": AGGREGATES.map(|(name, _)| name) }),
+            "What becomes of the observations of a step. Default: the mean of gauges, the last of counters and states",
+        ),
+        "bom" => (flag(), "CSV begins with a byte order mark, which Excel in Korean needs"),
+        "resource_type" if is_export => (
+            json!({ "type": "string", "enum": resource_names() }),
+            "Whose rows. Default of metrics: accelerators; of power: totals of clusters. Not with `breakdown_by`",
+        ),
+        "metric_name" if is_export => (
+            text(),
+            "Metrics separated by commas, or `all`: documented names (`memory_used_mb`) or those of the catalogue in base units (`memory_used_bytes`)",
+        ),
+        "step" if is_export => (
+            text(),
+            "Distance of the rows: a number with a unit (s m h d w mo), or `raw` for each observation as it came. Default: 5m, or a sixtieth of a window below an hour",
         ),
         "resource_type" => {
             (json!({ "type": "string", "enum": ["gpus", "npus", "accelerators", "nodes"], "default": "gpus" }), "Whose metric")
@@ -81,7 +109,7 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
         "start_time" | "start" => (moment(), "Start of the window, RFC 3339 with any offset; not with `period`"),
         "end_time" | "end" => (moment(), "End of the window, RFC 3339 with any offset; default: now"),
         "template" => (json!({ "type": "string", "enum": Template::NAMES, "default": "daily" }), "Which report"),
-        "format" => (json!({ "type": "string", "enum": Format::NAMES, "default": "pdf" }), "What kind of file"),
+        "format" => (json!({ "type": "string", "enum": ReportFormat::NAMES, "default": "pdf" }), "What kind of file"),
         "lang" => (json!({ "type": "string", "enum": Lang::NAMES }), "Language of what is read by eye; default: as configured"),
         "timezone" => (text(), "Where days begin: `Z`, or an offset such as `+09:00`; default: as configured"),
         "start_date" => (

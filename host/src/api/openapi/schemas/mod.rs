@@ -6,6 +6,7 @@
 mod accelerators;
 mod alerts;
 mod clusters;
+mod export;
 mod hardware;
 mod infrastructure;
 mod monitoring;
@@ -18,7 +19,7 @@ type Fields = &'static [(&'static str, &'static str, &'static str)];
 type Shapes = &'static [(&'static str, &'static [Fields])];
 
 /// To add a domain: a file beside this one, and its line here.
-const ALL: [Shapes; 9] = [
+const ALL: [Shapes; 10] = [
     COMMON,
     accelerators::SHAPES,
     alerts::SHAPES,
@@ -27,6 +28,7 @@ const ALL: [Shapes; 9] = [
     clusters::SHAPES,
     monitoring::SHAPES,
     report::SHAPES,
+    export::SHAPES,
     system::SHAPES,
 ];
 

@@ -241,7 +241,7 @@ impl Session {
             Some("set_interval") => {
                 let given = said.remove("interval").unwrap_or(Value::Null);
                 let map = Map::from_iter([("interval".to_owned(), given)]);
-                let interval = Params::of(&map, &["interval"])?.number("interval", 0, 1, 60).ok().filter(|n| *n > 0);
+                let interval = Params::from_json(&map, &["interval"])?.number("interval", 0, 1, 60).ok().filter(|n| *n > 0);
                 let given = map["interval"].to_string();
                 let seconds = interval.ok_or_else(|| Problem::parameter("interval", &given, "a whole number from 1 to 60"))? as u8;
                 let which = self.which(said)?;
@@ -268,7 +268,7 @@ impl Session {
             Some(other) => return Err(Problem::parameter("stream", other.unwrap_or("no text"), "power, metrics")),
         };
         let allowed = if endpoint == Endpoint::Metrics { topic::METRICS } else { topic::POWER };
-        let params = Params::of(&said, allowed)?;
+        let params = Params::from_json(&said, allowed)?;
         match params.cluster.as_ref().filter(|c| !self.clusters.contains(c)) {
             Some(unknown) => Err(Problem::not_found("cluster", unknown)),
             None => topic_of(endpoint, &params),
