@@ -89,6 +89,8 @@ fn serve() -> Result<()> {
             state_dir: at("state"),
             kept_dir: at("kept"),
             history_dir: at("history"),
+            alerts_dir: at("alerts"),
+            reports_dir: at("reports"),
             history_keep: Keep::default(),
             beyond: Beyond::default(),
             cache_dir: None,
