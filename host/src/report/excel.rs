@@ -99,6 +99,10 @@ pub(super) fn write(report: &Report, lang: Lang) -> Result<Vec<u8>, ReportError>
         add_chart(&mut sheet, table)?;
         book.push_worksheet(sheet);
     }
+    for sheet in book.worksheets_mut() {
+        // On paper as wide as its page.
+        sheet.set_landscape().set_paper_size(9).set_print_fit_to_pages(1, 0).set_repeat_rows(0, 0)?;
+    }
     Ok(book.save_to_buffer()?)
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::books::{added, cost, drawn, idle, thinned};
+use super::books::{added, cost, drawn, held, idle, thinned};
 use super::model::{Card, Drawn, Idle, Incident, Part, Price, Report, Row, Span};
 use super::render::ReportError;
 use super::window::{DAY, HOUR, Window};
@@ -79,7 +79,7 @@ impl Reader<'_> {
             let read = |m: &&str| self.history.ranges(&part, m, self.span(), self.step, Aggregate::Average);
             let mut all = metrics.iter().map(read).collect::<Result<Vec<_>, _>>()?;
             for i in 0..part.len() {
-                take(n * some + i, all.iter_mut().map(|of| std::mem::take(&mut of[i])).collect());
+                take(n * some + i, all.iter_mut().map(|of| held(std::mem::take(&mut of[i]))).collect());
             }
         }
         Ok(())
@@ -88,7 +88,8 @@ impl Reader<'_> {
     fn sums(&self, clusters: &[String], metric: &str, span: (i64, i64), step: i64) -> Result<Vec<Vec<Observation>>, ReportError> {
         let ids: Vec<String> = clusters.iter().map(|c| power::cluster_series(c)).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        Ok(self.history.ranges(&ids, metric, span, step, Aggregate::Average)?)
+        let all = self.history.ranges(&ids, metric, span, step, Aggregate::Average)?;
+        Ok(all.into_iter().map(held).collect())
     }
 
     /// Rows of a view that history keeps, with what is in none of them.
@@ -154,7 +155,8 @@ impl Reader<'_> {
         let mut ids: Vec<Arc<str>> = known.iter().map(|s| s.id.clone()).collect();
         if scope.is_none() {
             let there: HashSet<Arc<str>> = ids.iter().cloned().collect();
-            let of_card = |id: &Arc<str>| id.starts_with("accelerator/") && !there.contains(id);
+            // The id of a card is its own; everything else's begins with what it is.
+            let of_card = |id: &Arc<str>| id.split('/').next().and_then(Kind::parse).is_none() && !there.contains(id);
             ids.extend(self.history.subjects("power_watts").into_iter().filter(of_card));
         }
         let mut cards = Vec::with_capacity(ids.len());
@@ -177,7 +179,8 @@ impl Reader<'_> {
                 drawn,
                 average_utilization_percent: (!load.is_empty()).then(|| load.iter().sum::<f64>() / load.len() as f64 * 100.0),
                 idle_seconds,
-                idle_kwh,
+                // Known, and never idle: nothing, which is a number.
+                idle_kwh: idle_kwh.or((!load.is_empty()).then_some(0.0)),
             });
         })?;
         let place = |c: &Card| (c.cluster.clone(), c.node.clone(), c.name.clone());
@@ -310,7 +313,9 @@ fn incidents(snapshot: &Snapshot, ask: &Ask) -> (Vec<Incident>, usize) {
             Some(node) => node.to_owned(),
             None => event.subject.to_string(),
         };
-        match out.last_mut().filter(|last| last.resource == resource && *last.code == *event.code && last.message == *event.message) {
+        match out.last_mut().filter(|last| {
+            last.resource == resource && last.cluster == cluster && *last.code == *event.code && last.message == *event.message
+        }) {
             Some(last) => last.count += 1,
             None => out.push(Incident {
                 at: event.at_ms,
@@ -418,9 +423,11 @@ fn notes(report: &Report, ask: &Ask) -> Vec<[String; 2]> {
         s => (format!("{} minutes", s / 60), format!("{}분", s / 60)),
     };
     note(
-        format!("Everything is made of means of {en}: a peak is the highest of them, and one in which anything was observed counts whole."),
         format!(
-            "모든 값은 {ko} 평균으로 계산합니다. 최대 전력은 그중 가장 높은 값이며, 관측이 하나라도 있는 구간은 전체를 관측된 것으로 봅니다."
+            "Everything is made of means of {en}: a peak is the highest of them, and one in which anything was observed counts whole. A source that tells less often counts as long as it usually is silent."
+        ),
+        format!(
+            "모든 값은 {ko} 평균으로 계산합니다. 최대 전력은 그중 가장 높은 값이며, 관측이 하나라도 있는 구간은 전체를 관측된 것으로 봅니다. 보고 간격이 더 긴 소스의 값은 평소 간격만큼 유효한 것으로 봅니다."
         ),
     );
     notes

@@ -63,9 +63,9 @@ fn past() -> Past {
     past.draws(&sum, power::CLUSTER_KNOWN, morning, 2.0);
     past.draws(&sum, power::CLUSTER_KNOWN, (evening.0, evening.0 + HOUR), 1.0);
     past.draws(&sum, power::CLUSTER_KNOWN, (evening.0 + HOUR, evening.1), 2.0);
-    past.draws("accelerator/GPU-1", "power_watts", morning, 300.0);
-    past.draws("accelerator/GPU-1", "utilization_ratio", (morning.0, morning.0 + 6 * HOUR), 0.0);
-    past.draws("accelerator/GPU-1", "utilization_ratio", (morning.0 + 6 * HOUR, morning.1), 0.5);
+    past.draws("GPU-1", "power_watts", morning, 300.0);
+    past.draws("GPU-1", "utilization_ratio", (morning.0, morning.0 + 6 * HOUR), 0.0);
+    past.draws("GPU-1", "utilization_ratio", (morning.0 + 6 * HOUR, morning.1), 0.5);
     past
 }
 

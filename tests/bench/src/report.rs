@@ -37,7 +37,7 @@ pub fn run() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let history = Embedded::open(dir.path(), Keep { raw: std::time::Duration::from_secs(400 * 86_400), ..Keep::default() })?;
     let nodes: Vec<Arc<str>> = (0..NODES).map(|n| format!("node/cluster1/worker{n}").into()).collect();
-    let cards: Vec<Arc<str>> = (0..NODES * 8).map(|i| format!("accelerator/GPU-{}-{}", i / 8, i % 8).into()).collect();
+    let cards: Vec<Arc<str>> = (0..NODES * 8).map(|i| format!("GPU-{}-{}", i / 8, i % 8).into()).collect();
     let [server, card, load, sum, known, of]: [Arc<str>; 6] =
         [power::SERVER_WATTS, "power_watts", "utilization_ratio", power::CLUSTER_WATTS, power::CLUSTER_KNOWN, power::CLUSTER_SERVERS]
             .map(Into::into);
