@@ -104,7 +104,7 @@ impl Chart {
         let left = x + width(&mark(top), LABEL).max(18.0) + 6.0;
         let (base, high) = (y + h - 12.0, h - 20.0);
         let at = move |v: f64| base - (v / top) as f32 * high;
-        to.text((x, y + 4.0), LABEL, Anchor::Start, GREY, &self.unit);
+        to.text((x, y), LABEL, Anchor::Start, GREY, &self.unit);
         let mut value = 0.0;
         while value <= top * 1.0001 {
             to.line(&[(left, at(value)), (x + w, at(value))], 0.5, RULE);

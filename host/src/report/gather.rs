@@ -370,7 +370,7 @@ fn notes(report: &Report, ask: &Ask) -> Vec<[String; 2]> {
             let (missing, all) = (hours(total.missing_seconds), hours(total.covered_seconds + total.missing_seconds));
             note(
                 format!(
-                    "{missing} h of {all} h were not observed ({} gaps). Their energy is in no total, and nothing was put in its place.",
+                    "{missing} h of {all} h were not observed (gaps: {}). Their energy is in no total, and nothing was put in its place.",
                     total.gaps
                 ),
                 format!(

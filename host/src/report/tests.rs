@@ -90,7 +90,7 @@ fn a_day_adds_up_by_hand_and_its_gap_is_counted_and_not_filled() {
     assert_eq!((report.idle.cards, report.idle.energy_kwh, report.idle.cost), (0, Some(1.8), Some(270.0)));
     // cluster2 was never heard of.
     assert_eq!(report.clusters[1].drawn.energy_kwh, None);
-    assert!(report.notes.iter().any(|n| n[0].starts_with("2.0 h of 24.0 h were not observed (1 gaps)")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|n| n[0].starts_with("2.0 h of 24.0 h were not observed (gaps: 1)")), "{:?}", report.notes);
     assert!(report.notes.iter().any(|n| n[1].contains("24.0시간 중 2.0시간은 관측되지 않았습니다")));
 }
 
