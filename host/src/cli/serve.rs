@@ -41,6 +41,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         kept_dir: config.data_dir.join("plugins-kept"),
         history_dir: config.data_dir.join("history"),
         history_keep: config.history.keep(),
+        alerts_dir: config.data_dir.join("alerts"),
         reports_dir: config.data_dir.join("reports"),
         beyond: config.beyond().map_err(|e| anyhow::anyhow!("[history] {e}"))?,
         cache_dir: None,
@@ -55,11 +56,13 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         plugins_config_dir: Some(config.plugins.config_dir.clone()),
         clusters: clusters(&config),
         forget_after: config.inventory.forget_after.0,
+        stream: config.stream.limits(),
     };
     let tls = match &config.server.tls {
         Some(tls) => Some(Tls::load(tls).await?),
         None => None,
     };
+    crate::net::open_many_files();
     let socket = config.admin_socket();
     let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let is_loopback = config.server.listen.ip().is_loopback();
@@ -158,6 +161,7 @@ impl Files {
             plugins_memory: Some(self.config.plugins.memory.0),
             forget_after: Some(self.config.inventory.forget_after.0),
             policy: Some(self.config.policy(self.is_loopback)),
+            alerts: Some(look.alerts),
         }
     }
 }

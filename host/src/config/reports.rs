@@ -48,13 +48,13 @@ pub struct ScheduleConfig {
     #[serde(default)]
     pub directory: Option<PathBuf>,
     #[serde(default)]
-    pub webhook: Option<WebhookConfig>,
+    pub webhook: Option<HookConfig>,
 }
 
 /// Takes each file as the body of a POST.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WebhookConfig {
+pub struct HookConfig {
     pub url: String,
     #[serde(default)]
     pub credential: Option<String>,
@@ -78,7 +78,7 @@ fn patience() -> Period {
 
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
-impl WebhookConfig {
+impl HookConfig {
     fn server(&self) -> Server<'_> {
         let Self { url, credential, tls, timeout } = self;
         Server { url, credential: credential.as_ref(), tls: tls.as_ref(), labels: &NO_LABELS, timeout: timeout.0 }

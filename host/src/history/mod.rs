@@ -29,6 +29,7 @@ use std::time::Duration;
 pub use beyond::Beyond;
 pub use embedded::{Embedded, Keep};
 pub use endpoint::Endpoint;
+pub(crate) use endpoint::said;
 pub use promql::Engine;
 pub use rollup::Aggregate;
 

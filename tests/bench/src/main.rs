@@ -15,6 +15,7 @@ mod power;
 mod real;
 mod report;
 mod store;
+mod streams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,9 @@ struct Args {
     /// Swaps under load.
     #[arg(long, default_value_t = 100)]
     swaps: u16,
+    /// How long clients of streams come and go.
+    #[arg(long, default_value_t = 60)]
+    churn_seconds: u64,
     /// How long a soak lasts.
     #[arg(long, default_value_t = 60)]
     minutes: u64,
@@ -69,6 +73,8 @@ enum Part {
     Pods,
     /// Answers from the cache.
     Api,
+    /// Ten thousand readers of a stream.
+    Streams,
     /// Two hundred BMCs over IPMI.
     Bmcs,
     /// The whole host over a simulated fleet, beside a Prometheus.
@@ -102,6 +108,9 @@ fn main() -> Result<()> {
     if std::env::var_os("KCLOUD_BENCH_PODS").is_some() {
         return pods::serve();
     }
+    if let Some(done) = streams::role() {
+        return done;
+    }
     let args = Args::parse();
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
     if args.parts.contains(&Part::Soak) {
@@ -134,6 +143,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Api) {
         api::run()?;
+    }
+    if wanted(Part::Streams) {
+        streams::run(args.churn_seconds)?;
     }
     if wanted(Part::Bmcs) {
         bmcs::run(args.cycles)?;
