@@ -383,6 +383,7 @@ impl Writer<'_> {
         let rows = r.incidents.iter().map(|i| {
             vec![
                 Cell::Time(i.at),
+                i.ended.map_or(Cell::Nothing, Cell::Time),
                 Cell::Text(word(i.severity).to_owned()),
                 Cell::text(&i.code),
                 if several && !i.cluster.is_empty() {
@@ -390,12 +391,13 @@ impl Writer<'_> {
                 } else {
                     Cell::text(&i.resource)
                 },
-                Cell::text(&i.message),
+                Cell::text(self.lang.of(Some(&i.message), i.message_ko.as_ref()).unwrap_or(&i.message)),
                 Cell::Number(i.count as f64, 0),
             ]
         });
         let columns = [
             (self.t("Time", "시각"), false),
+            (self.t("Until", "종료"), false),
             (self.t("Severity", "심각도"), false),
             (self.t("Code", "코드"), false),
             (self.t("Where", "대상"), false),

@@ -8,6 +8,7 @@ use super::books::{added, cost, drawn, held, idle, thinned};
 use super::model::{Card, Drawn, Idle, Incident, Part, Price, Report, Row, Span};
 use super::render::ReportError;
 use super::window::{DAY, HOUR, Window};
+use crate::alerts::{Alert, Book};
 use crate::history::{Aggregate, History, Observation};
 use crate::inventory::{Kind, Severity, Snapshot, Subject};
 use crate::power::{self, By};
@@ -33,6 +34,29 @@ pub struct Ask {
     pub now: i64,
     /// Since when this host keeps events.
     pub started_ms: i64,
+    /// Alerts that fired in the window, as [`alerts`] finds them.
+    pub alerts: Vec<Incident>,
+}
+
+/// Alerts of a window. Those that only tell an event again are left out: the event is there.
+pub(super) fn alerts(book: &Book, (start, end): (i64, i64), cluster: Option<&str>) -> Vec<Incident> {
+    let of = |a: &Alert| {
+        let fired = a.fired_ms?;
+        let is_in = fired < end && a.ended_ms.is_none_or(|at| at >= start) && cluster.is_none_or(|c| *a.cluster == *c);
+        let node = a.node.as_deref().filter(|n| **n != *a.resource_id).map(|n| format!("{n}/")).unwrap_or_default();
+        (is_in && (a.is_spike || !a.is_moment)).then(|| Incident {
+            at: fired,
+            ended: a.ended_ms,
+            severity: a.severity,
+            code: format!("alert:{}", a.rule),
+            cluster: a.cluster.to_string(),
+            resource: format!("{node}{}", a.resource_id),
+            message: a.message.to_string(),
+            message_ko: a.message_ko.as_deref().map(str::to_owned),
+            count: 1,
+        })
+    };
+    book.all().chain(book.ended.iter().map(|(_, a)| &**a)).filter_map(of).collect()
 }
 
 /// Tells that nobody waits any more.
@@ -319,6 +343,8 @@ fn incidents(snapshot: &Snapshot, ask: &Ask) -> (Vec<Incident>, usize) {
             Some(last) => last.count += 1,
             None => out.push(Incident {
                 at: event.at_ms,
+                ended: None,
+                message_ko: None,
                 severity: event.severity,
                 code: event.code.to_string(),
                 cluster,
@@ -333,6 +359,8 @@ fn incidents(snapshot: &Snapshot, ask: &Ask) -> (Vec<Incident>, usize) {
         if in_window(at) {
             out.push(Incident {
                 at,
+                ended: None,
+                message_ko: Some(format!("이후 응답하지 않습니다. 실패한 시도 {}회", source.consecutive_failures)),
                 severity: Severity::Warning,
                 code: "source:silent".into(),
                 cluster: source.cluster.to_string(),
@@ -342,6 +370,7 @@ fn incidents(snapshot: &Snapshot, ask: &Ask) -> (Vec<Incident>, usize) {
             });
         }
     }
+    out.extend(ask.alerts.iter().cloned());
     out.sort_by_key(|i| std::cmp::Reverse(i.at));
     let left_out = out.len().saturating_sub(MOST_INCIDENTS);
     out.truncate(MOST_INCIDENTS);

@@ -43,6 +43,7 @@ impl Past {
             minutes_kept: 30 * DAY,
             now,
             started_ms: now,
+            alerts: Vec::new(),
         };
         gather(&self.history, &Snapshot::default(), &ask, &Stop::default()).unwrap()
     }
@@ -159,7 +160,7 @@ fn an_empty_world_and_a_stopped_request_are_said() {
         render(&report, format, Lang::Ko).unwrap();
     }
     let window = Window::of(Template::Daily, Zone::default(), &Given::default(), MONDAY).unwrap();
-    let ask = Ask { window, cluster: None, clusters: vec![], price: None, minutes_kept: DAY, now: MONDAY, started_ms: 0 };
+    let ask = Ask { window, cluster: None, clusters: vec![], price: None, minutes_kept: DAY, now: MONDAY, started_ms: 0, alerts: vec![] };
     let stop = Stop::default();
     stop.stop();
     let stopped = super::gather::gather(&self::past().history, &Snapshot::default(), &ask, &stop);

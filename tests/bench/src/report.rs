@@ -67,7 +67,16 @@ pub fn run() -> Result<()> {
     let window = Window::of(Template::Daily, Zone::default(), &report::Given::default(), now).map_err(anyhow::Error::msg)?;
     ensure!(window.start == START_MS, "the day that was put there");
     let price = Some(Price { per_kwh: 0.12, currency: "EUR".into() });
-    let ask = Ask { window, cluster: None, clusters: vec!["cluster1".into()], price, minutes_kept: 30 * DAY, now, started_ms: 0 };
+    let ask = Ask {
+        window,
+        cluster: None,
+        clusters: vec!["cluster1".into()],
+        price,
+        minutes_kept: 30 * DAY,
+        now,
+        started_ms: 0,
+        alerts: Vec::new(),
+    };
     let (before, began) = (cpu::seconds(std::process::id())?, Instant::now());
     let report = report::gather(&history, &snapshot, &ask, &Stop::default())?;
     let (took, used) = (began.elapsed().as_secs_f64(), cpu::seconds(std::process::id())? - before);
