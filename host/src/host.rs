@@ -149,7 +149,7 @@ impl Host {
         app.streams = Hub::new(inventory.clone(), app.alerts.clone(), options.stream);
         let watching = app.alerts.clone().run(inventory.clone(), registry.catalogue().clone());
         let minutes = options.history_keep.minutes;
-        app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), Some(&options.reports_dir), minutes));
+        app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), app.alerts.clone(), Some(&options.reports_dir), minutes));
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();

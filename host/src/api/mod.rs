@@ -139,7 +139,8 @@ impl App {
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
         let alerts = Arc::<Alerts>::default();
         let streams = Hub::new(inventory.clone(), alerts.clone(), stream::Limits::default());
-        let reports = Arc::new(Reports::open(inventory.clone(), history.clone(), None, crate::history::Keep::default().minutes));
+        let reports =
+            Arc::new(Reports::open(inventory.clone(), history.clone(), alerts.clone(), None, crate::history::Keep::default().minutes));
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
         Self {
             inventory,

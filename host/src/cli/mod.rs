@@ -43,7 +43,7 @@ enum Command {
     Demo(Demo),
     /// Writes a file of a running host: watts, readings, a report.
     #[command(subcommand)]
-    Export(export::Command),
+    Export(Box<export::Command>),
     /// Shows what a running host sees, again and again.
     #[command(subcommand)]
     Watch(watch::Command),
@@ -110,7 +110,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
             given.start(&crate::config::Log::default())?;
             match other {
                 Command::Demo(demo) => demo::demo(demo).await?,
-                Command::Export(command) => return export::run(command).await,
+                Command::Export(command) => return export::run(*command).await,
                 Command::Watch(command) => return watch::run(command).await,
                 Command::Config(command) => return config::run(command),
                 Command::Plugin(command) => return plugin::run(command).await,

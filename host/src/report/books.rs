@@ -26,6 +26,27 @@ pub(super) fn cost(kwh: Option<f64>, price: Option<&Price>) -> Option<f64> {
     Some(kwh? * price?.per_kwh)
 }
 
+/// A source that tells less often than each step is silent in between: what it said stands for as many steps as it is usually silent,
+/// and never for longer.
+pub(super) fn held(mut steps: Vec<Observation>) -> Vec<Observation> {
+    let known: Vec<usize> = steps.iter().enumerate().filter(|(_, s)| s.1.is_some()).map(|(i, _)| i).collect();
+    let mut distances: Vec<usize> = known.windows(2).map(|w| w[1] - w[0]).collect();
+    // Two or three observations say nothing of what is usual.
+    if distances.len() < 4 {
+        return steps;
+    }
+    distances.sort_unstable();
+    // Every 90 s is one minute, two, one, two: most of them are not longer than this.
+    let usual = distances[distances.len() * 3 / 4];
+    for (place, at) in known.iter().enumerate().filter(|_| usual > 1) {
+        let next = known.get(place + 1).copied().unwrap_or(steps.len());
+        for i in at + 1..(at + usual).min(next) {
+            steps[i].1 = steps[*at].1;
+        }
+    }
+    steps
+}
+
 /// Steps of several series added up; a step is what is known of it.
 pub(super) fn added(all: impl Iterator<Item = Vec<Observation>>) -> Vec<Observation> {
     all.reduce(|mut sum, next| {
@@ -71,6 +92,18 @@ mod tests {
         let all = drawn(&steps, 3_600_000, (1_800_000, 9_000_000), Some(&price));
         assert_eq!((all.energy_kwh, all.cost, all.average_watts), (Some(4.0), Some(400.0), Some(2_000.0)));
         assert_eq!((all.peak_watts, all.peak_time, all.covered_seconds), (Some(3_000.0), Some(7_200_000), 7_200.0));
+    }
+
+    #[test]
+    fn a_slow_source_stands_for_its_usual_distance_and_a_gap_stays_a_gap() {
+        let at = |i: i64, v: Option<f64>| (i * 60_000, v);
+        // Every five minutes for an hour, then nothing for an hour, then again.
+        let steps: Vec<Observation> = (0..180).map(|i| at(i, (i % 5 == 0 && !(60..120).contains(&i)).then_some(1_000.0))).collect();
+        let steps = held(steps);
+        assert_eq!(steps.iter().filter(|s| s.1.is_some()).count(), 120);
+        assert!(steps[60..120].iter().all(|s| s.1.is_none()));
+        let dense: Vec<Observation> = (0..60).map(|i| at(i, (i != 30).then_some(1.0))).collect();
+        assert_eq!(held(dense)[30].1, None);
     }
 
     #[test]

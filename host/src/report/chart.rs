@@ -3,6 +3,8 @@
 //! All lines and areas are opaque. What was not observed is a shaded gap, never a line across.
 
 use super::format::{decimals, number};
+use super::pdf::font::{fit, width};
+use crate::history::Observation;
 
 pub type Colour = [u8; 3];
 pub const INK: Colour = [31, 41, 55];
@@ -45,7 +47,7 @@ pub struct Chart {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plot {
     /// Over time: each series has steps at the same moments; the first one's area is tinted where it stands alone.
-    Lines { span: (i64, i64), step: i64, ticks: Vec<(i64, String)>, series: Vec<(String, Vec<(i64, Option<f64>)>)> },
+    Lines { span: (i64, i64), step: i64, ticks: Vec<(i64, String)>, series: Vec<(String, Vec<Observation>)> },
     /// A column a label; a second series is the window before, and paler.
     Columns { labels: Vec<String>, series: Vec<(String, Vec<Option<f64>>)> },
     /// A row a label, the largest first.
@@ -104,7 +106,7 @@ impl Chart {
         let left = x + width(&mark(top), LABEL).max(18.0) + 6.0;
         let (base, high) = (y + h - 12.0, h - 20.0);
         let at = move |v: f64| base - (v / top) as f32 * high;
-        to.text((x, y + 4.0), LABEL, Anchor::Start, GREY, &self.unit);
+        to.text((x, y), LABEL, Anchor::Start, GREY, &self.unit);
         let mut value = 0.0;
         while value <= top * 1.0001 {
             to.line(&[(left, at(value)), (x + w, at(value))], 0.5, RULE);
@@ -114,7 +116,14 @@ impl Chart {
         (left, x + w - left, at)
     }
 
-    fn lines(&self, to: &mut dyn Canvas, place: Place, time: ((i64, i64), i64), ticks: &[(i64, String)], all: &[(String, Steps)]) {
+    fn lines(
+        &self,
+        to: &mut dyn Canvas,
+        place: Place,
+        time: ((i64, i64), i64),
+        ticks: &[(i64, String)],
+        all: &[(String, Vec<Observation>)],
+    ) {
         let ((start, end), step) = time;
         let most = all.iter().flat_map(|s| &s.1).filter_map(|p| p.1).fold(0.0, f64::max);
         let (left, wide, at) = self.axis(to, place, most);
@@ -196,10 +205,6 @@ impl Chart {
 }
 
 type Place = ((f32, f32), (f32, f32));
-type Steps = Vec<(i64, Option<f64>)>;
-
-use super::pdf::font::{fit, width};
-
 /// The end of an axis that begins at 0, and the distance of its marks: 1, 2 or 5 times a power of ten.
 fn scale(most: f64) -> (f64, f64) {
     if !(most.is_finite() && most > 0.0) {

@@ -379,18 +379,25 @@ impl Writer<'_> {
             Severity::Warning => self.t("warning", "경고"),
             Severity::Info => self.t("info", "정보"),
         };
+        let several = r.clusters.len() > 1;
         let rows = r.incidents.iter().map(|i| {
             vec![
                 Cell::Time(i.at),
+                i.ended.map_or(Cell::Nothing, Cell::Time),
                 Cell::Text(word(i.severity).to_owned()),
                 Cell::text(&i.code),
-                Cell::text(&i.resource),
-                Cell::text(&i.message),
+                if several && !i.cluster.is_empty() {
+                    Cell::Text(format!("{}/{}", i.cluster, i.resource))
+                } else {
+                    Cell::text(&i.resource)
+                },
+                Cell::text(self.lang.of(Some(&i.message), i.message_ko.as_ref()).unwrap_or(&i.message)),
                 Cell::Number(i.count as f64, 0),
             ]
         });
         let columns = [
             (self.t("Time", "시각"), false),
+            (self.t("Until", "종료"), false),
             (self.t("Severity", "심각도"), false),
             (self.t("Code", "코드"), false),
             (self.t("Where", "대상"), false),
@@ -415,20 +422,22 @@ impl Writer<'_> {
         blocks.push(Block::Heading(heading.to_owned()));
         let mut columns = Vec::new();
         let several = r.clusters.len() > 1;
+        // A page is not as wide as a sheet: without cost and time of the peak.
+        let is_shown = |i: usize| self.is_whole || ![1, 4].contains(&i);
         if several {
             columns.push((self.t("Cluster", "클러스터").to_owned(), false));
         }
         columns.push((self.t("Server", "서버").to_owned(), false));
         columns.push((self.t("Card", "가속기").to_owned(), false));
         columns.push((self.t("Model", "모델").to_owned(), false));
-        columns.extend(self.drawn_columns());
+        columns.extend(self.drawn_columns().into_iter().enumerate().filter(|(i, _)| is_shown(*i)).map(|c| c.1));
         columns.push((self.t("Load %", "사용률 %").to_owned(), true));
         columns.push((self.t("Idle h", "유휴 h").to_owned(), true));
         columns.push((self.t("Idle kWh", "유휴 kWh").to_owned(), true));
         let rows = r.cards.iter().map(|c| {
             let mut row = if several { vec![Cell::text(&c.cluster)] } else { Vec::new() };
             row.extend([Cell::text(&c.node), Cell::text(&c.name), Cell::text(&c.model)]);
-            row.extend(self.of_drawn(&c.drawn));
+            row.extend(self.of_drawn(&c.drawn).into_iter().enumerate().filter(|(i, _)| is_shown(*i)).map(|c| c.1));
             let known = c.average_utilization_percent.is_some();
             row.push(Cell::number(c.average_utilization_percent, 1));
             row.push(Cell::number(known.then_some(c.idle_seconds / 3_600.0), 2));

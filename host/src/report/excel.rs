@@ -83,11 +83,16 @@ pub(super) fn write(report: &Report, lang: Lang) -> Result<Vec<u8>, ReportError>
     let name = watts.name();
     let steps = report.watts.len() as u32;
     if steps > 0 {
-        let mut chart = Chart::new(ChartType::Line);
+        let mut chart = Chart::new(ChartType::ScatterStraight);
         let series = chart.add_series().set_categories((name.as_str(), 1, 0, steps, 0)).set_values((name.as_str(), 1, 1, steps, 1));
         series.set_name(lang.of("Watts", "전력 (W)"));
         chart.title().set_name(lang.of("Power over time", "시간별 전력"));
         chart.x_axis().set_num_format("mm-dd hh:mm");
+        // A day is 1: the axis is as long as what was observed.
+        if let (Some(first), Some(last)) = (report.watts.first(), report.watts.last()) {
+            let day = |ms: i64| local(ms.max(report.span.start), document.zone).map(|t| t.to_excel());
+            chart.x_axis().set_min(day(first.0)?).set_max(day(last.0 + report.watts_step)?);
+        }
         chart.y_axis().set_name("W");
         chart.legend().set_hidden();
         chart.set_width(900).set_height(300);
@@ -98,6 +103,10 @@ pub(super) fn write(report: &Report, lang: Lang) -> Result<Vec<u8>, ReportError>
     for (table, mut sheet) in sheets {
         add_chart(&mut sheet, table)?;
         book.push_worksheet(sheet);
+    }
+    for sheet in book.worksheets_mut() {
+        // On paper as wide as its page.
+        sheet.set_landscape().set_paper_size(9).set_print_fit_to_pages(1, 0).set_repeat_rows(0, 0)?;
     }
     Ok(book.save_to_buffer()?)
 }

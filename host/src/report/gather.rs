@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::books::{added, cost, drawn, idle, thinned};
+use super::books::{added, cost, drawn, held, idle, thinned};
 use super::model::{Card, Drawn, Idle, Incident, Part, Price, Report, Row, Span};
 use super::render::ReportError;
 use super::window::{DAY, HOUR, Window};
+use crate::alerts::{Alert, Book};
 use crate::history::{Aggregate, History, Observation};
 use crate::inventory::{Kind, Severity, Snapshot, Subject};
 use crate::power::{self, By};
@@ -33,6 +34,29 @@ pub struct Ask {
     pub now: i64,
     /// Since when this host keeps events.
     pub started_ms: i64,
+    /// Alerts that fired in the window, as [`alerts`] finds them.
+    pub alerts: Vec<Incident>,
+}
+
+/// Alerts of a window. Those that only tell an event again are left out: the event is there.
+pub(super) fn alerts(book: &Book, (start, end): (i64, i64), cluster: Option<&str>) -> Vec<Incident> {
+    let of = |a: &Alert| {
+        let fired = a.fired_ms?;
+        let is_in = fired < end && a.ended_ms.is_none_or(|at| at >= start) && cluster.is_none_or(|c| *a.cluster == *c);
+        let node = a.node.as_deref().filter(|n| **n != *a.resource_id).map(|n| format!("{n}/")).unwrap_or_default();
+        (is_in && (a.is_spike || !a.is_moment)).then(|| Incident {
+            at: fired,
+            ended: a.ended_ms,
+            severity: a.severity,
+            code: format!("alert:{}", a.rule),
+            cluster: a.cluster.to_string(),
+            resource: format!("{node}{}", a.resource_id),
+            message: a.message.to_string(),
+            message_ko: a.message_ko.as_deref().map(str::to_owned),
+            count: 1,
+        })
+    };
+    book.all().chain(book.ended.iter().map(|(_, a)| &**a)).filter_map(of).collect()
 }
 
 /// Tells that nobody waits any more.
@@ -79,7 +103,7 @@ impl Reader<'_> {
             let read = |m: &&str| self.history.ranges(&part, m, self.span(), self.step, Aggregate::Average);
             let mut all = metrics.iter().map(read).collect::<Result<Vec<_>, _>>()?;
             for i in 0..part.len() {
-                take(n * some + i, all.iter_mut().map(|of| std::mem::take(&mut of[i])).collect());
+                take(n * some + i, all.iter_mut().map(|of| held(std::mem::take(&mut of[i]))).collect());
             }
         }
         Ok(())
@@ -88,7 +112,8 @@ impl Reader<'_> {
     fn sums(&self, clusters: &[String], metric: &str, span: (i64, i64), step: i64) -> Result<Vec<Vec<Observation>>, ReportError> {
         let ids: Vec<String> = clusters.iter().map(|c| power::cluster_series(c)).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        Ok(self.history.ranges(&ids, metric, span, step, Aggregate::Average)?)
+        let all = self.history.ranges(&ids, metric, span, step, Aggregate::Average)?;
+        Ok(all.into_iter().map(held).collect())
     }
 
     /// Rows of a view that history keeps, with what is in none of them.
@@ -154,7 +179,8 @@ impl Reader<'_> {
         let mut ids: Vec<Arc<str>> = known.iter().map(|s| s.id.clone()).collect();
         if scope.is_none() {
             let there: HashSet<Arc<str>> = ids.iter().cloned().collect();
-            let of_card = |id: &Arc<str>| id.starts_with("accelerator/") && !there.contains(id);
+            // The id of a card is its own; everything else's begins with what it is.
+            let of_card = |id: &Arc<str>| id.split('/').next().and_then(Kind::parse).is_none() && !there.contains(id);
             ids.extend(self.history.subjects("power_watts").into_iter().filter(of_card));
         }
         let mut cards = Vec::with_capacity(ids.len());
@@ -177,7 +203,8 @@ impl Reader<'_> {
                 drawn,
                 average_utilization_percent: (!load.is_empty()).then(|| load.iter().sum::<f64>() / load.len() as f64 * 100.0),
                 idle_seconds,
-                idle_kwh,
+                // Known, and never idle: nothing, which is a number.
+                idle_kwh: idle_kwh.or((!load.is_empty()).then_some(0.0)),
             });
         })?;
         let place = |c: &Card| (c.cluster.clone(), c.node.clone(), c.name.clone());
@@ -310,10 +337,14 @@ fn incidents(snapshot: &Snapshot, ask: &Ask) -> (Vec<Incident>, usize) {
             Some(node) => node.to_owned(),
             None => event.subject.to_string(),
         };
-        match out.last_mut().filter(|last| last.resource == resource && *last.code == *event.code && last.message == *event.message) {
+        match out.last_mut().filter(|last| {
+            last.resource == resource && last.cluster == cluster && *last.code == *event.code && last.message == *event.message
+        }) {
             Some(last) => last.count += 1,
             None => out.push(Incident {
                 at: event.at_ms,
+                ended: None,
+                message_ko: None,
                 severity: event.severity,
                 code: event.code.to_string(),
                 cluster,
@@ -328,6 +359,8 @@ fn incidents(snapshot: &Snapshot, ask: &Ask) -> (Vec<Incident>, usize) {
         if in_window(at) {
             out.push(Incident {
                 at,
+                ended: None,
+                message_ko: Some(format!("이후 응답하지 않습니다. 실패한 시도 {}회", source.consecutive_failures)),
                 severity: Severity::Warning,
                 code: "source:silent".into(),
                 cluster: source.cluster.to_string(),
@@ -337,6 +370,7 @@ fn incidents(snapshot: &Snapshot, ask: &Ask) -> (Vec<Incident>, usize) {
             });
         }
     }
+    out.extend(ask.alerts.iter().cloned());
     out.sort_by_key(|i| std::cmp::Reverse(i.at));
     let left_out = out.len().saturating_sub(MOST_INCIDENTS);
     out.truncate(MOST_INCIDENTS);
@@ -365,7 +399,7 @@ fn notes(report: &Report, ask: &Ask) -> Vec<[String; 2]> {
             let (missing, all) = (hours(total.missing_seconds), hours(total.covered_seconds + total.missing_seconds));
             note(
                 format!(
-                    "{missing} h of {all} h were not observed ({} gaps). Their energy is in no total, and nothing was put in its place.",
+                    "{missing} h of {all} h were not observed (gaps: {}). Their energy is in no total, and nothing was put in its place.",
                     total.gaps
                 ),
                 format!(
@@ -418,9 +452,11 @@ fn notes(report: &Report, ask: &Ask) -> Vec<[String; 2]> {
         s => (format!("{} minutes", s / 60), format!("{}분", s / 60)),
     };
     note(
-        format!("Everything is made of means of {en}: a peak is the highest of them, and one in which anything was observed counts whole."),
         format!(
-            "모든 값은 {ko} 평균으로 계산합니다. 최대 전력은 그중 가장 높은 값이며, 관측이 하나라도 있는 구간은 전체를 관측된 것으로 봅니다."
+            "Everything is made of means of {en}: a peak is the highest of them, and one in which anything was observed counts whole. A source that tells less often counts as long as it usually is silent."
+        ),
+        format!(
+            "모든 값은 {ko} 평균으로 계산합니다. 최대 전력은 그중 가장 높은 값이며, 관측이 하나라도 있는 구간은 전체를 관측된 것으로 봅니다. 보고 간격이 더 긴 소스의 값은 평소 간격만큼 유효한 것으로 봅니다."
         ),
     );
     notes

@@ -120,11 +120,15 @@ pub struct Part {
 pub struct Incident {
     #[serde(rename = "time", serialize_with = "moment")]
     pub at: i64,
+    /// Of an alert that ended.
+    #[serde(rename = "until", serialize_with = "maybe")]
+    pub ended: Option<i64>,
     pub severity: Severity,
     pub code: String,
     pub cluster: String,
     pub resource: String,
     pub message: String,
+    pub message_ko: Option<String>,
     /// Alike ones in a row, at the same resource.
     pub count: usize,
 }

@@ -14,6 +14,7 @@ use super::render::{Format, ReportError, file_name, render};
 use super::schedule::{Plan, Settings};
 use super::text::Lang;
 use super::window::Window;
+use crate::alerts::Alerts;
 use crate::history::History;
 use crate::inventory::Inventory;
 use crate::now_ms;
@@ -67,6 +68,7 @@ struct Kept {
 pub struct Reports {
     inventory: Arc<Inventory>,
     history: Arc<dyn History>,
+    alerts: Arc<Alerts>,
     settings: ArcSwap<Settings>,
     /// How long history keeps minutes.
     minutes_kept: Duration,
@@ -93,7 +95,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Reports {
     /// `dir` is where it remembers what was made.
-    pub fn open(inventory: Arc<Inventory>, history: Arc<dyn History>, dir: Option<&Path>, minutes_kept: Duration) -> Self {
+    pub fn open(
+        inventory: Arc<Inventory>,
+        history: Arc<dyn History>,
+        alerts: Arc<Alerts>,
+        dir: Option<&Path>,
+        minutes_kept: Duration,
+    ) -> Self {
         let file = dir.map(|d| d.join("schedule.json"));
         let kept = file.as_ref().and_then(|f| match std::fs::read(f) {
             Ok(text) => serde_json::from_slice(&text)
@@ -104,6 +112,7 @@ impl Reports {
         Self {
             inventory,
             history,
+            alerts,
             settings: ArcSwap::default(),
             minutes_kept,
             started_ms: now_ms(),
@@ -126,7 +135,7 @@ impl Reports {
     pub fn ask(&self, window: Window, cluster: Option<String>, clusters: Vec<String>) -> Ask {
         let price = self.settings().price.clone();
         let minutes_kept = self.minutes_kept.as_millis() as i64;
-        Ask { window, cluster, clusters, price, minutes_kept, now: now_ms(), started_ms: self.started_ms }
+        Ask { window, cluster, clusters, price, minutes_kept, now: now_ms(), started_ms: self.started_ms, alerts: Vec::new() }
     }
 
     /// Makes one report in some formats. Dropped, it stops.
@@ -134,9 +143,11 @@ impl Reports {
         let slot = tokio::time::timeout(WAITS, self.slots.clone().acquire_owned()).await;
         let Ok(Ok(slot)) = slot else { return Err(ReportError::Busy) };
         let waits = Waits(Stop::default());
-        let (stop, history, inventory) = (waits.0.clone(), self.history.clone(), self.inventory.clone());
+        let (stop, history, inventory, alerts) = (waits.0.clone(), self.history.clone(), self.inventory.clone(), self.alerts.clone());
         let work = tokio::task::spawn_blocking(move || {
             let _slot = slot;
+            let mut ask = ask;
+            ask.alerts = alerts.look(|book| super::gather::alerts(book, ask.window.span(), ask.cluster.as_deref()));
             let report = gather(&*history, &inventory.current(), &ask, &stop)?;
             let range = ask.window.range_name();
             let one = |format| {

@@ -43,6 +43,7 @@ impl Past {
             minutes_kept: 30 * DAY,
             now,
             started_ms: now,
+            alerts: Vec::new(),
         };
         gather(&self.history, &Snapshot::default(), &ask, &Stop::default()).unwrap()
     }
@@ -63,9 +64,9 @@ fn past() -> Past {
     past.draws(&sum, power::CLUSTER_KNOWN, morning, 2.0);
     past.draws(&sum, power::CLUSTER_KNOWN, (evening.0, evening.0 + HOUR), 1.0);
     past.draws(&sum, power::CLUSTER_KNOWN, (evening.0 + HOUR, evening.1), 2.0);
-    past.draws("accelerator/GPU-1", "power_watts", morning, 300.0);
-    past.draws("accelerator/GPU-1", "utilization_ratio", (morning.0, morning.0 + 6 * HOUR), 0.0);
-    past.draws("accelerator/GPU-1", "utilization_ratio", (morning.0 + 6 * HOUR, morning.1), 0.5);
+    past.draws("GPU-1", "power_watts", morning, 300.0);
+    past.draws("GPU-1", "utilization_ratio", (morning.0, morning.0 + 6 * HOUR), 0.0);
+    past.draws("GPU-1", "utilization_ratio", (morning.0 + 6 * HOUR, morning.1), 0.5);
     past
 }
 
@@ -90,7 +91,7 @@ fn a_day_adds_up_by_hand_and_its_gap_is_counted_and_not_filled() {
     assert_eq!((report.idle.cards, report.idle.energy_kwh, report.idle.cost), (0, Some(1.8), Some(270.0)));
     // cluster2 was never heard of.
     assert_eq!(report.clusters[1].drawn.energy_kwh, None);
-    assert!(report.notes.iter().any(|n| n[0].starts_with("2.0 h of 24.0 h were not observed (1 gaps)")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|n| n[0].starts_with("2.0 h of 24.0 h were not observed (gaps: 1)")), "{:?}", report.notes);
     assert!(report.notes.iter().any(|n| n[1].contains("24.0시간 중 2.0시간은 관측되지 않았습니다")));
 }
 
@@ -159,7 +160,7 @@ fn an_empty_world_and_a_stopped_request_are_said() {
         render(&report, format, Lang::Ko).unwrap();
     }
     let window = Window::of(Template::Daily, Zone::default(), &Given::default(), MONDAY).unwrap();
-    let ask = Ask { window, cluster: None, clusters: vec![], price: None, minutes_kept: DAY, now: MONDAY, started_ms: 0 };
+    let ask = Ask { window, cluster: None, clusters: vec![], price: None, minutes_kept: DAY, now: MONDAY, started_ms: 0, alerts: vec![] };
     let stop = Stop::default();
     stop.stop();
     let stopped = super::gather::gather(&self::past().history, &Snapshot::default(), &ask, &stop);

@@ -156,12 +156,11 @@ impl Window {
         let today = zone.local(now).date();
         let start = given.start_date.map(|t| date("start_date", t)).transpose()?;
         let end = given.end_date.map(|t| date("end_date", t)).transpose()?;
-        if template != Template::Custom {
-            if let Some((name, text)) =
-                [("start_time", given.start_time), ("end_time", given.end_time)].into_iter().find_map(|(n, t)| Some((n, t?)))
-            {
-                return refuse(name, text, "only with template=custom; daily, weekly and monthly take start_date");
-            }
+        let times = [("start_time", given.start_time), ("end_time", given.end_time)];
+        if template != Template::Custom
+            && let Some((name, text)) = times.into_iter().find_map(|(n, t)| Some((n, t?)))
+        {
+            return refuse(name, text, "only with template=custom; daily, weekly and monthly take start_date");
         }
         let (first, after, grain) = match template {
             Template::Daily => {

@@ -37,7 +37,7 @@ pub fn run() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let history = Embedded::open(dir.path(), Keep { raw: std::time::Duration::from_secs(400 * 86_400), ..Keep::default() })?;
     let nodes: Vec<Arc<str>> = (0..NODES).map(|n| format!("node/cluster1/worker{n}").into()).collect();
-    let cards: Vec<Arc<str>> = (0..NODES * 8).map(|i| format!("accelerator/GPU-{}-{}", i / 8, i % 8).into()).collect();
+    let cards: Vec<Arc<str>> = (0..NODES * 8).map(|i| format!("GPU-{}-{}", i / 8, i % 8).into()).collect();
     let [server, card, load, sum, known, of]: [Arc<str>; 6] =
         [power::SERVER_WATTS, "power_watts", "utilization_ratio", power::CLUSTER_WATTS, power::CLUSTER_KNOWN, power::CLUSTER_SERVERS]
             .map(Into::into);
@@ -67,7 +67,16 @@ pub fn run() -> Result<()> {
     let window = Window::of(Template::Daily, Zone::default(), &report::Given::default(), now).map_err(anyhow::Error::msg)?;
     ensure!(window.start == START_MS, "the day that was put there");
     let price = Some(Price { per_kwh: 0.12, currency: "EUR".into() });
-    let ask = Ask { window, cluster: None, clusters: vec!["cluster1".into()], price, minutes_kept: 30 * DAY, now, started_ms: 0 };
+    let ask = Ask {
+        window,
+        cluster: None,
+        clusters: vec!["cluster1".into()],
+        price,
+        minutes_kept: 30 * DAY,
+        now,
+        started_ms: 0,
+        alerts: Vec::new(),
+    };
     let (before, began) = (cpu::seconds(std::process::id())?, Instant::now());
     let report = report::gather(&history, &snapshot, &ask, &Stop::default())?;
     let (took, used) = (began.elapsed().as_secs_f64(), cpu::seconds(std::process::id())? - before);

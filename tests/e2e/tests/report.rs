@@ -121,7 +121,7 @@ async fn every_kind_of_file_says_the_same_energy_to_its_own_readers() {
     let out = Command::new("python3").args(["-c", parts]).arg(&path).output().expect("python3 opens the workbook");
     let text = String::from_utf8(out.stdout).unwrap();
     // Numbers are numbers, a bad name is a string, charts are Excel's own.
-    for expected in ["<v>86</v>", "=cmd()&lt;script&gt;", "학습", "xl/charts/chart1.xml", "state=\"frozen\""] {
+    for expected in ["<v>86.0</v>", "=cmd()&lt;script&gt;", "학습", "xl/charts/chart1.xml", "state=\"frozen\""] {
         assert!(text.contains(expected), "{expected}");
     }
     assert!(!text.contains("<f>"), "no formula");
@@ -151,7 +151,7 @@ async fn a_bad_wish_is_refused_by_name_and_only_who_may_export_gets_a_report() {
         let request = running.client.post(format!("{}/api/v1/auth/keys", running.base)).basic_auth("admin", Some("changeme"));
         let body: serde_json::Value =
             request.json(&json!({ "name": "reader", "scopes": ["read"] })).send().await.unwrap().json().await.unwrap();
-        (200, body["key"].as_str().unwrap_or_default().to_owned())
+        (200, body["api_key"].as_str().unwrap_or_default().to_owned())
     };
     let request = running.client.get(format!("{}/api/v1/export/report", running.base)).bearer_auth(key);
     assert_eq!(request.send().await.unwrap().status(), 403);

@@ -22,7 +22,12 @@ pub struct Grid {
 const SIZE: f32 = 7.5;
 /// Where even that is too wide.
 const LEAST: f32 = 5.0;
-const PAD: f32 = 4.0;
+const PAD: f32 = 6.0;
+/// The space at both sides of a cell, which shrinks with its text.
+fn pad(size: f32) -> f32 {
+    PAD * size / SIZE
+}
+
 /// A text is this wide before it is broken, and has so many lines before it is cut.
 const WIDEST: f32 = 190.0;
 const MOST_LINES: usize = 4;
@@ -78,8 +83,7 @@ impl Grid {
         let room = most - (sum - texts);
         if room >= least && texts > least {
             let part = (room - least) / (texts - least);
-            for (i, w) in all.iter_mut().enumerate().filter(|(i, _)| is_text(*i)) {
-                let _ = i;
+            for (_, w) in all.iter_mut().enumerate().filter(|(i, _)| is_text(*i)) {
                 *w = w.min(48.0) + (*w - w.min(48.0)) * part;
             }
             return (all, SIZE);
@@ -98,7 +102,9 @@ impl Grid {
                 .iter()
                 .zip(&widths)
                 .zip(&self.columns)
-                .map(|((cell, w), column)| font::wrap(cell, size, w - 2.0 * PAD + 0.05, if column.is_number { 1 } else { MOST_LINES }))
+                .map(|((cell, w), column)| {
+                    font::wrap(cell, size, w - 2.0 * pad(size) + 0.05, if column.is_number { 1 } else { MOST_LINES })
+                })
                 .collect();
             cut += cells.iter().filter(|c| !c.1).count();
             let lines = cells.iter().map(|c| c.0.len()).max().unwrap_or(1).max(1);
@@ -125,14 +131,14 @@ impl Grid {
 
     fn cell(&self, to: &mut Pages, (x, y): (f32, f32), w: f32, column: &Column, size: f32, text: &str) {
         match column.is_number {
-            true => to.text((x + w - PAD, y), size, Anchor::End, INK, text),
-            false => to.text((x + PAD, y), size, Anchor::Start, INK, text),
+            true => to.text((x + w - pad(size), y), size, Anchor::End, INK, text),
+            false => to.text((x + pad(size), y), size, Anchor::Start, INK, text),
         }
     }
 
     fn head(&self, to: &mut Pages, widths: &[f32], size: f32) {
         let names: Vec<Vec<String>> =
-            self.columns.iter().zip(widths).map(|(c, w)| font::wrap(&c.name, size, w - 2.0 * PAD + 0.05, 3).0).collect();
+            self.columns.iter().zip(widths).map(|(c, w)| font::wrap(&c.name, size, w - 2.0 * pad(size) + 0.05, 3).0).collect();
         let lines = names.iter().map(Vec::len).max().unwrap_or(1).max(1);
         let high = size * LINE * lines as f32 + 4.0;
         to.need(high + 3.0 * size * LINE);
@@ -140,7 +146,8 @@ impl Grid {
         for (lines_of, (w, column)) in names.iter().zip(widths.iter().zip(&self.columns)) {
             for (i, line) in lines_of.iter().enumerate() {
                 let y = y + size * (ASCENT + LINE * (i + lines - lines_of.len()) as f32);
-                let (at, anchor) = if column.is_number { ((x + w - PAD, y), Anchor::End) } else { ((x + PAD, y), Anchor::Start) };
+                let (at, anchor) =
+                    if column.is_number { ((x + w - pad(size), y), Anchor::End) } else { ((x + pad(size), y), Anchor::Start) };
                 to.text(at, size, anchor, GREY, line);
             }
             x += w;
