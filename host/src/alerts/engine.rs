@@ -24,6 +24,8 @@ pub const MOST_SILENCES: usize = 1_000;
 const MOST_TOLD: usize = 50_000;
 const LOOK_MS: i64 = 1_000;
 const SUMS_MS: i64 = 5_000;
+/// The same of a source or a sum that is there no more: their names come back at once after a start, or never.
+const UNSEEN_MS: i64 = 10 * 60_000;
 /// An alert of which nothing was known for this long ends: what it is about is not watched any more.
 const FORGET_MS: i64 = 7 * 86_400_000;
 
@@ -373,8 +375,12 @@ impl Engine {
         if of_sources.is_empty() {
             return;
         }
+        let mut seen = HashSet::new();
         for source in &snapshot.sources {
             let who = Who::Source(source);
+            if !book.active.is_empty() && !source.is_gone {
+                seen.insert(who.key().into_owned());
+            }
             if source.is_gone {
                 if !book.active.is_empty() {
                     book.retain_of(&who.key(), |_| Some(End::Gone), now_ms, out);
@@ -396,6 +402,7 @@ impl Engine {
                 }
             }
         }
+        book.retain_seen(|rule| of_sources.iter().any(|(i, _)| *i == rule), &seen, now_ms, out);
     }
 
     fn power(&mut self, snapshot: &Snapshot, now_ms: i64, out: &mut Out) {
@@ -412,8 +419,10 @@ impl Engine {
             if of.is_empty() {
                 continue;
             }
+            let (mut seen, mut now_sums) = (HashSet::new(), HashMap::new());
             for (cluster, name, watts, known, all) in sums(snapshot, by) {
                 let who = Who::Sum { by, cluster: &cluster, name: &name };
+                seen.insert(who.key().into_owned());
                 for (i, rule) in &of {
                     if !rule.lets_in(|key| who.label(key)) {
                         continue;
@@ -422,7 +431,8 @@ impl Engine {
                     let verdict = match test {
                         PowerTest::Spike { percent, least_watts } => {
                             let key = (*i, who.key().into_owned());
-                            let before = watts.map(|w| self.sums.insert(key, (w, known))).unwrap_or_default();
+                            let before = self.sums.get(&key).copied();
+                            now_sums.extend(watts.map(|w| (key, (w, known))));
                             match (before, watts) {
                                 // Over more or fewer servers than before, it is another sum.
                                 (Some((then, over)), Some(now)) if over == known => jump(then, now, *percent, *least_watts),
@@ -443,6 +453,10 @@ impl Engine {
                     self.book.apply(rule, *i, &who, verdict, Cause { event: None, previous }, now_ms, out);
                 }
             }
+            let is_of = |rule: u16| of.iter().any(|(i, _)| *i == rule);
+            self.sums.retain(|(i, _), _| !is_of(*i));
+            self.sums.extend(now_sums);
+            self.book.retain_seen(is_of, &seen, now_ms, out);
         }
     }
 
@@ -633,6 +647,21 @@ impl Book {
         });
         self.count -= ending.len();
         ending.into_iter().for_each(|(active, end)| self.end(active, end, now_ms, out));
+    }
+
+    /// Ends those of some rules whose subject was not seen for a while.
+    fn retain_seen(&mut self, is_of: impl Fn(u16) -> bool, seen: &HashSet<String>, now_ms: i64, out: &mut Out) {
+        if self.active.is_empty() {
+            return;
+        }
+        let why = |active: &mut Active| {
+            if !is_of(active.rule) || seen.contains(&*active.alert.key) {
+                return None;
+            }
+            active.alert.unknown = Some(Reason::Absent);
+            (now_ms - active.alert.held_ms > UNSEEN_MS).then_some(End::Gone)
+        };
+        self.retain(why, now_ms, out);
     }
 
     fn retain_of(&mut self, key: &str, why: impl Fn(&Active) -> Option<End>, now_ms: i64, out: &mut Out) {

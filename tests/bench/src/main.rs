@@ -3,6 +3,7 @@
 //! Prints one line a figure: name, value, aim, and what was measured. CPU time is the kernel's; wall time is not used
 //! where a busy machine would change it.
 
+mod alerts;
 mod api;
 mod bmcs;
 mod cpu;
@@ -62,6 +63,8 @@ enum Part {
     Power,
     /// A day of a thousand nodes from history, beside a Prometheus.
     Day,
+    /// Rules over ten thousand cards.
+    Alerts,
     /// A hundred thousand pods.
     Pods,
     /// Answers from the cache.
@@ -122,6 +125,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Day) {
         day::run()?;
+    }
+    if wanted(Part::Alerts) {
+        alerts::run()?;
     }
     if wanted(Part::Pods) {
         pods::run()?;
