@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::alert::{End, Matcher, Silence, State};
-use super::engine::Out;
 use super::*;
 use crate::inventory::batch::{Batch, BatchEvent, BatchGap, BatchPoint, BatchSubject, Coverage};
 use crate::inventory::{Kind, Quality, Reason, SourceInfo};

@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_who_is_told_is_named() {
-        let common = "[clusters.cluster1]\n[credentials.p]\norigins = [\"https://a:1\"]\nbearer_file = \"/t\"\n[tls.lax]\ninsecure = true\n";
+        let common =
+            "[clusters.cluster1]\n[credentials.p]\norigins = [\"https://a:1\"]\nbearer_file = \"/t\"\n[tls.lax]\ninsecure = true\n";
         for (text, expected) in [
             ("[alerts.webhooks.x]\nsecret_file = \"/s\"", "[alerts.webhooks.x] url is missing"),
             ("[alerts.webhooks.x]\nurl = \"nowhere\"", "[alerts.webhooks.x] url: "),
@@ -274,6 +275,24 @@ mod tests {
         assert_eq!((config.notifiers(&mut problems).len(), problems.len()), (2, 0));
         // What is written back is read as the same.
         assert_eq!(load(&toml::to_string(&config).unwrap()).unwrap().alerts, config.alerts);
+    }
+
+    #[test]
+    fn an_address_that_is_a_secret_is_not_printed_and_may_come_from_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kcloud-monitor.toml");
+        std::fs::write(&path, "[alerts.webhooks.x]\nurl = \"https://a/b\"\n").unwrap();
+        let file = dir.path().join("url");
+        std::fs::write(&file, "https://hooks.example/services/T0/s3cret\n").unwrap();
+        let given = [("KCLOUD_ALERTS__WEBHOOKS__X__URL_FILE".to_owned(), file.display().to_string())];
+        assert_eq!(
+            Config::load(&path, given.clone().into_iter()).unwrap().alerts.webhooks["x"].url,
+            "https://hooks.example/services/T0/s3cret"
+        );
+        let all = Config::origins(&path, given.into_iter()).unwrap();
+        let key = all.iter().find(|k| k.name == "alerts.webhooks.x.url").unwrap();
+        assert_eq!(key.value, "\"https://hooks.example:443/…\"");
+        assert!(all.iter().all(|k| !k.value.contains("s3cret")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use kcloud_monitor::inventory::{Inventory, Kind, Quality, SourceInfo};
 use crate::{cpu, row};
 
 const NODES: usize = 1_250;
-const TURNS: usize = 20;
+const TURNS: usize = 60;
 const START_MS: i64 = 1_764_000_000_000;
 
 /// What a node's exporter says of its eight cards; `celsius` of each.
@@ -95,9 +95,9 @@ impl Stage {
         Ok(took)
     }
 
-    /// The least of several: what disturbs only adds.
-    fn least(&mut self, celsius: f64, nodes: impl Fn(usize) -> std::ops::Range<usize>) -> Result<f64> {
-        (0..TURNS).try_fold(f64::MAX, |least, turn| Ok(least.min(self.look(nodes(turn), celsius)?)))
+    /// The mean of several.
+    fn mean(&mut self, celsius: f64, nodes: impl Fn(usize) -> std::ops::Range<usize>) -> Result<f64> {
+        (0..TURNS).try_fold(0.0, |sum, turn| Ok(sum + self.look(nodes(turn), celsius)? / TURNS as f64))
     }
 }
 
@@ -111,15 +111,15 @@ pub fn run() -> Result<()> {
     let mut stage = Stage { inventory: Inventory::new(0), catalogue: Catalogue::default(), alerts, now_ms: START_MS };
     let first = stage.look(0..NODES, 60.0)?;
     row("alerts: first look, CPU-ms", first, "", &format!("{what}: filters and everything"));
-    let all = stage.least(60.0, |_| 0..NODES)?;
+    let all = stage.mean(60.0, |_| 0..NODES)?;
     row("alerts: all cards changed, CPU-ms", all, "≤ 5", &what);
-    let few = stage.least(60.0, |turn| turn * 20..turn * 20 + 20)?;
+    let few = stage.mean(60.0, |turn| turn % 60 * 20..turn % 60 * 20 + 20)?;
     row("alerts: one in sixty changed, CPU-ms", few, "", "a snapshot of 250 ms where sources answer every 15 s");
     stage.now_ms += 60_000;
     stage.look(0..NODES, 90.0)?;
     stage.now_ms += 60_000;
     let fire = stage.look(0..NODES, 90.0)?;
     row("alerts: all fire at once, CPU-ms", fire, "", "10,000 alerts with labels and messages in two languages, not written");
-    row("alerts: while all fire, CPU-ms", stage.least(90.0, |_| 0..NODES)?, "", "all cards changed");
+    row("alerts: while all fire, CPU-ms", stage.mean(90.0, |_| 0..NODES)?, "", "all cards changed");
     Ok(())
 }
