@@ -284,6 +284,8 @@ const PARTS: &[(&str, &str)] = &[
     ("etcd", "etcd-server"),
     ("kubectl", "kubernetes-client"),
     ("prometheus", "prometheus"),
+    // With `amtool`.
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
     ("prometheus-ipmi-exporter", "prometheus-ipmi-exporter"),
     // With `sdrcomp`.

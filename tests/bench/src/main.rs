@@ -3,6 +3,7 @@
 //! Prints one line a figure: name, value, aim, and what was measured. CPU time is the kernel's; wall time is not used
 //! where a busy machine would change it.
 
+mod alerts;
 mod api;
 mod bmcs;
 mod cpu;
@@ -69,6 +70,8 @@ enum Part {
     Day,
     /// A daily report of a thousand nodes.
     Report,
+    /// Rules over ten thousand cards.
+    Alerts,
     /// A hundred thousand pods.
     Pods,
     /// Answers from the cache.
@@ -137,6 +140,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Report) {
         report::run()?;
+    }
+    if wanted(Part::Alerts) {
+        alerts::run()?;
     }
     if wanted(Part::Pods) {
         pods::run()?;
