@@ -13,6 +13,7 @@ mod codec;
 mod column;
 mod embedded;
 mod endpoint;
+mod fleet;
 mod head;
 mod log;
 pub mod names;
@@ -29,6 +30,7 @@ use std::time::Duration;
 pub use beyond::Beyond;
 pub use embedded::{Embedded, Keep};
 pub use endpoint::Endpoint;
+pub use fleet::Fleet;
 pub use promql::Engine;
 pub use rollup::Aggregate;
 
