@@ -509,7 +509,7 @@ mod tests {
         let error = load(&format!("{engine}view_every = \"1ms\"\n[history]\nbackend = \"prometheus\"\n"), &[]).unwrap_err();
         assert!(error.contains("at least 1s"), "{error}");
         let config = load(&format!("{engine}view_every = \"15s\"\n[history]\nbackend = \"prometheus\"\n"), &[]).unwrap();
-        assert_eq!(config.history.prometheus.unwrap().view_every, Some(Period(Duration::from_secs(15))));
+        assert_eq!(config.history.prometheus.unwrap().view_every, Some(Period(std::time::Duration::from_secs(15))));
     }
 
     #[test]

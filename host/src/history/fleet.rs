@@ -18,6 +18,8 @@ use crate::inventory::{Inventory, Kind, Quality, SourceInfo};
 const SILENT_MS: i64 = 180_000;
 /// What the newest round does not name, a round and a half after it was named, is gone.
 const GONE_MS: i64 = 90_000;
+/// Priorities of another host that are told apart.
+const PRIORITIES: i32 = 1_000_000;
 const MAX_SUBJECTS: usize = 1_000_000;
 const MAX_VALUES: usize = 20_000_000;
 
@@ -38,6 +40,7 @@ struct Told {
     labels: Vec<(String, String)>,
     parent: String,
     plugin: String,
+    priority: i32,
     derived: HashSet<String>,
     modelled: HashSet<String>,
     /// Metric, value, time.
@@ -66,6 +69,7 @@ impl Told {
             identity: serde_json::from_str::<Texts>(&take("subject_identity")).ok()?.0,
             parent: take("subject_parent"),
             plugin: take("subject_plugin"),
+            priority: take("subject_priority").parse().unwrap_or(0),
             derived: list(take("subject_derived")),
             modelled: list(take("subject_modelled")),
             labels: Vec::new(),
@@ -152,13 +156,13 @@ impl Fleet {
         let now_ms = crate::now_ms();
         for cluster in clusters {
             let target = format!("engine/{cluster}");
-            let info = |plugin: &str| SourceInfo {
+            let info = |plugin: &str, priority: i32| SourceInfo {
                 plugin: plugin.into(),
                 target: target.as_str().into(),
                 cluster: cluster.as_str().into(),
                 interval_ms: self.interval_ms,
-                // Below whatever this host reads itself.
-                priority: i32::MIN,
+                // In the other host's order, below whatever this host reads itself.
+                priority: priority.clamp(-PRIORITIES, PRIORITIES) - 2 * PRIORITIES,
                 max_subjects: MAX_SUBJECTS,
                 max_values: MAX_VALUES,
             };
@@ -167,24 +171,24 @@ impl Fleet {
                 Err(error) => {
                     tracing::warn!(%error, cluster, "what other hosts see now could not be read from the history engine");
                     let before: Vec<_> = self.said.iter().filter(|(_, t)| *t == target).map(|(p, _)| p.clone()).collect();
-                    before.iter().for_each(|plugin| inventory.failed(&info(plugin), &error.to_string()));
+                    before.iter().for_each(|plugin| inventory.failed(&info(plugin, 0), &error.to_string()));
                     continue;
                 }
             };
-            let plugins: HashSet<String> = all.values().map(|t| t.plugin.clone()).collect();
-            for plugin in &plugins {
-                for problem in inventory.apply(&info(plugin), batch(&all, plugin), now_ms) {
+            let plugins: HashMap<String, i32> = all.values().map(|t| (t.plugin.clone(), t.priority)).collect();
+            for (plugin, priority) in &plugins {
+                for problem in inventory.apply(&info(plugin, *priority), batch(&all, plugin), now_ms) {
                     tracing::warn!(problem, plugin, cluster, "what another host sees is not taken whole");
                 }
             }
             self.said.retain(|(plugin, t)| {
-                let stays = *t != target || plugins.contains(plugin);
+                let stays = *t != target || plugins.contains_key(plugin);
                 if !stays {
                     inventory.remove_source(plugin, t, now_ms);
                 }
                 stays
             });
-            self.said.extend(plugins.into_iter().map(|plugin| (plugin, target.clone())));
+            self.said.extend(plugins.into_keys().map(|plugin| (plugin, target.clone())));
         }
     }
 }

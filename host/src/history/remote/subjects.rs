@@ -13,7 +13,7 @@ use super::super::names;
 use super::encode::{Body, Rounds};
 use super::labels::put_label;
 use crate::catalogue::METRICS;
-use crate::inventory::{Life, Quality, Reading, Snapshot, Subject, Value};
+use crate::inventory::{Life, Quality, Reading, Snapshot, Source, Subject, Value};
 
 /// Readings that have stood for longer are said in a round, since sources that tell only what changes do not say them again.
 const STANDING_MS: i64 = 120_000;
@@ -56,7 +56,9 @@ pub(super) fn about(snapshot: &Snapshot, subject: &Subject) -> BTreeMap<String, 
     let identity: Map<String, Json> = subject.identity.iter().map(|(k, v)| (k.to_string(), Json::from(&**v))).collect();
     put("subject_identity", Json::Object(identity).to_string());
     put("subject_parent", subject.parent.as_deref().unwrap_or_default().to_owned());
-    put("subject_plugin", plugin(snapshot, subject).unwrap_or_default().to_string());
+    let source = source(snapshot, subject);
+    put("subject_plugin", source.map(|s| s.plugin.to_string()).unwrap_or_default());
+    put("subject_priority", source.filter(|s| s.priority != 0).map(|s| s.priority.to_string()).unwrap_or_default());
     for (key, quality) in [("subject_derived", Quality::Derived), ("subject_modelled", Quality::Modelled)] {
         let is_it = |r: &&Reading| matches!(r.value, Value::Number(_, q) if q == quality);
         let of = subject.readings.iter().filter(is_it).filter_map(|r| METRICS.get(r.metric.0 as usize));
@@ -69,10 +71,10 @@ pub(super) fn about(snapshot: &Snapshot, subject: &Subject) -> BTreeMap<String, 
 }
 
 /// Who reads it: of its watts where it has any, since who says those decides how they count.
-fn plugin(snapshot: &Snapshot, subject: &Subject) -> Option<Arc<str>> {
+fn source<'a>(snapshot: &'a Snapshot, subject: &Subject) -> Option<&'a Arc<Source>> {
     let is_power = |r: &&Reading| METRICS.get(r.metric.0 as usize).is_some_and(|m| m.name.ends_with("_watts"));
     let reading = subject.readings.iter().find(is_power).or(subject.readings.first())?;
-    Some(snapshot.sources.get(reading.source as usize)?.plugin.clone())
+    snapshot.sources.get(reading.source as usize)
 }
 
 /// The descriptive labels as objects that an engine takes. Annotations stay at home, and what is too long.
