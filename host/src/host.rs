@@ -20,7 +20,7 @@ use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::collect::Collector;
 use crate::history::remote::{self, RemoteWrite};
-use crate::history::{self, Embedded, Endpoint, Engine, History, HistoryError, Keep, Point};
+use crate::history::{self, Embedded, Endpoint, Engine, Fleet, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
 use crate::net;
 use crate::now_ms;
@@ -79,6 +79,8 @@ pub struct Beyond {
     pub remote_write: Option<remote::Settings>,
     /// A server that answers for the past, with the matchers of each query.
     pub engine: Option<(Endpoint, BTreeMap<String, String>)>,
+    /// What other hosts see now is read from it this often.
+    pub view_every: Option<Duration>,
 }
 
 /// What the operator's files say now.
@@ -131,6 +133,11 @@ impl Host {
             Some(settings) => Some(Arc::new(RemoteWrite::open(&options.history_dir, store.clone(), settings)?)),
             None => None,
         };
+        let fleet = options
+            .beyond
+            .view_every
+            .zip(options.beyond.engine.clone())
+            .map(|(every, (server, labels))| (every, Fleet::new(Engine::new(&server, labels), every.as_millis() as i64)));
         let history: Arc<dyn History> = match options.beyond.engine {
             Some((server, labels)) => Arc::new(history::Beyond::new(store, Engine::new(&server, labels), remote.clone())),
             None => store,
@@ -252,6 +259,7 @@ impl Host {
         let named = app.clone();
         let reports = tokio::spawn(app.reports.clone().follow(move || named.clusters().iter().map(|c| c.name.clone()).collect()));
         let mut tasks = vec![reconcile, publish, upkeep, users, tokio::spawn(watching), reports];
+        tasks.extend(fleet.map(|(every, fleet)| tokio::spawn(view(app.clone(), every, fleet))));
         tasks.extend(sending.map(|remote| tokio::spawn(remote.run())));
         Ok(Self { app, look_again, tasks })
     }
@@ -367,6 +375,25 @@ fn commit(
     }
     let result = history.commit(next.snapshot.sequence, next.snapshot.at_ms, &points);
     (next.snapshot, result)
+}
+
+/// Reads again and again what other hosts see.
+async fn view(app: App, every: Duration, mut fleet: Fleet) {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let (inventory, clusters) = (app.inventory.clone(), app.clusters());
+        let read = tokio::task::spawn_blocking(move || {
+            let names: Vec<String> = clusters.iter().map(|c| c.name.clone()).collect();
+            fleet.read(&names, &inventory);
+            fleet
+        });
+        fleet = match read.await {
+            Ok(fleet) => fleet,
+            Err(error) => return tracing::error!(%error, "what other hosts see is read no more"),
+        };
+    }
 }
 
 impl Drop for Host {

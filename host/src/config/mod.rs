@@ -539,6 +539,17 @@ mod tests {
     }
 
     #[test]
+    fn a_viewer_needs_an_engine_and_no_haste() {
+        let engine = "[clusters.c]\n[history.prometheus]\nurl = \"http://127.0.0.1:9090\"\n";
+        let error = load(&format!("{engine}view_every = \"15s\"\n"), &[]).unwrap_err();
+        assert!(error.contains("backend"), "{error}");
+        let error = load(&format!("{engine}view_every = \"1ms\"\n[history]\nbackend = \"prometheus\"\n"), &[]).unwrap_err();
+        assert!(error.contains("at least 1s"), "{error}");
+        let config = load(&format!("{engine}view_every = \"15s\"\n[history]\nbackend = \"prometheus\"\n"), &[]).unwrap();
+        assert_eq!(config.history.prometheus.unwrap().view_every, Some(Period(std::time::Duration::from_secs(15))));
+    }
+
+    #[test]
     fn every_value_says_where_it_came_from() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kcloud-monitor.toml");
