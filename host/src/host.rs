@@ -17,6 +17,7 @@ use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::collect::Collector;
+use crate::export::Exports;
 use crate::history::remote::{self, RemoteWrite};
 use crate::history::{self, Embedded, Endpoint, Engine, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
@@ -45,6 +46,8 @@ pub struct Options {
     pub kept_dir: PathBuf,
     pub history_dir: PathBuf,
     pub history_keep: Keep,
+    /// Files of many rows.
+    pub exports: Exports,
     /// Where history goes beyond this host.
     pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
@@ -130,6 +133,7 @@ impl Host {
             options.clusters,
         );
         app.remote_write.clone_from(&remote);
+        app.exports = Arc::new(options.exports);
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -195,14 +199,18 @@ impl Host {
                 }
             }
         });
-        let kept = app.history.clone();
+        let (kept, exports) = (app.history.clone(), app.exports.clone());
         let upkeep = tokio::spawn(async move {
             let mut tick = tokio::time::interval(UPKEEP);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                let kept = kept.clone();
-                let done = tokio::task::spawn_blocking(move || kept.upkeep(now_ms())).await;
+                let (kept, exports) = (kept.clone(), exports.clone());
+                let done = tokio::task::spawn_blocking(move || {
+                    exports.upkeep(now_ms());
+                    kept.upkeep(now_ms())
+                })
+                .await;
                 if let Ok(Err(error)) = done {
                     tracing::error!(%error, "history was not looked after");
                 }
@@ -324,6 +332,8 @@ fn commit(
 
 impl Drop for Host {
     fn drop(&mut self) {
+        // Their threads would hold the end of the program up.
+        self.app.exports.end();
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

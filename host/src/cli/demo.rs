@@ -50,6 +50,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         kept_dir: data_dir.join("plugins-kept"),
         history_dir: data_dir.join("history"),
         history_keep: Keep { max_bytes: 1 << 30, ..Keep::default() },
+        exports: crate::export::Exports::open(&data_dir.join("exports"), crate::export::Limits::default())?,
         beyond: crate::host::Beyond::default(),
         cache_dir: None,
         compiler: Some(Compiler {

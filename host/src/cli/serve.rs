@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::api::ClusterInfo;
 use crate::auth::Auth;
 use crate::config::{Config, Loader};
+use crate::export::Exports;
 use crate::host::{Host, Look, Options};
 use crate::log::Given;
 use crate::plugins::OnMissing;
@@ -41,6 +42,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         kept_dir: config.data_dir.join("plugins-kept"),
         history_dir: config.data_dir.join("history"),
         history_keep: config.history.keep(),
+        exports: Exports::open(&config.data_dir.join("exports"), config.export.limits()).context("the directory of exports")?,
         beyond: config.beyond().map_err(|e| anyhow::anyhow!("[history] {e}"))?,
         cache_dir: None,
         compiler: Some(Compiler {

@@ -3,6 +3,7 @@
 pub mod approve;
 mod beyond;
 mod credential;
+mod export;
 mod keys;
 mod limits;
 mod origin;
@@ -25,6 +26,7 @@ use crate::plugins::verify::{Demand, Key, Policy};
 
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
+pub use export::ExportConfig;
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
 pub use unit::{Bytes, Period};
@@ -46,6 +48,7 @@ pub struct Config {
     pub plugins: Plugins,
     pub inventory: InventoryConfig,
     pub history: HistoryConfig,
+    pub export: ExportConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
 }
@@ -193,6 +196,7 @@ impl Default for Config {
             plugins: Plugins::default(),
             inventory: InventoryConfig::default(),
             history: HistoryConfig::default(),
+            export: ExportConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
         }
@@ -263,6 +267,9 @@ impl Config {
         if let Some((name, problem)) = config.facility.iter().find_map(|(name, f)| Some((name, f.problem(&config.clusters)?))) {
             return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
         }
+        if let Some(problem) = config.export.problem() {
+            return Err(fail(format!("{}: [export] {problem}", path.display())));
+        }
         if let Some(problem) = config.beyond_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
@@ -311,6 +318,7 @@ impl Config {
             ("plugins.cache_dir", self.plugins.cache_dir == running.plugins.cache_dir),
             ("plugins.compile_memory", self.plugins.compile_memory == running.plugins.compile_memory),
             ("history", self.history == running.history),
+            ("export", self.export == running.export),
         ];
         keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }

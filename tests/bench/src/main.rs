@@ -7,6 +7,7 @@ mod api;
 mod bmcs;
 mod cpu;
 mod day;
+mod export;
 mod installed;
 mod micro;
 mod plugins;
@@ -62,6 +63,8 @@ enum Part {
     Power,
     /// A day of a thousand nodes from history, beside a Prometheus.
     Day,
+    /// Ten million rows as files.
+    Export,
     /// A hundred thousand pods.
     Pods,
     /// Answers from the cache.
@@ -99,6 +102,9 @@ fn main() -> Result<()> {
     if std::env::var_os("KCLOUD_BENCH_PODS").is_some() {
         return pods::serve();
     }
+    if std::env::var_os("KCLOUD_BENCH_EXPORT").is_some() {
+        return export::child();
+    }
     let args = Args::parse();
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
     if args.parts.contains(&Part::Soak) {
@@ -122,6 +128,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Day) {
         day::run()?;
+    }
+    if wanted(Part::Export) {
+        export::run()?;
     }
     if wanted(Part::Pods) {
         pods::run()?;

@@ -29,6 +29,7 @@ pub fn serve() -> Result<()> {
             kept_dir: dir.path().join("kept"),
             history_dir: dir.path().join("history"),
             history_keep: Keep::default(),
+            exports: kcloud_monitor::export::Exports::default(),
             beyond: kcloud_monitor::host::Beyond::default(),
             cache_dir: None,
             compiler: None,

@@ -85,6 +85,7 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
 pub(super) fn in_path(path: &str, name: &str) -> Value {
     let description = match name {
         "id" if path.contains("/keys/") => "An API key's id",
+        "id" if path.contains("/jobs/") => "A job's id",
         "id" if path.contains("/containers/") => "A runtime id (percent-encoded, or without its scheme), or `namespace/pod/container`",
         "id" if path.contains("/vms/") => "The UUID of a virtual machine, or a name that only one has",
         "name" if path.contains("/nodes/") => "Name of a node",
