@@ -19,6 +19,7 @@ use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::collect::Collector;
+use crate::export::Exports;
 use crate::history::remote::{self, RemoteWrite};
 use crate::history::{self, Embedded, Endpoint, Engine, Fleet, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
@@ -56,6 +57,8 @@ pub struct Options {
     pub alerts_dir: PathBuf,
     /// Where it remembers which reports were made.
     pub reports_dir: PathBuf,
+    /// Files of many rows.
+    pub exports: Exports,
     /// Where history goes beyond this host.
     pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
@@ -157,6 +160,7 @@ impl Host {
         let watching = app.alerts.clone().run(inventory.clone(), registry.catalogue().clone());
         let minutes = options.history_keep.minutes;
         app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), app.alerts.clone(), Some(&options.reports_dir), minutes));
+        app.exports = Arc::new(options.exports);
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -232,14 +236,18 @@ impl Host {
                 }
             }
         });
-        let kept = app.history.clone();
+        let (kept, exports) = (app.history.clone(), app.exports.clone());
         let upkeep = tokio::spawn(async move {
             let mut tick = tokio::time::interval(UPKEEP);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                let kept = kept.clone();
-                let done = tokio::task::spawn_blocking(move || kept.upkeep(now_ms())).await;
+                let (kept, exports) = (kept.clone(), exports.clone());
+                let done = tokio::task::spawn_blocking(move || {
+                    exports.upkeep(now_ms());
+                    kept.upkeep(now_ms())
+                })
+                .await;
                 if let Ok(Err(error)) = done {
                     tracing::error!(%error, "history was not looked after");
                 }
@@ -398,6 +406,8 @@ async fn view(app: App, every: Duration, mut fleet: Fleet) {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        // Their threads would hold the end of the program up.
+        self.app.exports.end();
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

@@ -4,6 +4,7 @@ mod alerts;
 pub mod approve;
 mod beyond;
 mod credential;
+mod export;
 mod keys;
 mod limits;
 mod origin;
@@ -29,6 +30,7 @@ use crate::stream;
 pub use alerts::{AlertmanagerConfig, AlertsConfig, WebhookConfig};
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
+pub use export::ExportConfig;
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
 pub use reports::{HookConfig, ReportsConfig, ScheduleConfig};
@@ -54,6 +56,7 @@ pub struct Config {
     pub history: HistoryConfig,
     pub alerts: AlertsConfig,
     pub reports: ReportsConfig,
+    pub export: ExportConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
 }
@@ -223,6 +226,7 @@ impl Default for Config {
             history: HistoryConfig::default(),
             alerts: AlertsConfig::default(),
             reports: ReportsConfig::default(),
+            export: ExportConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
         }
@@ -296,6 +300,9 @@ impl Config {
         if let Some(problem) = config.alerts_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
+        if let Some(problem) = config.export.problem() {
+            return Err(fail(format!("{}: [export] {problem}", path.display())));
+        }
         if let Some(problem) = config.beyond_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
@@ -354,6 +361,7 @@ impl Config {
             ("plugins.compile_memory", self.plugins.compile_memory == running.plugins.compile_memory),
             ("history", self.history == running.history),
             ("stream", self.stream == running.stream),
+            ("export", self.export == running.export),
         ];
         keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
