@@ -2,8 +2,8 @@
 //! that the client takes.
 
 mod columns;
-pub(in crate::api) mod report;
 pub(in crate::api) mod jobs;
+pub(in crate::api) mod report;
 pub(in crate::api) mod request;
 
 use std::sync::Arc;
