@@ -491,7 +491,7 @@ fn a_restart_neither_fires_again_nor_forgets_who_knows() {
         let kept = book.all().find(|a| a.id == first.id).unwrap();
         assert_eq!((&*kept.acknowledged.as_ref().unwrap().by, kept.fired_ms, kept.unknown), ("mina", first.fired_ms, None));
         let xid = book.all().find(|a| &*a.rule == "xid").unwrap();
-        assert_eq!(xid.silenced_by, [silence.id.clone()]);
+        assert_eq!(xid.silenced_by, std::slice::from_ref(&silence.id));
     });
     alerts.look_at(
         &snapshot(&mut again, Says { numbers: &[("temperature_celsius", 60.0)], ..Says::default() }),
