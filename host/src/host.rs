@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch as signal};
 
@@ -18,15 +19,19 @@ use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::collect::Collector;
+use crate::export::Exports;
 use crate::history::remote::{self, RemoteWrite};
-use crate::history::{self, Embedded, Endpoint, Engine, History, HistoryError, Keep, Point};
+use crate::history::{self, Embedded, Endpoint, Engine, Fleet, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
+use crate::net;
 use crate::now_ms;
 use crate::plugins::engine::Compiler;
 use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
 use crate::power::{Facility, Recorder};
+use crate::report::{self, Reports};
+use crate::stream::{self, Hub};
 use crate::tls::Tls;
 
 /// Snapshots are published at most this often (architecture, invariant 3).
@@ -37,6 +42,8 @@ const USERS: Duration = Duration::from_secs(2);
 const UPKEEP: Duration = Duration::from_secs(10);
 /// Connections may end their answers for this long after a stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// And streams may say why they end.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What a host is made of.
 pub struct Options {
@@ -48,6 +55,10 @@ pub struct Options {
     pub history_keep: Keep,
     /// What is kept of alerts.
     pub alerts_dir: PathBuf,
+    /// Where it remembers which reports were made.
+    pub reports_dir: PathBuf,
+    /// Files of many rows.
+    pub exports: Exports,
     /// Where history goes beyond this host.
     pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
@@ -61,6 +72,7 @@ pub struct Options {
     pub plugins_config_dir: Option<PathBuf>,
     pub clusters: Vec<ClusterInfo>,
     pub forget_after: Duration,
+    pub stream: stream::Limits,
 }
 
 /// History beyond the host.
@@ -70,6 +82,8 @@ pub struct Beyond {
     pub remote_write: Option<remote::Settings>,
     /// A server that answers for the past, with the matchers of each query.
     pub engine: Option<(Endpoint, BTreeMap<String, String>)>,
+    /// What other hosts see now is read from it this often.
+    pub view_every: Option<Duration>,
 }
 
 /// What the operator's files say now.
@@ -83,6 +97,7 @@ pub struct Look {
     /// `None` leaves them as they are.
     pub clusters: Option<Vec<ClusterInfo>>,
     pub facilities: Option<Vec<Facility>>,
+    pub reports: Option<report::Settings>,
     pub forget_after: Option<Duration>,
     pub policy: Option<Policy>,
     /// Of all plugins together.
@@ -121,6 +136,11 @@ impl Host {
             Some(settings) => Some(Arc::new(RemoteWrite::open(&options.history_dir, store.clone(), settings)?)),
             None => None,
         };
+        let fleet = options
+            .beyond
+            .view_every
+            .zip(options.beyond.engine.clone())
+            .map(|(every, (server, labels))| (every, Fleet::new(Engine::new(&server, labels), every.as_millis() as i64)));
         let history: Arc<dyn History> = match options.beyond.engine {
             Some((server, labels)) => Arc::new(history::Beyond::new(store, Engine::new(&server, labels), remote.clone())),
             None => store,
@@ -136,7 +156,11 @@ impl Host {
         );
         app.remote_write.clone_from(&remote);
         app.alerts = Arc::new(Alerts::open(&options.alerts_dir)?);
+        app.streams = Hub::new(inventory.clone(), app.alerts.clone(), options.stream);
         let watching = app.alerts.clone().run(inventory.clone(), registry.catalogue().clone());
+        let minutes = options.history_keep.minutes;
+        app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), app.alerts.clone(), Some(&options.reports_dir), minutes));
+        app.exports = Arc::new(options.exports);
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -212,14 +236,18 @@ impl Host {
                 }
             }
         });
-        let kept = app.history.clone();
+        let (kept, exports) = (app.history.clone(), app.exports.clone());
         let upkeep = tokio::spawn(async move {
             let mut tick = tokio::time::interval(UPKEEP);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                let kept = kept.clone();
-                let done = tokio::task::spawn_blocking(move || kept.upkeep(now_ms())).await;
+                let (kept, exports) = (kept.clone(), exports.clone());
+                let done = tokio::task::spawn_blocking(move || {
+                    exports.upkeep(now_ms());
+                    kept.upkeep(now_ms())
+                })
+                .await;
                 if let Ok(Err(error)) = done {
                     tracing::error!(%error, "history was not looked after");
                 }
@@ -236,7 +264,10 @@ impl Host {
                 }
             }
         });
-        let mut tasks = vec![reconcile, publish, upkeep, users, tokio::spawn(watching)];
+        let named = app.clone();
+        let reports = tokio::spawn(app.reports.clone().follow(move || named.clusters().iter().map(|c| c.name.clone()).collect()));
+        let mut tasks = vec![reconcile, publish, upkeep, users, tokio::spawn(watching), reports];
+        tasks.extend(fleet.map(|(every, fleet)| tokio::spawn(view(app.clone(), every, fleet))));
         tasks.extend(sending.map(|remote| tokio::spawn(remote.run())));
         Ok(Self { app, look_again, tasks })
     }
@@ -245,8 +276,10 @@ impl Host {
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let (tell, told) = signal::channel(false);
-        let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+        let streams = self.app.streams.clone();
+        let serving = axum::serve(listener.tap_io(|tcp| net::tune(tcp)), service).with_graceful_shutdown(async move {
             stop.await;
+            streams.stop();
             tell.send_replace(true);
         });
         let mut heard = told;
@@ -259,6 +292,7 @@ impl Host {
             served = serving => served?,
             () = late => tracing::warn!("connections were still open at the end of the grace period"),
         }
+        self.say_goodbye().await;
         Ok(())
     }
 }
@@ -279,15 +313,27 @@ impl Host {
     ) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let handle = axum_server::Handle::new();
-        let stopping = handle.clone();
+        let (stopping, streams) = (handle.clone(), self.app.streams.clone());
         tokio::spawn(async move {
             stop.await;
+            streams.stop();
             stopping.graceful_shutdown(Some(GRACE));
         });
-        let server = axum_server::from_tcp_rustls(listener.into_std()?, tls.config.clone())?.handle(handle).serve(service);
+        let server =
+            axum_server::from_tcp_rustls(listener.into_std()?, tls.config.clone())?.map(|tls| tls.acceptor(net::Tuned)).handle(handle);
         tokio::select! {
-            served = server => Ok(served?),
-            () = tls.follow(told) => Ok(()),
+            served = server.serve(service) => served?,
+            () = tls.follow(told) => {}
+        }
+        self.say_goodbye().await;
+        Ok(())
+    }
+
+    /// Streams say why they end; the server itself does not know of WebSockets any more.
+    async fn say_goodbye(&self) {
+        self.app.streams.stop();
+        if tokio::time::timeout(GOODBYE, self.app.streams.ended()).await.is_err() {
+            tracing::warn!(open = self.app.streams.open_connections(), "streams were still open at the end");
         }
     }
 }
@@ -322,10 +368,6 @@ fn commit(
     recorder: &Mutex<Recorder>,
     next: Publication,
 ) -> (Arc<Snapshot>, Result<(), HistoryError>) {
-    // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
-    if let Some(Err(error)) = remote.map(|r| r.note(&next.snapshot, &next.points)) {
-        tracing::error!(%error, "remote write cannot keep whose the points are");
-    }
     let mut names = std::collections::HashMap::new();
     let mut point = |p: NewPoint| Point {
         metric: names.entry(p.metric).or_insert_with(|| catalogue.name(p.metric)).clone(),
@@ -335,12 +377,37 @@ fn commit(
     };
     let mut points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
     recorder.lock().unwrap_or_else(|e| e.into_inner()).note(&next.snapshot, &mut points);
+    // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
+    if let Some(Err(error)) = remote.map(|r| r.note(&next.snapshot, points.iter().map(|p| &p.subject))) {
+        tracing::error!(%error, "remote write cannot keep whose the points are");
+    }
     let result = history.commit(next.snapshot.sequence, next.snapshot.at_ms, &points);
     (next.snapshot, result)
 }
 
+/// Reads again and again what other hosts see.
+async fn view(app: App, every: Duration, mut fleet: Fleet) {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let (inventory, clusters) = (app.inventory.clone(), app.clusters());
+        let read = tokio::task::spawn_blocking(move || {
+            let names: Vec<String> = clusters.iter().map(|c| c.name.clone()).collect();
+            fleet.read(&names, &inventory);
+            fleet
+        });
+        fleet = match read.await {
+            Ok(fleet) => fleet,
+            Err(error) => return tracing::error!(%error, "what other hosts see is read no more"),
+        };
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
+        // Their threads would hold the end of the program up.
+        self.app.exports.end();
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

@@ -296,6 +296,8 @@ const PARTS: &[(&str, &str)] = &[
     ("minisign", "minisign"),
     ("npm", "npm"),
     ("ipmitool", "ipmitool"),
+    ("soffice", "libreoffice-calc"),
+    ("pdftotext", "poppler-utils"),
 ];
 
 fn real_parts() {

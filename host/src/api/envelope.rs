@@ -31,8 +31,8 @@ pub(crate) fn respond(
 ) -> Result<Response, Problem> {
     let began = Instant::now();
     let snapshot = app.inventory.current();
-    let key = format!("{route}?{}#{}", params.normalised(), snapshot.sequence);
-    let etag = format!("W/\"{:x}-{:016x}\"", snapshot.sequence, hash(&key));
+    let key = key(&snapshot, route, params);
+    let etag = tag(&snapshot, &key);
     let seen = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
     if seen.is_some_and(|s| s.split(',').any(|t| t.trim() == etag || t.trim() == "*")) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
@@ -97,6 +97,19 @@ fn written((resource, params): (&str, &Params), rendered: &Rendered, etag: Strin
         out.insert(header::LINK, link);
     }
     response
+}
+
+fn key(snapshot: &Snapshot, route: &str, params: &Params) -> String {
+    format!("{route}?{}#{}", params.normalised(), snapshot.sequence)
+}
+
+fn tag(snapshot: &Snapshot, key: &str) -> String {
+    format!("W/\"{:x}-{:016x}\"", snapshot.sequence, hash(key))
+}
+
+/// The tag of what a route answers to a request from a snapshot.
+pub(crate) fn etag(snapshot: &Snapshot, route: &str, params: &Params) -> String {
+    tag(snapshot, &key(snapshot, route, params))
 }
 
 /// What the snapshot says about an answer, as the inside of a JSON object.

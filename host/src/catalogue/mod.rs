@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, RwLock};
 
-pub use table::{METRICS, Metric};
+pub use table::{ACCOUNT, METRICS, Metric};
 
 /// Index into the catalogue; stable within one process only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,6 +124,12 @@ impl Catalogue {
         Self::known(name).or_else(raw)
     }
 
+    /// What stands for a metric outside the host, ours or of the account of power; a plugin's own `x_` metrics do not leave.
+    pub fn leaving(name: &str) -> Option<&'static Metric> {
+        let find = |all: &'static [Metric]| all.binary_search_by(|m| m.name.cmp(name)).ok().map(|i| &all[i]);
+        find(METRICS).or_else(|| find(ACCOUNT))
+    }
+
     /// The catalogue's entry; `None` for a raw metric.
     pub fn metric(id: MetricId) -> Option<&'static Metric> {
         METRICS.get(id.0 as usize)
@@ -198,6 +204,17 @@ impl Catalogue {
         }
     }
 
+    /// What kind of number a metric is, known or raw.
+    pub fn kind(&self, id: MetricId) -> Option<Kind> {
+        match Self::metric(id) {
+            Some(m) => Some(m.kind),
+            None => {
+                let raw = self.raw.read().unwrap_or_else(|e| e.into_inner());
+                raw.metrics.get(id.0 as usize - METRICS.len()).map(|m| m.kind)
+            }
+        }
+    }
+
     /// The gauge that is the growth of a counter a second, where the catalogue has one.
     pub fn rate_of(counter: MetricId) -> Option<MetricId> {
         static RATES: LazyLock<Vec<Option<MetricId>>> = LazyLock::new(|| {
@@ -226,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_so_that_it_can_be_searched() {
-        assert!(METRICS.windows(2).all(|w| w[0].name < w[1].name));
+        assert!([METRICS, ACCOUNT].iter().all(|all| all.windows(2).all(|w| w[0].name < w[1].name)));
         for (counter, gauge) in table::RATES {
             let of = |name: &str, kind: Kind| Catalogue::known(name).is_some_and(|id| METRICS[id.0 as usize].kind == kind);
             assert!(of(counter, Kind::Counter) && of(gauge, Kind::Gauge), "{counter} {gauge}");
@@ -263,6 +280,15 @@ mod tests {
         assert!(c.admit("power_watts", "watts", Kind::Gauge, &left).is_ok());
         assert!(matches!(c.admit("power_watts", "milliwatts", Kind::Gauge, &left), Err(Refused::Unit { .. })));
         assert!(matches!(c.admit("power_watts", "watts", Kind::Counter, &left), Err(Refused::Kind { .. })));
+    }
+
+    #[test]
+    fn no_plugin_says_what_the_host_alone_says() {
+        let (c, left) = (Catalogue::default(), NamesLeft::default());
+        for m in ACCOUNT {
+            assert!(matches!(c.admit(m.name, m.unit, m.kind, &left), Err(Refused::Unknown(_))), "{}", m.name);
+            assert!(Catalogue::known(m.name).is_none() && Catalogue::leaving(m.name).is_some());
+        }
     }
 
     #[test]

@@ -45,17 +45,16 @@ impl Endpoint {
     }
 
     /// Posts a body, reads at most `most` bytes of the answer.
-    pub(super) async fn post(
-        &self,
-        headers: &[(&'static str, &'static str)],
-        body: impl Into<Body>,
-        most: usize,
-    ) -> Result<Answer, HttpError> {
-        let all = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        self.send(all.collect(), body, most).await
+    pub(crate) async fn post(&self, headers: &[(&'static str, &str)], body: impl Into<Body>, most: usize) -> Result<Answer, HttpError> {
+        let mut all = HeaderMap::new();
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value).map_err(|e| HttpError::Denied(format!("{name}: {e}")))?;
+            all.insert(HeaderName::from_static(name), value);
+        }
+        self.send(all, body, most).await
     }
 
-    /// The same with headers that are made anew each time.
+    /// The same with headers of any kind.
     pub(crate) async fn send(&self, mut all: HeaderMap, body: impl Into<Body>, most: usize) -> Result<Answer, HttpError> {
         if let Some(credential) = &self.credential {
             let Secret::Header(header) = &credential.secret else {

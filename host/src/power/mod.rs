@@ -21,14 +21,14 @@ pub use energy::{Energy, Statistics, joules, joules_of_steps, statistics};
 pub use facility::{Efficiency, Facility, Use, covering, efficiency, idle};
 pub use record::{
     CLUSTER_KNOWN, CLUSTER_SERVERS, CLUSTER_WATTS, GROUP_WATTS, Recorder, SERVER_METHOD, SERVER_WATTS, WORKLOAD_WATTS, cluster_series,
-    group_series, method_of,
+    group_series, method_of, series_labels,
 };
 pub use shares::{Share, Workloads};
 
 use crate::catalogue::{Catalogue, MetricId};
 use crate::inventory::{Life, Quality, Snapshot, Subject, Value};
 
-/// How a server's watts are known, the most trusted first.
+/// How a server's watts are known, of equally trusted sources the most trusted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kcloud_e2e::{Running, fleet, until};
@@ -15,6 +15,7 @@ use kcloud_monitor::history::remote::{Counts, RemoteWrite, Settings};
 use kcloud_monitor::history::{Aggregate, Beyond, Embedded, Endpoint, Engine, History, Keep, Observation, Point};
 use kcloud_monitor::inventory::batch::{Batch, BatchPoint, BatchSubject};
 use kcloud_monitor::inventory::{Inventory, Kind, Quality, SourceInfo};
+use kcloud_monitor::power::{self, By, Recorder};
 
 /// A server of its own process, ended by its id.
 struct Part {
@@ -107,6 +108,8 @@ struct Cards {
     /// Cards by UUID, or nodes by name.
     kind: Kind,
     cluster: &'static str,
+    /// Where the account of power is noted, too.
+    recorder: Option<Mutex<Recorder>>,
     sending: tokio::task::JoinHandle<()>,
 }
 
@@ -116,17 +119,26 @@ impl Drop for Cards {
     }
 }
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Remote write that tells its subjects often.
+fn leaving(engine: &Part) -> Settings {
+    let (batch, subjects_every) = (Duration::from_millis(200), Duration::from_millis(300));
+    Settings { endpoint: engine.write(), labels: BTreeMap::new(), max_bytes: 1 << 28, batch, subjects_every }
+}
+
 const WATTS: &str = "power_watts";
 
 impl Cards {
     fn new(dir: &Path, count: usize, endpoint: Endpoint) -> Self {
         let store = Arc::new(Embedded::open(dir, Keep::default()).unwrap());
-        let settings = Settings { endpoint, labels: BTreeMap::new(), max_bytes: 1 << 28, batch: Duration::from_millis(100) };
+        let settings =
+            Settings { endpoint, labels: BTreeMap::new(), max_bytes: 1 << 28, batch: Duration::from_millis(100), subjects_every: HOUR };
         let remote = Arc::new(RemoteWrite::open(dir, store.clone(), settings).unwrap());
         let sending = tokio::spawn(remote.clone().run());
         // Names that a query must escape.
         let ids = (0..count).map(|i| format!("GPU-{i}.a+b\"c\\d")).collect();
-        Self { inventory: Inventory::new(0), store, remote, ids, kind: Kind::Accelerator, cluster: "cluster1", sending }
+        Self { inventory: Inventory::new(0), store, remote, ids, kind: Kind::Accelerator, cluster: "cluster1", recorder: None, sending }
     }
 
     /// All cards are read at a moment; one without a value is not read.
@@ -140,9 +152,11 @@ impl Cards {
             max_subjects: 10_000,
             max_values: 1_000_000,
         };
+        let own = |id: &String| (if self.kind == Kind::Node { "node" } else { "uuid" }.into(), id.clone());
+        let node = self.recorder.iter().map(|_| ("node".into(), "worker1".into()));
         let subject = |id: &String| BatchSubject {
             kind: self.kind,
-            identity: vec![(if self.kind == Kind::Node { "node" } else { "uuid" }.into(), id.clone())],
+            identity: std::iter::once(own(id)).chain(node.clone()).collect(),
             labels: vec![],
             parent: None,
             observed_at_ms: None,
@@ -155,9 +169,12 @@ impl Cards {
         let points = self.ids.iter().enumerate().filter_map(point).collect();
         self.inventory.apply(&source, Batch { subjects, points, ..Batch::default() }, at_ms);
         let next = self.inventory.prepare(at_ms, i64::MAX).unwrap();
-        self.remote.note(&next.snapshot, &next.points).unwrap();
-        let points: Vec<Point> =
+        let mut points: Vec<Point> =
             next.points.into_iter().map(|p| Point { subject: p.subject, metric: WATTS.into(), at_ms: p.at_ms, value: p.value }).collect();
+        if let Some(recorder) = &self.recorder {
+            recorder.lock().unwrap().note(&next.snapshot, &mut points);
+        }
+        self.remote.note(&next.snapshot, points.iter().map(|p| &p.subject)).unwrap();
         self.store.commit(next.snapshot.sequence, at_ms, &points).unwrap();
         self.inventory.publish(next.snapshot);
     }
@@ -254,6 +271,56 @@ async fn what_leaves_for_prometheus_comes_back_as_the_embedded_store_has_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_leaves_for_victoria_metrics_comes_back_as_the_embedded_store_has_it() {
     what_leaves_comes_back(VICTORIA).await;
+}
+
+async fn the_account_comes_back(program: &'static str) {
+    if !is_installed(program) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Part::start(program, dir.path(), None).await;
+    let mut cards = Cards::new(&dir.path().join("history"), 4, engine.write());
+    cards.recorder = Some(Mutex::default());
+    let first = kcloud_monitor::now_ms() - 900_000;
+    for i in 0..40i64 {
+        cards.tick(first + i * 15_000, |card| Some(value(card, i)));
+    }
+    let counts = cards.all_sent().await;
+    assert_eq!((counts.refused, counts.out_of_order, counts.unknown, counts.dropped), (0, 0, 0, 0), "{counts:?}");
+    let series = [
+        ("node/cluster1/worker1".to_owned(), power::SERVER_WATTS),
+        ("node/cluster1/worker1".to_owned(), power::SERVER_METHOD),
+        (power::cluster_series("cluster1"), power::CLUSTER_WATTS),
+        (power::cluster_series("cluster1"), power::CLUSTER_KNOWN),
+        (power::group_series("cluster1", By::Vendor, "unknown"), power::GROUP_WATTS),
+    ];
+    let viewer = cards.viewer(&dir.path().join("viewer"), &engine);
+    let window = (first - 60_000, first + 900_000);
+    for (subject, metric) in series {
+        let ours = cards.store.raw(&subject, metric, window.0, window.1).unwrap();
+        assert!(ours.len() >= 40, "{subject} {metric}: {}", ours.len());
+        until("the same from the engine", async || {
+            let (viewer, subject) = (viewer.clone(), subject.clone());
+            let theirs = blocking(move || viewer.raw(&subject, metric, window.0, window.1).unwrap()).await;
+            (theirs == ours).then_some(())
+        })
+        .await;
+    }
+    let query = format!("{}/api/v1/query?query=kcloud_group_power_watts&time={}", engine.base(), (first + 300_000) / 1_000);
+    let body: serde_json::Value = serde_json::from_str(&reqwest::get(query).await.unwrap().text().await.unwrap()).unwrap();
+    let all = body["data"]["result"].as_array().unwrap();
+    let row = all.iter().find(|r| r["metric"]["breakdown_by"] == "vendor").expect("a row of a view");
+    assert_eq!((row["metric"]["cluster"].as_str(), row["metric"]["category"].as_str()), (Some("cluster1"), Some("unknown")), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_account_of_power_comes_back_from_prometheus_as_it_was_noted() {
+    the_account_comes_back(PROMETHEUS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_account_of_power_comes_back_from_victoria_metrics_as_it_was_noted() {
+    the_account_comes_back(VICTORIA).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -368,8 +435,7 @@ async fn a_host_with_a_prometheus_behind_it_says_which_part_of_a_window_comes_fr
     let engine = Part::start(PROMETHEUS, dir.path(), None).await;
     let (fleet, address) = fleet(1, Faults::demo()).await;
     let running = Running::start_with(&["nvidia-dcgm"], demo_settings(&fleet, address), |options| {
-        options.beyond.remote_write =
-            Some(Settings { endpoint: engine.write(), labels: BTreeMap::new(), max_bytes: 1 << 28, batch: Duration::from_millis(200) });
+        options.beyond.remote_write = Some(leaving(&engine));
         options.beyond.engine = Some((engine.read(), BTreeMap::new()));
     })
     .await;
@@ -402,4 +468,77 @@ async fn a_host_with_a_prometheus_behind_it_says_which_part_of_a_window_comes_fr
     assert!(!body.to_string().contains(base.trim_start_matches("http://")), "no address: {body}");
     let (status, _) = running.get(&format!("/api/v1/accelerators/gpus/{uuid}")).await;
     assert_eq!(status, 200, "what is now is there without it");
+}
+
+/// One host reads cards and BMCs and writes; another has no targets and answers the same.
+async fn a_viewer_answers_the_same(program: &'static str) {
+    if !is_installed(program) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Part::start(program, dir.path(), None).await;
+    let (fleet, address) = fleet(2, Faults::demo()).await;
+    let mut settings = demo_settings(&fleet, address);
+    // Long enough between two readings for both to show the same one.
+    settings.iter_mut().for_each(|s| s.interval = Duration::from_secs(12));
+    let writer = Running::start_with(&["nvidia-dcgm"], settings, |options| options.beyond.remote_write = Some(leaving(&engine))).await;
+    let viewer = Running::start_with(&[], vec![], |options| {
+        options.beyond.engine = Some((engine.read(), BTreeMap::new()));
+        options.beyond.view_every = Some(Duration::from_secs(1));
+    })
+    .await;
+    let gpus = async |host: &Running| {
+        let (_, body) = host.get("/api/v1/accelerators/gpus?limit=100").await;
+        let rows = body["data"].as_array()?.clone();
+        // When it was heard of here is another thing than there.
+        let own = ["last_seen", "first_seen", "timestamp", "last_updated", "sources"];
+        let shown = |row: &serde_json::Value| {
+            let mut row = row.as_object().cloned().unwrap_or_default();
+            row.retain(|key, _| !own.contains(&key.as_str()));
+            row
+        };
+        Some(rows.iter().map(shown).collect::<Vec<_>>()).filter(|rows| rows.len() == 16)
+    };
+    let power = async |host: &Running| {
+        let (_, all) = host.get("/api/v1/monitoring/power").await;
+        let (_, by_vendor) = host.get("/api/v1/monitoring/power/breakdown?breakdown_by=vendor").await;
+        let mut coverage = all["data"]["coverage"].clone();
+        coverage["oldest_seconds"].take();
+        let total = all["data"]["total_power_watts"].as_f64()?;
+        Some((total, all["data"]["breakdown"].clone(), coverage, by_vendor["data"].clone()))
+    };
+    let mut last = None;
+    let same = tokio::time::timeout(Duration::from_secs(50), async {
+        loop {
+            let (a, b) = (gpus(&writer).await, gpus(&viewer).await);
+            let (c, d) = (power(&writer).await, power(&viewer).await);
+            if a.is_some() && a == b && c.is_some() && c == d {
+                return (a.unwrap(), c.unwrap());
+            }
+            last = Some((a.map(|a| a[0].clone()), b.map(|b| b[0].clone()), c, d));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+    let Ok((rows, (total, ..))) = same else { panic!("not the same: {last:#?}") };
+    assert!(rows.iter().all(|r| r["model_name"].as_str().is_some_and(|m| !m.is_empty())), "{:?}", rows[0]);
+    assert!(total > 1_000.0, "{total} of sixteen cards");
+    // The past is there, too.
+    let id = rows[0]["gpu_id"].as_str().unwrap().to_owned();
+    until("the past of a card", async || {
+        let (status, body) = viewer.get(&format!("/api/v1/accelerators/gpus/{id}/metrics?period=5m&step=1s")).await;
+        let watts = body["data"]["timeseries"]["power_watts"].as_array()?.iter().any(|p| p["value"].is_number());
+        (status == 200 && watts).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_targets_shows_what_another_sees_by_prometheus() {
+    a_viewer_answers_the_same(PROMETHEUS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_targets_shows_what_another_sees_by_victoria_metrics() {
+    a_viewer_answers_the_same(VICTORIA).await;
 }

@@ -50,7 +50,7 @@ impl Class {
 }
 
 /// 0.57 * 100 is 56.99999999999999: what the source said had no more than six digits behind the point.
-pub(super) fn converted(value: f64, factor: f64) -> f64 {
+pub(crate) fn converted(value: f64, factor: f64) -> f64 {
     match factor == 1.0 {
         true => value,
         false => (value * factor * 1e6).round() / 1e6,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::codec::put_varint;
 use super::super::{Observation, names};
 use super::labels::{Known, put_label, varint_bytes};
-use crate::catalogue::{Catalogue, METRICS};
+use crate::catalogue::Catalogue;
 
 /// What ends a series: a NaN that only Prometheus' engines tell from others.
 pub(super) const STALE: u64 = 0x7ff0_0000_0000_0002;
@@ -75,9 +75,8 @@ impl Encoder {
         self.series.resize_with(self.series.len().max(most), || None);
         for (id, subject, metric) in all {
             let name = self.names.entry(metric).or_insert_with_key(|metric| {
-                let known = METRICS.get(Catalogue::known(metric)?.0 as usize)?;
                 let mut label = Vec::new();
-                put_label(&mut label, "__name__", &names::metric(known));
+                put_label(&mut label, "__name__", &names::metric(Catalogue::leaving(metric)?));
                 Some(label.into())
             });
             self.series[id as usize] = Some(Series { subject, name: name.clone(), last_ms: i64::MIN, version: None, is_open: false });
@@ -154,6 +153,33 @@ impl Encoder {
         bodies.extend(compress(&mut self.snappy, &self.raw, count));
         self.samples.clear();
         (bodies, std::mem::take(&mut self.skipped))
+    }
+}
+
+/// Of one body of single samples, before it is compressed.
+const MAX_RAW: usize = 4 << 20;
+
+/// Bodies of series with one sample each.
+#[derive(Default)]
+pub(super) struct Rounds {
+    raw: Vec<u8>,
+    count: usize,
+}
+
+impl Rounds {
+    /// Takes a series by its labels, `__name__` among them.
+    pub(super) fn add(&mut self, labels: &[u8], at_ms: i64, value: f64, out: &mut Vec<Body>) {
+        put_series(&mut self.raw, (labels, &[]), &[], &[Sample { series: 0, version: 0, at_ms, bits: value.to_bits() }]);
+        self.count += 1;
+        if self.count >= MAX_SAMPLES || self.raw.len() >= MAX_RAW {
+            self.finish(out);
+        }
+    }
+
+    pub(super) fn finish(&mut self, out: &mut Vec<Body>) {
+        out.extend(compress(&mut snap::raw::Encoder::new(), &self.raw, self.count));
+        self.raw.clear();
+        self.count = 0;
     }
 }
 

@@ -117,7 +117,8 @@ impl Host {
     fn open(dir: &Path, url: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let endpoint = Endpoint::new(url, None, None, Duration::from_secs(2)).unwrap();
         let labels = BTreeMap::from([("Site".to_owned(), "a".to_owned()), ("uuid".to_owned(), "never".to_owned())]);
-        let mut settings = Settings { endpoint, labels, max_bytes: 1 << 20, batch: Duration::from_millis(50) };
+        let mut settings =
+            Settings { endpoint, labels, max_bytes: 1 << 20, batch: Duration::from_millis(50), subjects_every: Duration::from_secs(600) };
         change(&mut settings);
         let store = Arc::new(Embedded::open(dir, Keep::default()).unwrap());
         let remote = Arc::new(RemoteWrite::open(dir, store.clone(), settings.clone()).unwrap());
@@ -159,7 +160,7 @@ impl Host {
         let said = Said { subjects: subjects.iter().map(subject).collect(), points: points.flatten().collect(), ..Said::default() };
         assert_eq!(self.inventory.apply(&info, said, at_ms), Vec::<String>::new());
         let next = self.inventory.prepare(at_ms, i64::MAX).unwrap();
-        self.remote.note(&next.snapshot, &next.points).unwrap();
+        self.remote.note(&next.snapshot, next.points.iter().map(|p| &p.subject)).unwrap();
         let name = |m: MetricId| Arc::<str>::from(Catalogue::metric(m).unwrap().name);
         let points: Vec<Point> =
             next.points.into_iter().map(|p| Point { subject: p.subject, metric: name(p.metric), at_ms: p.at_ms, value: p.value }).collect();
