@@ -88,9 +88,9 @@ impl Running {
         serving.abort();
         // The serving task holds the host, and the host its history's file.
         serving.await.expect_err("aborted");
-        let held = Arc::downgrade(&host.app.history);
+        let (held, alerts) = (Arc::downgrade(&host.app.history), Arc::downgrade(&host.app.alerts));
         drop(host);
-        until("the history is closed", async || held.strong_count().eq(&0).then_some(())).await;
+        until("history and alerts are closed", async || (held.strong_count() + alerts.strong_count() == 0).then_some(())).await;
         Self::over(dir, settings, |_| ()).await
     }
 
