@@ -19,8 +19,9 @@ use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::collect::Collector;
+use crate::export::Exports;
 use crate::history::remote::{self, RemoteWrite};
-use crate::history::{self, Embedded, Endpoint, Engine, History, HistoryError, Keep, Point};
+use crate::history::{self, Embedded, Endpoint, Engine, Fleet, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
 use crate::net;
 use crate::now_ms;
@@ -56,6 +57,8 @@ pub struct Options {
     pub alerts_dir: PathBuf,
     /// Where it remembers which reports were made.
     pub reports_dir: PathBuf,
+    /// Files of many rows.
+    pub exports: Exports,
     /// Where history goes beyond this host.
     pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
@@ -79,6 +82,8 @@ pub struct Beyond {
     pub remote_write: Option<remote::Settings>,
     /// A server that answers for the past, with the matchers of each query.
     pub engine: Option<(Endpoint, BTreeMap<String, String>)>,
+    /// What other hosts see now is read from it this often.
+    pub view_every: Option<Duration>,
 }
 
 /// What the operator's files say now.
@@ -131,6 +136,11 @@ impl Host {
             Some(settings) => Some(Arc::new(RemoteWrite::open(&options.history_dir, store.clone(), settings)?)),
             None => None,
         };
+        let fleet = options
+            .beyond
+            .view_every
+            .zip(options.beyond.engine.clone())
+            .map(|(every, (server, labels))| (every, Fleet::new(Engine::new(&server, labels), every.as_millis() as i64)));
         let history: Arc<dyn History> = match options.beyond.engine {
             Some((server, labels)) => Arc::new(history::Beyond::new(store, Engine::new(&server, labels), remote.clone())),
             None => store,
@@ -150,6 +160,7 @@ impl Host {
         let watching = app.alerts.clone().run(inventory.clone(), registry.catalogue().clone());
         let minutes = options.history_keep.minutes;
         app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), app.alerts.clone(), Some(&options.reports_dir), minutes));
+        app.exports = Arc::new(options.exports);
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -225,14 +236,18 @@ impl Host {
                 }
             }
         });
-        let kept = app.history.clone();
+        let (kept, exports) = (app.history.clone(), app.exports.clone());
         let upkeep = tokio::spawn(async move {
             let mut tick = tokio::time::interval(UPKEEP);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                let kept = kept.clone();
-                let done = tokio::task::spawn_blocking(move || kept.upkeep(now_ms())).await;
+                let (kept, exports) = (kept.clone(), exports.clone());
+                let done = tokio::task::spawn_blocking(move || {
+                    exports.upkeep(now_ms());
+                    kept.upkeep(now_ms())
+                })
+                .await;
                 if let Ok(Err(error)) = done {
                     tracing::error!(%error, "history was not looked after");
                 }
@@ -252,6 +267,7 @@ impl Host {
         let named = app.clone();
         let reports = tokio::spawn(app.reports.clone().follow(move || named.clusters().iter().map(|c| c.name.clone()).collect()));
         let mut tasks = vec![reconcile, publish, upkeep, users, tokio::spawn(watching), reports];
+        tasks.extend(fleet.map(|(every, fleet)| tokio::spawn(view(app.clone(), every, fleet))));
         tasks.extend(sending.map(|remote| tokio::spawn(remote.run())));
         Ok(Self { app, look_again, tasks })
     }
@@ -260,10 +276,11 @@ impl Host {
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let (tell, told) = signal::channel(false);
-        let streams = self.app.streams.clone();
+        // Weakly: who waits for a stop that never comes must not keep them.
+        let streams = Arc::downgrade(&self.app.streams);
         let serving = axum::serve(listener.tap_io(|tcp| net::tune(tcp)), service).with_graceful_shutdown(async move {
             stop.await;
-            streams.stop();
+            streams.upgrade().iter().for_each(|s| s.stop());
             tell.send_replace(true);
         });
         let mut heard = told;
@@ -297,10 +314,10 @@ impl Host {
     ) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let handle = axum_server::Handle::new();
-        let (stopping, streams) = (handle.clone(), self.app.streams.clone());
+        let (stopping, streams) = (handle.clone(), Arc::downgrade(&self.app.streams));
         tokio::spawn(async move {
             stop.await;
-            streams.stop();
+            streams.upgrade().iter().for_each(|s| s.stop());
             stopping.graceful_shutdown(Some(GRACE));
         });
         let server =
@@ -369,8 +386,29 @@ fn commit(
     (next.snapshot, result)
 }
 
+/// Reads again and again what other hosts see.
+async fn view(app: App, every: Duration, mut fleet: Fleet) {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let (inventory, clusters) = (app.inventory.clone(), app.clusters());
+        let read = tokio::task::spawn_blocking(move || {
+            let names: Vec<String> = clusters.iter().map(|c| c.name.clone()).collect();
+            fleet.read(&names, &inventory);
+            fleet
+        });
+        fleet = match read.await {
+            Ok(fleet) => fleet,
+            Err(error) => return tracing::error!(%error, "what other hosts see is read no more"),
+        };
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
+        // Their threads would hold the end of the program up.
+        self.app.exports.end();
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

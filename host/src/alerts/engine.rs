@@ -6,20 +6,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::Change;
-use super::alert::{Alert, Cause, End, Silence, State, Who};
+use super::alert::{Cause, End, State, Who};
+use super::book::{Book, Out};
 use super::rule::{Condition, Lost, PowerBy, PowerTest, Rule, Verdict, is_stale, jump, note_lost, vanished};
-use super::store::{Found, Rows};
+use super::store::Found;
 use crate::catalogue::Catalogue;
 use crate::inventory::{Event, Kind, Life, Reason, Snapshot, Subject};
 use crate::power::{self, By};
 
-/// Alerts at one time; more are counted, not kept.
-pub const MOST_ACTIVE: usize = 50_000;
-/// Ended alerts that are kept, and for how long.
-pub const MOST_ENDED: usize = 10_000;
-const ENDED_KEPT_MS: i64 = 90 * 86_400_000;
-pub const MOST_SILENCES: usize = 1_000;
 /// Events that are remembered as told.
 const MOST_TOLD: usize = 50_000;
 const LOOK_MS: i64 = 1_000;
@@ -35,24 +29,12 @@ pub struct Told {
     pub key: Arc<str>,
 }
 
-/// What an evaluation changed.
-#[derive(Default)]
-pub struct Out {
-    pub changes: Vec<(Change, Arc<Alert>)>,
-    pub rows: Rows,
-}
-
 /// Rules that look at one subject, by how they do.
 #[derive(Default, PartialEq, Eq, Hash, Clone)]
 struct RuleSet {
     readings: Vec<u16>,
     events: Vec<u16>,
     vanished: Vec<u16>,
-}
-
-struct Active {
-    alert: Alert,
-    rule: u16,
 }
 
 #[derive(Default)]
@@ -78,23 +60,9 @@ pub struct Engine {
     summed_ms: i64,
     /// Sums before, with over how many: by place of the rule and key.
     sums: HashMap<(u16, String), (f64, usize)>,
+    /// Rules by which the subject at hand has an alert.
+    alerted: Vec<u16>,
     pub book: Book,
-}
-
-/// Alerts as they are.
-#[derive(Default)]
-pub struct Book {
-    active: HashMap<Arc<str>, Vec<Active>>,
-    count: usize,
-    pub silences: Vec<Silence>,
-    /// Newest last.
-    pub ended: VecDeque<(u64, Arc<Alert>)>,
-    next: u64,
-    /// Alerts that there was no room for.
-    pub dropped: u64,
-    /// Transitions by what they were.
-    pub fired: u64,
-    pub resolved: u64,
 }
 
 impl Engine {
@@ -104,16 +72,7 @@ impl Engine {
         for (told, _) in found.told {
             engine.remember(told);
         }
-        engine.book.silences = found.silences.into_iter().filter(|s| s.ends_ms > now_ms).collect();
-        engine.book.next = found.ended.last().map_or(0, |(n, _)| n + 1);
-        engine.book.ended = found.ended.into_iter().map(|(n, a)| (n, Arc::new(a))).collect();
-        for alert in found.active {
-            // It held until the stop, as far as anybody knows.
-            let alert = Alert { held_ms: if alert.is_moment { alert.held_ms } else { now_ms }, unknown: Some(Reason::Absent), ..alert };
-            engine.book.count += 1;
-            engine.book.active.entry(alert.key.clone()).or_default().push(Active { alert, rule: u16::MAX });
-        }
-        engine.book.weigh_silences();
+        engine.book = Book::with(found.active, found.ended, found.silences, now_ms);
         engine
     }
 
@@ -227,13 +186,22 @@ impl Engine {
                 sets.push(set);
                 continue;
             }
-            let is_as_before = |was: &Arc<Subject>| Arc::ptr_eq(&was.labels, &s.labels) && was.node == s.node && was.identity == s.identity;
+            let is_as_before = |was: &Arc<Subject>| {
+                // What did not change is shared.
+                let same = |a: &Arc<str>, b: &Arc<str>| Arc::ptr_eq(a, b);
+                let is_same_node =
+                    was.node.as_ref().zip(s.node.as_ref()).map_or(was.node.is_none() && s.node.is_none(), |(a, b)| same(a, b));
+                Arc::ptr_eq(&was.labels, &s.labels)
+                    && is_same_node
+                    && was.identity.len() == s.identity.len()
+                    && was.identity.iter().zip(&s.identity).all(|(a, b)| same(&a.0, &b.0) && same(&a.1, &b.1))
+            };
             let set = match (was, known_set) {
                 (Some(was), Some(set)) if !self.is_full && is_as_before(was) => set,
                 _ => self.set_for(s),
             };
             sets.push(set);
-            if set > 0 || !self.book.active.is_empty() {
+            if set > 0 || !self.book.is_empty() {
                 self.subject(was.map(|w| &**w), s, set, now_ms, out);
             }
         }
@@ -266,14 +234,15 @@ impl Engine {
     }
 
     fn subject(&mut self, old: Option<&Subject>, new: &Subject, set: u32, now_ms: i64, out: &mut Out) {
-        let Self { rules, sets, lost, book, missing, is_full, .. } = self;
+        let Self { rules, sets, lost, book, missing, is_full, alerted, .. } = self;
         let set_of = &sets[set as usize];
         let who = Who::Subject(new);
-        let has_alert = !book.active.is_empty() && book.active.contains_key(&new.id);
+        book.rules_of(&new.id, alerted);
+        let has_alert = !alerted.is_empty();
         for i in &set_of.readings {
             let rule = &rules[*i as usize];
             let verdict = rule.verdict(old, new, lost);
-            if has_alert || verdict.is_news() {
+            if verdict.is_news() || (has_alert && alerted.contains(i)) {
                 book.apply(rule, *i, &who, verdict, Cause::default(), now_ms, out);
             }
             note_lost(rule, old, new, lost);
@@ -304,7 +273,7 @@ impl Engine {
         if !self.lost.is_empty() && self.by_kind.contains_key(&s.kind) {
             self.lost.retain(|(id, _), _| *id != s.id);
         }
-        if !self.book.active.is_empty() {
+        if !self.book.is_empty() {
             self.book.retain_of(&s.id, |_| Some(End::Gone), now_ms, out);
         }
     }
@@ -373,10 +342,14 @@ impl Engine {
         if of_sources.is_empty() {
             return;
         }
+        let mut seen = HashSet::new();
         for source in &snapshot.sources {
             let who = Who::Source(source);
+            if !book.is_empty() && !source.is_gone {
+                seen.insert(who.key().into_owned());
+            }
             if source.is_gone {
-                if !book.active.is_empty() {
+                if !book.is_empty() {
                     book.retain_of(&who.key(), |_| Some(End::Gone), now_ms, out);
                 }
                 continue;
@@ -387,7 +360,7 @@ impl Engine {
                 false if source.last_success_ms.is_none() => Verdict::Unknown(Reason::Absent),
                 false => Verdict::Not(None),
             };
-            if !verdict.is_news() && book.active.is_empty() {
+            if !verdict.is_news() && book.is_empty() {
                 continue;
             }
             for (i, rule) in &of_sources {
@@ -396,6 +369,7 @@ impl Engine {
                 }
             }
         }
+        book.retain_seen(|rule| of_sources.iter().any(|(i, _)| *i == rule), &seen, now_ms, out);
     }
 
     fn power(&mut self, snapshot: &Snapshot, now_ms: i64, out: &mut Out) {
@@ -412,8 +386,10 @@ impl Engine {
             if of.is_empty() {
                 continue;
             }
+            let (mut seen, mut now_sums) = (HashSet::new(), HashMap::new());
             for (cluster, name, watts, known, all) in sums(snapshot, by) {
                 let who = Who::Sum { by, cluster: &cluster, name: &name };
+                seen.insert(who.key().into_owned());
                 for (i, rule) in &of {
                     if !rule.lets_in(|key| who.label(key)) {
                         continue;
@@ -422,7 +398,8 @@ impl Engine {
                     let verdict = match test {
                         PowerTest::Spike { percent, least_watts } => {
                             let key = (*i, who.key().into_owned());
-                            let before = watts.map(|w| self.sums.insert(key, (w, known))).unwrap_or_default();
+                            let before = self.sums.get(&key).copied();
+                            now_sums.extend(watts.map(|w| (key, (w, known))));
                             match (before, watts) {
                                 // Over more or fewer servers than before, it is another sum.
                                 (Some((then, over)), Some(now)) if over == known => jump(then, now, *percent, *least_watts),
@@ -443,6 +420,10 @@ impl Engine {
                     self.book.apply(rule, *i, &who, verdict, Cause { event: None, previous }, now_ms, out);
                 }
             }
+            let is_of = |rule: u16| of.iter().any(|(i, _)| *i == rule);
+            self.sums.retain(|(i, _), _| !is_of(*i));
+            self.sums.extend(now_sums);
+            self.book.retain_seen(is_of, &seen, now_ms, out);
         }
     }
 
@@ -512,186 +493,4 @@ fn sums(snapshot: &Snapshot, by: PowerBy) -> Vec<(String, String, Option<f64>, u
             clusters.iter().flat_map(of).collect()
         }
     }
-}
-
-impl Book {
-    /// Takes a verdict over.
-    fn apply(&mut self, rule: &Rule, i: u16, who: &Who<'_>, verdict: Verdict, cause: Cause<'_>, now_ms: i64, out: &mut Out) {
-        let key = who.key();
-        let place = self.active.get(&*key).and_then(|all| all.iter().position(|a| a.rule == i));
-        let Some(place) = place else {
-            if !verdict.is_news() {
-                return;
-            }
-            if self.count >= MOST_ACTIVE {
-                self.dropped += 1;
-                return;
-            }
-            let mut alert = Alert::begin(rule, who, now_ms);
-            (alert.value, alert.threshold) = match verdict {
-                Verdict::Holds { value, threshold } => (value, threshold),
-                Verdict::Happened { value, .. } => (value, None),
-                _ => (None, None),
-            };
-            let previous = match verdict {
-                Verdict::Happened { previous, .. } => previous.or(cause.previous),
-                _ => None,
-            };
-            self.count += 1;
-            let all = self.active.entry(alert.key.clone()).or_default();
-            all.push(Active { alert, rule: i });
-            if let (true, Some(active)) = (rule.hold_ms == 0, all.last_mut()) {
-                fire(&mut active.alert, rule, who, Cause { previous, ..cause }, &self.silences, now_ms, out);
-                self.fired += 1;
-            }
-            return;
-        };
-        let Some(active) = self.active.get_mut(&*key).and_then(|all| all.get_mut(place)) else { return };
-        let alert = &mut active.alert;
-        match (verdict, alert.state()) {
-            (Verdict::Same, _) => {}
-            (Verdict::Holds { value, threshold }, state) => {
-                (alert.value, alert.threshold, alert.held_ms, alert.unknown) = (value, threshold, now_ms, None);
-                if state == State::Pending && now_ms - alert.since_ms >= rule.hold_ms {
-                    fire(alert, rule, who, cause, &self.silences, now_ms, out);
-                    self.fired += 1;
-                }
-            }
-            (Verdict::Happened { value, previous }, _) => {
-                (alert.value, alert.held_ms, alert.unknown) = (value, now_ms, None);
-                alert.speak(rule, who, Cause { previous: previous.or(cause.previous), ..cause });
-                let again = Arc::new(alert.clone());
-                out.rows.put.push(again.clone());
-                if alert.is_spike {
-                    out.changes.push((Change::PowerSpike, again));
-                }
-            }
-            (_, State::Pending) => {
-                // What lies across a gap is not joined either.
-                self.remove(&key, place);
-            }
-            (Verdict::Between(value), _) => (alert.value, alert.held_ms, alert.unknown) = (Some(value), now_ms, None),
-            (Verdict::Unknown(reason), _) => alert.unknown = Some(reason),
-            (Verdict::Not(value), _) if rule.is_of_moments() => {
-                alert.value = value.or(alert.value);
-                alert.unknown = None;
-            }
-            (Verdict::Not(value), _) => {
-                alert.value = value;
-                alert.unknown = None;
-                if let Some(active) = self.remove(&key, place) {
-                    self.end(active, End::Cleared, now_ms, out);
-                }
-            }
-        }
-    }
-
-    fn fire_if_due(&mut self, rule: &Rule, i: u16, who: &Who<'_>, now_ms: i64, out: &mut Out) {
-        let key = who.key();
-        let active = self.active.get_mut(&*key).and_then(|all| all.iter_mut().find(|a| a.rule == i));
-        if let Some(active) = active.filter(|a| a.alert.state() == State::Pending) {
-            active.alert.held_ms = now_ms;
-            fire(&mut active.alert, rule, who, Cause::default(), &self.silences, now_ms, out);
-            self.fired += 1;
-        }
-    }
-
-    fn remove(&mut self, key: &str, place: usize) -> Option<Active> {
-        let all = self.active.get_mut(key)?;
-        let active = (place < all.len()).then(|| all.swap_remove(place))?;
-        if all.is_empty() {
-            self.active.remove(key);
-        }
-        self.count -= 1;
-        Some(active)
-    }
-
-    fn end(&mut self, active: Active, end: End, now_ms: i64, out: &mut Out) {
-        let mut alert = active.alert;
-        if alert.state() != State::Firing {
-            return;
-        }
-        (alert.ended_ms, alert.end) = (Some(now_ms.max(alert.fired_ms.unwrap_or(now_ms))), Some(end));
-        self.resolved += 1;
-        let alert = Arc::new(alert);
-        out.rows.ended.push((self.next, alert.clone()));
-        self.ended.push_back((self.next, alert.clone()));
-        self.next += 1;
-        out.changes.push((Change::ThresholdCleared, alert));
-    }
-
-    /// Ends those for which `why` gives a reason.
-    fn retain(&mut self, mut why: impl FnMut(&mut Active) -> Option<End>, now_ms: i64, out: &mut Out) {
-        let mut ending = Vec::new();
-        self.active.retain(|_, all| {
-            for i in (0..all.len()).rev() {
-                if let Some(end) = why(&mut all[i]) {
-                    ending.push((all.swap_remove(i), end));
-                }
-            }
-            !all.is_empty()
-        });
-        self.count -= ending.len();
-        ending.into_iter().for_each(|(active, end)| self.end(active, end, now_ms, out));
-    }
-
-    fn retain_of(&mut self, key: &str, why: impl Fn(&Active) -> Option<End>, now_ms: i64, out: &mut Out) {
-        let mut place = 0;
-        while let Some(active) = self.active.get(key).and_then(|all| all.get(place)) {
-            match why(active) {
-                None => place += 1,
-                Some(end) => {
-                    if let Some(active) = self.remove(key, place) {
-                        self.end(active, end, now_ms, out);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Those that are pending or fire.
-    pub fn all(&self) -> impl Iterator<Item = &Alert> {
-        self.active.values().flatten().map(|a| &a.alert)
-    }
-
-    pub fn get_mut(&mut self, id: &str) -> Option<&mut Alert> {
-        self.active.values_mut().flatten().map(|a| &mut a.alert).find(|a| &*a.id == id)
-    }
-
-    /// Says of each alert which silences cover it.
-    pub fn weigh_silences(&mut self) {
-        let silences = &self.silences;
-        self.active.values_mut().flatten().for_each(|a| a.alert.silenced_by = covering(silences, &a.alert));
-    }
-
-    fn expire_silences(&mut self, now_ms: i64, out: &mut Out) {
-        let (stay, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.silences).into_iter().partition(|s| s.ends_ms > now_ms);
-        self.silences = stay;
-        if !over.is_empty() {
-            out.rows.unsilenced.extend(over.into_iter().map(|s| s.id));
-            self.weigh_silences();
-        }
-    }
-
-    fn forget_ended(&mut self, now_ms: i64, out: &mut Out) {
-        let is_old = |a: &Arc<Alert>| a.ended_ms.is_some_and(|at| now_ms - at > ENDED_KEPT_MS);
-        while self.ended.len() > MOST_ENDED || self.ended.front().is_some_and(|(_, a)| is_old(a)) {
-            self.ended.pop_front();
-        }
-        out.rows.forget_below = self.ended.front().map_or(0, |(n, _)| *n);
-    }
-}
-
-fn covering(silences: &[Silence], alert: &Alert) -> Vec<Arc<str>> {
-    silences.iter().filter(|s| s.covers(alert)).map(|s| s.id.clone()).collect()
-}
-
-fn fire(alert: &mut Alert, rule: &Rule, who: &Who<'_>, cause: Cause<'_>, silences: &[Silence], now_ms: i64, out: &mut Out) {
-    alert.fired_ms = Some(now_ms);
-    alert.speak(rule, who, cause);
-    alert.silenced_by = covering(silences, alert);
-    let fired = Arc::new(alert.clone());
-    let change = if alert.is_spike { Change::PowerSpike } else { Change::ThresholdExceeded };
-    out.rows.put.push(fired.clone());
-    out.changes.push((change, fired));
 }

@@ -5,6 +5,8 @@
 //! clears anything. What fires, what ended, who acknowledged and what is silenced is on disk before anybody hears of it.
 
 mod alert;
+mod book;
+mod check;
 mod engine;
 mod file;
 mod message;
@@ -27,8 +29,9 @@ use crate::inventory::{Inventory, Severity, Snapshot};
 use crate::telemetry::{Histogram, Page};
 
 pub use alert::{Acknowledgement, Alert, End, Matcher, Silence, State, severity as severity_name};
-pub use engine::{Book, MOST_ACTIVE, MOST_ENDED, MOST_SILENCES};
-use engine::{Engine, Out};
+use book::Out;
+pub use book::{Book, MOST_ACTIVE, MOST_ENDED, MOST_SILENCES};
+use engine::Engine;
 pub use file::{Rules, problems, rules};
 pub(crate) use notify::view;
 use notify::{Notifier, Spec};

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::file::RuleFile;
 use super::message::Template;
 use crate::catalogue::{Catalogue, MetricId};
-use crate::inventory::{Kind, Life, Reading, Reason, Severity, Snapshot, Subject};
+use crate::inventory::{Kind, Life, Reading, Reason, Severity, Snapshot, Subject, Value};
 
 /// A metric by its name; one of a plugin's own is known only once the plugin has said it.
 #[derive(Debug)]
@@ -31,13 +31,17 @@ impl Metric {
         }
     }
 
-    fn reading<'a>(&self, s: &'a Subject) -> Option<&'a Reading> {
-        s.reading(*self.id.get()?)
+    fn number(&self, s: &Subject) -> Result<f64, Reason> {
+        self.observed(s).map(|(value, _)| value)
     }
 
-    fn number(&self, s: &Subject) -> Result<f64, Reason> {
+    /// The number with when it was observed.
+    fn observed(&self, s: &Subject) -> Result<(f64, i64), Reason> {
         let id = *self.id.get().ok_or(Reason::Absent)?;
-        s.number(id).ok_or_else(|| s.gap(id).unwrap_or(Reason::Absent))
+        match s.reading(id) {
+            Some(Reading { value: Value::Number(value, _), at_ms, .. }) if s.life == Life::Live => Ok((*value, *at_ms)),
+            _ => Err(s.gap(id).unwrap_or(Reason::Absent)),
+        }
     }
 }
 
@@ -314,11 +318,10 @@ impl Clause {
 impl Quantity {
     /// `Ok(None)` where a rate has seen nothing new.
     fn value(&self, old: Option<&Subject>, new: &Subject) -> Result<Option<f64>, Reason> {
-        let now = self.metric.number(new)?;
+        let (now, now_ms) = self.metric.observed(new)?;
         if self.is_rate {
-            let (then, at) = before(&self.metric, old).ok_or(Reason::Absent)?;
-            let now_at = self.metric.reading(new).map_or(at, |r| r.at_ms);
-            return match now_at - at {
+            let (then, at_ms) = old.and_then(|old| self.metric.observed(old).ok()).ok_or(Reason::Absent)?;
+            return match now_ms - at_ms {
                 0 => Ok(None),
                 // A counter that began anew: what it counted in between is not known.
                 span if span < 0 || now < then => Err(Reason::Absent),
@@ -331,10 +334,9 @@ impl Quantity {
     }
 }
 
-/// A reading as it was, with when it was observed.
-fn before(metric: &Metric, old: Option<&Subject>) -> Option<(f64, i64)> {
-    let old = old?;
-    Some((metric.number(old).ok()?, metric.reading(old)?.at_ms))
+/// A number as it was.
+fn before(metric: &Metric, old: Option<&Subject>) -> Option<f64> {
+    metric.number(old?).ok()
 }
 
 fn increases(metric: &Metric, by: f64, factor: f64, old: Option<&Subject>, new: &Subject, lost: &Lost) -> Verdict {
@@ -343,7 +345,7 @@ fn increases(metric: &Metric, by: f64, factor: f64, old: Option<&Subject>, new: 
         Err(reason) => return Verdict::Unknown(reason),
     };
     let kept = || metric.id.get().and_then(|id| lost.get(&(new.id.clone(), *id)).copied());
-    let Some(then) = before(metric, old).map(|(v, _)| v).or_else(kept) else { return Verdict::Unknown(Reason::Absent) };
+    let Some(then) = before(metric, old).or_else(kept) else { return Verdict::Unknown(Reason::Absent) };
     // From 0, where it began anew.
     let growth = if now < then { now } else { now - then };
     match growth >= by {
@@ -356,7 +358,7 @@ fn spike(metric: &Metric, (percent, least): (f64, f64), old: Option<&Subject>, n
     match (metric.number(new), before(metric, old)) {
         (Err(reason), _) => Verdict::Unknown(reason),
         (Ok(_), None) => Verdict::Unknown(Reason::Absent),
-        (Ok(now), Some((then, _))) => jump(then, now, percent, least),
+        (Ok(now), Some(then)) => jump(then, now, percent, least),
     }
 }
 
@@ -373,10 +375,14 @@ pub fn jump(then: f64, now: f64, percent: f64, least: f64) -> Verdict {
 pub fn note_lost(rule: &Rule, old: Option<&Subject>, new: &Subject, lost: &mut Lost) {
     let Condition::Increases { metric, .. } = &rule.condition else { return };
     let Some(id) = metric.id.get().copied() else { return };
-    match (before(metric, old), metric.number(new)) {
-        (Some((value, _)), Err(_)) => drop(lost.insert((new.id.clone(), id), value)),
-        (None, Ok(_)) if !lost.is_empty() => drop(lost.remove(&(new.id.clone(), id))),
-        _ => {}
+    match metric.number(new) {
+        Ok(_) if lost.is_empty() => {}
+        Ok(_) => drop(lost.remove(&(new.id.clone(), id))),
+        Err(_) => {
+            if let Some(value) = before(metric, old) {
+                lost.insert((new.id.clone(), id), value);
+            }
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::alert::{End, Matcher, Silence, State};
-use super::engine::Out;
 use super::*;
 use crate::inventory::batch::{Batch, BatchEvent, BatchGap, BatchPoint, BatchSubject, Coverage};
 use crate::inventory::{Kind, Quality, Reason, SourceInfo};
@@ -381,6 +380,24 @@ fn a_sum_that_lacks_a_part_may_be_too_much_but_never_little_enough() {
         &[(Kind::Node, None, &[("node", "worker2")], &[]), (Kind::Chassis, Some(0), &chassis("redfish"), &[("power_watts", 900.0)])],
     );
     assert_eq!(say(&mut engine, &mut world, Some(500.0), true), []);
+}
+
+#[test]
+fn a_namespace_that_draws_nothing_any_more_is_over_no_budget() {
+    use crate::power::tests::{World, say_cards};
+    let mut world = World::new();
+    let text = "[[rules]]\nname = \"n\"\nseverity = \"warning\"\npower_by = \"namespace\"\nabove = 200.0\nmessage = \"{name}\"\n";
+    let (mut engine, catalogue) = (Engine::default(), Catalogue::default());
+    engine.set(read(text).unwrap(), world.now, &mut Out::default());
+    let mut look = |world: &mut World, seconds: i64, watts: &[f64]| {
+        world.now += seconds * SECOND;
+        say_cards(world, watts);
+        let out = engine.evaluate(&world.snapshot(), &catalogue, world.now);
+        out.changes.iter().map(|(c, a)| (*c, a.message.to_string(), a.end)).collect::<Vec<_>>()
+    };
+    assert_eq!(look(&mut world, 6, &[300.0; 8]), [(ThresholdExceeded, "namespace ml".into(), None)]);
+    assert_eq!(look(&mut world, 6, &[]), [], "not at once: it may be that nobody was asked yet");
+    assert_eq!(look(&mut world, 601, &[]), [(ThresholdCleared, "namespace ml".into(), Some(End::Gone))]);
 }
 
 #[test]

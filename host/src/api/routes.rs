@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
-use super::v1::export::{report, request};
+use super::v1::export::{jobs, report, request};
 use super::v1::infrastructure::{containers, nodes, pods, vms};
 use super::v1::stream::{self, events, socket};
 use super::v1::{alerts, auth, clusters, export, fleet, hardware, monitoring};
@@ -31,6 +31,8 @@ pub(super) enum Answer {
     Report,
     /// A file in the format that is asked for: rows in JSON with an envelope, or as `Format` says.
     Rows,
+    /// A file of any format, whole or in part.
+    File,
 }
 
 pub(super) struct Route {
@@ -130,7 +132,7 @@ const fn posted(route: Route, body: Option<&'static str>) -> Route {
     Route { method: "POST", body, ..route }
 }
 
-use Answer::{Many, One, Plain, Rows, Socket, Text};
+use Answer::{File, Many, One, Plain, Rows, Socket, Text};
 
 const PROMETHEUS: Answer = Text("text/plain; version=0.0.4; charset=utf-8");
 const EVENTS: Answer = Text("text/event-stream; charset=utf-8");
@@ -215,6 +217,11 @@ pub(super) static ROUTES: &[Route] = &[
     exporting(row("/api/v1/export/power", "export", "Watts over time as a file: totals of clusters, their parts in a view, or resources of one type", request::POWER, Rows, || get(export::power))),
     exporting(row("/api/v1/export/metrics", "export", "Metrics of any resources over time as a file", request::METRICS, Rows, || get(export::metrics))),
     exporting(row("/api/v1/export/formats", "export", "Formats of files", NONE, Plain("ExportFormats"), || get(export::formats))),
+    exporting(row("/api/v1/export/jobs", "export", "Exports that run on their own, newest first", NONE, Plain("ExportJobList"), || get(jobs::list))),
+    exporting(posted(row("/api/v1/export/jobs", "export", "Begins an export whose file is fetched when it is done", NONE, Plain("ExportJob"), || post(jobs::create)), Some("ExportOrder"))),
+    exporting(row("/api/v1/export/jobs/{id}", "export", "How far a job is", NONE, Plain("ExportJob"), || get(jobs::one))),
+    exporting(deleted(row("/api/v1/export/jobs/{id}", "export", "Ends a job that is under way, or removes one that is over, with its file", NONE, Plain("Revoked"), || delete(jobs::delete)))),
+    exporting(row("/api/v1/export/jobs/{id}/file", "export", "The file of a job that is done, or ranges of it", NONE, File, || get(jobs::file))),
     open(row("/api/v1/system/health", "system", "How the host and its parts fare", NONE, Plain("Health"), || get(system::health))),
     row("/api/v1/system/status", "system", "Every source and when it last answered", NONE, Plain("Status"), || get(system::status)),
     row("/api/v1/system/info", "system", "What is watched, in numbers", NONE, Plain("Info"), || get(system::info)),

@@ -52,6 +52,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         history_keep: Keep { max_bytes: 1 << 30, ..Keep::default() },
         alerts_dir: data_dir.join("alerts"),
         reports_dir: data_dir.join("reports"),
+        exports: crate::export::Exports::open(&data_dir.join("exports"), crate::export::Limits::default())?,
         beyond: crate::host::Beyond::default(),
         cache_dir: None,
         compiler: Some(Compiler {

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::api::ClusterInfo;
 use crate::auth::Auth;
 use crate::config::{Config, Loader};
+use crate::export::Exports;
 use crate::host::{Host, Look, Options};
 use crate::log::Given;
 use crate::plugins::OnMissing;
@@ -43,6 +44,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         history_keep: config.history.keep(),
         alerts_dir: config.data_dir.join("alerts"),
         reports_dir: config.data_dir.join("reports"),
+        exports: Exports::open(&config.data_dir.join("exports"), config.export.limits()).context("the directory of exports")?,
         beyond: config.beyond().map_err(|e| anyhow::anyhow!("[history] {e}"))?,
         cache_dir: None,
         compiler: Some(Compiler {

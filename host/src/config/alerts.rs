@@ -235,3 +235,105 @@ fn read(path: &Path) -> Result<Rules, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
     Rules::read(path, &text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kcloud-monitor.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path, std::iter::empty()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_wrong_with_who_is_told_is_named() {
+        let common =
+            "[clusters.cluster1]\n[credentials.p]\norigins = [\"https://a:1\"]\nbearer_file = \"/t\"\n[tls.lax]\ninsecure = true\n";
+        for (text, expected) in [
+            ("[alerts.webhooks.x]\nsecret_file = \"/s\"", "[alerts.webhooks.x] url is missing"),
+            ("[alerts.webhooks.x]\nurl = \"nowhere\"", "[alerts.webhooks.x] url: "),
+            ("[alerts.webhooks.x]\nurl = \"http://169.254.169.254/x\"", "is never reached"),
+            ("[alerts.webhooks.x]\nurl = \"http://u:p@a/w\"", "user information"),
+            ("[alerts.webhooks.x]\nurl = \"http://a/w\"\nseverity = \"bad\"", "`info`, `warning`, `critical`"),
+            ("[alerts.webhooks.x]\nurl = \"http://b:1/w\"\ncredential = \"p\"", "not bound to http://b:1"),
+            ("[alerts.alertmanagers.x]\nurl = \"https://a:1\"\ncredential = \"p\"\ntls = \"lax\"", "insecure"),
+            ("[alerts.alertmanagers.x]\nurl = \"http://a:1/api/v2/alerts\"", "without /api/v2/alerts"),
+            ("[alerts.alertmanagers.x]\nurl = \"http://a:1\"\nlabels = { \"a-b\" = \"x\" }", "\"a-b\""),
+            ("[alerts.power_budget_watts]\ncluster9 = 1.0", "there is no [clusters.cluster9]"),
+            ("[alerts.power_budget_watts]\ncluster1 = -1.0", "a number above 0"),
+            ("[alerts]\nexternal_url = \"monitor\"", "is no URL"),
+            ("[alerts]\nrule_dir = \"/x\"", "did you mean `rules_dir`"),
+        ] {
+            let error = load(&format!("{common}{text}\n")).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        let good = "[alerts.webhooks.x]\nurl = \"https://a:1/hook\"\ncredential = \"p\"\n[alerts.alertmanagers.m]\nurl = \"http://am:9093/base\"\n";
+        let config = load(&format!("{common}{good}")).unwrap();
+        let mut problems = Vec::new();
+        assert_eq!((config.notifiers(&mut problems).len(), problems.len()), (2, 0));
+        // What is written back is read as the same.
+        assert_eq!(load(&toml::to_string(&config).unwrap()).unwrap().alerts, config.alerts);
+    }
+
+    #[test]
+    fn an_address_that_is_a_secret_is_not_printed_and_may_come_from_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kcloud-monitor.toml");
+        std::fs::write(&path, "[alerts.webhooks.x]\nurl = \"https://a/b\"\n").unwrap();
+        let file = dir.path().join("url");
+        std::fs::write(&file, "https://hooks.example/services/T0/s3cret\n").unwrap();
+        let given = [("KCLOUD_ALERTS__WEBHOOKS__X__URL_FILE".to_owned(), file.display().to_string())];
+        assert_eq!(
+            Config::load(&path, given.clone().into_iter()).unwrap().alerts.webhooks["x"].url,
+            "https://hooks.example/services/T0/s3cret"
+        );
+        let all = Config::origins(&path, given.into_iter()).unwrap();
+        let key = all.iter().find(|k| k.name == "alerts.webhooks.x.url").unwrap();
+        assert_eq!(key.value, "\"https://hooks.example:443/…\"");
+        assert!(all.iter().all(|k| !k.value.contains("s3cret")));
+    }
+
+    #[test]
+    fn a_bad_file_leaves_its_last_good_rules_in_force_and_spoils_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = load("").unwrap();
+        config.alerts.rules_dir = dir.path().join("alerts.d");
+        config.alerts.ready_made = false;
+        let mut files = RuleFiles::default();
+        let mut look = |config: &Config| {
+            let (mut problems, mut directories) = (Vec::new(), Vec::new());
+            let rules = files.look(config, &mut problems, &mut directories).rules;
+            (rules.iter().map(|r| r.name.to_string()).collect::<Vec<_>>(), problems)
+        };
+        assert_eq!(look(&config), (vec![], vec![]), "no directory is no rules");
+        std::fs::create_dir(&config.alerts.rules_dir).unwrap();
+        let put = |name: &str, text: &str| std::fs::write(config.alerts.rules_dir.join(name), text).unwrap();
+        let rule = |name: &str| format!("[[rules]]\nname = \"{name}\"\nseverity = \"info\"\nmessage = \"x\"\nvanished = true\n");
+        put("a.toml", &rule("a"));
+        put("b.toml", &rule("b"));
+        put(".hidden.toml", "nonsense");
+        assert_eq!(look(&config).0, ["a", "b"]);
+        put("a.toml", &rule("a").replace("vanished = true", "vanishd = true"));
+        let (names, problems) = look(&config);
+        assert!(names == ["a", "b"] && problems.len() == 1 && problems[0].contains("a.toml:5:1"), "{names:?} {problems:?}");
+        std::fs::remove_file(config.alerts.rules_dir.join("a.toml")).unwrap();
+        put("c.toml", &rule("b"));
+        let (names, problems) = look(&config);
+        assert!(names == ["b"] && problems[0].contains("stands at") && problems[0].contains("b.toml:2:1"), "{names:?} {problems:?}");
+        put("c.toml", &"x".repeat(2 << 20));
+        assert!(look(&config).1[0].contains("at most 1048576"));
+    }
+
+    #[test]
+    fn the_sample_reads_beside_the_ready_made_rules() {
+        let mut config = load("[clusters.cluster1]\n").unwrap();
+        config.alerts.rules_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/alerts.d");
+        let (mut problems, mut directories) = (Vec::new(), Vec::new());
+        let rules = RuleFiles::default().look(&config, &mut problems, &mut directories).rules;
+        assert_eq!(problems, Vec::<String>::new());
+        let has = |name: &str| rules.iter().any(|r| &*r.name == name);
+        assert!(has("memory-nearly-full") && has("bmc-event") && !has("power-spike"));
+    }
+}

@@ -34,6 +34,8 @@ pub struct RemoteWriteConfig {
     pub labels: BTreeMap<String, String>,
     /// Points are gathered for this long.
     pub batch: Period,
+    /// Which subjects there are is told this often, for hosts that watch nothing themselves.
+    pub subjects_every: Period,
     pub timeout: Period,
     /// What waits may take this much of the disk.
     pub max_bytes: Bytes,
@@ -50,6 +52,8 @@ pub struct EngineConfig {
     /// Stand in every query.
     pub labels: BTreeMap<String, String>,
     pub timeout: Period,
+    /// What other hosts see now is read this often; never where nothing is said.
+    pub view_every: Option<Period>,
 }
 
 impl Default for RemoteWriteConfig {
@@ -60,6 +64,7 @@ impl Default for RemoteWriteConfig {
             tls: None,
             labels: BTreeMap::new(),
             batch: Period(Duration::from_secs(5)),
+            subjects_every: Period(Duration::from_secs(60)),
             timeout: Period(Duration::from_secs(30)),
             max_bytes: Bytes(1 << 30),
         }
@@ -68,7 +73,14 @@ impl Default for RemoteWriteConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { url: String::new(), credential: None, tls: None, labels: BTreeMap::new(), timeout: Period(Duration::from_secs(10)) }
+        Self {
+            url: String::new(),
+            credential: None,
+            tls: None,
+            labels: BTreeMap::new(),
+            timeout: Period(Duration::from_secs(10)),
+            view_every: None,
+        }
     }
 }
 
@@ -155,11 +167,22 @@ impl Config {
     pub(super) fn beyond_problem(&self) -> Option<String> {
         let h = &self.history;
         let of = |section: &str, server: Server<'_>| server.problem(self).map(|p| format!("[history.{section}] {p}"));
+        if h.remote_write.as_ref().is_some_and(|r| r.subjects_every.0 > Duration::from_secs(60)) {
+            return Some(
+                "[history.remote_write] subjects_every is at most 60s: who is silent for three minutes is not heard any more".to_owned(),
+            );
+        }
         if let Some(problem) = h.remote_write.as_ref().and_then(|r| of("remote_write", r.server())) {
             return Some(problem);
         }
         match (h.backend, &h.prometheus) {
             (Backend::Prometheus, None) => Some("[history] backend = \"prometheus\" needs [history.prometheus] with its url".to_owned()),
+            (Backend::Embedded, Some(EngineConfig { view_every: Some(_), .. })) => {
+                Some("[history.prometheus] view_every needs [history] backend = \"prometheus\"".to_owned())
+            }
+            (_, Some(EngineConfig { view_every: Some(Period(every)), .. })) if *every < Duration::from_secs(1) => {
+                Some("[history.prometheus] view_every is at least 1s".to_owned())
+            }
             (_, Some(engine)) => of("prometheus", engine.server()),
             (Backend::Embedded, None) => None,
         }
@@ -174,6 +197,7 @@ impl Config {
                 labels: r.labels.clone(),
                 max_bytes: r.max_bytes.0 as u64,
                 batch: r.batch.0,
+                subjects_every: r.subjects_every.0,
             }),
             None => None,
         };
@@ -181,6 +205,7 @@ impl Config {
             Some(e) if h.backend == Backend::Prometheus => Some((e.server().endpoint(self)?, e.labels.clone())),
             _ => None,
         };
-        Ok(crate::host::Beyond { remote_write, engine })
+        let view_every = h.prometheus.as_ref().and_then(|e| e.view_every).map(|p| p.0);
+        Ok(crate::host::Beyond { remote_write, engine, view_every })
     }
 }

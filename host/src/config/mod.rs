@@ -4,6 +4,7 @@ mod alerts;
 pub mod approve;
 mod beyond;
 mod credential;
+mod export;
 mod keys;
 mod limits;
 mod origin;
@@ -29,6 +30,7 @@ use crate::stream;
 pub use alerts::{AlertmanagerConfig, AlertsConfig, WebhookConfig};
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
+pub use export::ExportConfig;
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
 pub use reports::{HookConfig, ReportsConfig, ScheduleConfig};
@@ -54,6 +56,7 @@ pub struct Config {
     pub history: HistoryConfig,
     pub alerts: AlertsConfig,
     pub reports: ReportsConfig,
+    pub export: ExportConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
 }
@@ -223,6 +226,7 @@ impl Default for Config {
             history: HistoryConfig::default(),
             alerts: AlertsConfig::default(),
             reports: ReportsConfig::default(),
+            export: ExportConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
         }
@@ -296,6 +300,9 @@ impl Config {
         if let Some(problem) = config.alerts_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
+        if let Some(problem) = config.export.problem() {
+            return Err(fail(format!("{}: [export] {problem}", path.display())));
+        }
         if let Some(problem) = config.beyond_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
@@ -354,6 +361,7 @@ impl Config {
             ("plugins.compile_memory", self.plugins.compile_memory == running.plugins.compile_memory),
             ("history", self.history == running.history),
             ("stream", self.stream == running.stream),
+            ("export", self.export == running.export),
         ];
         keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
@@ -536,6 +544,17 @@ mod tests {
         assert_eq!(config.history.remote_write.as_ref().unwrap().max_bytes, Bytes(5 << 20));
         let beyond = config.beyond().unwrap();
         assert!(beyond.remote_write.is_some() && beyond.engine.is_some());
+    }
+
+    #[test]
+    fn a_viewer_needs_an_engine_and_no_haste() {
+        let engine = "[clusters.c]\n[history.prometheus]\nurl = \"http://127.0.0.1:9090\"\n";
+        let error = load(&format!("{engine}view_every = \"15s\"\n"), &[]).unwrap_err();
+        assert!(error.contains("backend"), "{error}");
+        let error = load(&format!("{engine}view_every = \"1ms\"\n[history]\nbackend = \"prometheus\"\n"), &[]).unwrap_err();
+        assert!(error.contains("at least 1s"), "{error}");
+        let config = load(&format!("{engine}view_every = \"15s\"\n[history]\nbackend = \"prometheus\"\n"), &[]).unwrap();
+        assert_eq!(config.history.prometheus.unwrap().view_every, Some(Period(std::time::Duration::from_secs(15))));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! What all exports of a host share: limits, how many run at once, and what is counted.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::jobs::{Jobs, State};
 use super::{ExportError, Format, Progress};
 use crate::telemetry::Page;
 
@@ -57,14 +58,17 @@ pub struct Exports {
     pub limits: Limits,
     /// Where parts of workbooks wait.
     pub scratch: PathBuf,
+    /// `None` where there is no directory for files.
+    pub jobs: Option<Jobs>,
     slots: Arc<Semaphore>,
+    ending: AtomicBool,
     active: Arc<AtomicU64>,
     counts: Mutex<BTreeMap<(&'static str, &'static str), Counts>>,
 }
 
 impl Default for Exports {
     fn default() -> Self {
-        Self::new(Limits::default(), std::env::temp_dir())
+        Self::with(Limits::default(), std::env::temp_dir(), None)
     }
 }
 
@@ -81,9 +85,35 @@ impl Drop for Running {
 }
 
 impl Exports {
-    pub fn new(limits: Limits, scratch: PathBuf) -> Self {
+    fn with(limits: Limits, scratch: PathBuf, jobs: Option<Jobs>) -> Self {
         let slots = Arc::new(Semaphore::new(limits.at_once));
-        Self { limits, scratch, slots, active: Arc::default(), counts: Mutex::default() }
+        Self { limits, scratch, jobs, slots, ending: AtomicBool::new(false), active: Arc::default(), counts: Mutex::default() }
+    }
+
+    /// Keeps the files of jobs in a directory, which nobody else writes to.
+    pub fn open(dir: &Path, limits: Limits) -> std::io::Result<Self> {
+        let jobs = Jobs::open(dir, limits.jobs_at_once)?;
+        let scratch = dir.join("scratch");
+        // What a crash left there is nobody's.
+        if scratch.exists() {
+            std::fs::remove_dir_all(&scratch)?;
+        }
+        std::fs::create_dir(&scratch)?;
+        Ok(Self::with(limits, scratch, Some(jobs)))
+    }
+
+    /// The host ends: what is under way stops at once.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Forgets jobs that are due.
+    pub fn upkeep(&self, now_ms: i64) {
+        self.jobs.iter().for_each(|jobs| jobs.expire(now_ms));
     }
 
     /// Room for one more answer; `None` while there is none.
@@ -115,6 +145,14 @@ impl Exports {
     pub fn metrics(&self, page: &mut Page) {
         page.family("kcloud_export_active", "gauge", "Answers with files that are written now.");
         page.sample("kcloud_export_active", &[], self.active());
+        if let Some(jobs) = &self.jobs {
+            page.family("kcloud_export_jobs", "gauge", "Jobs that are kept, by state.");
+            for state in [State::Queued, State::Running, State::Done, State::Failed, State::Cancelled, State::Interrupted] {
+                page.sample("kcloud_export_jobs", &[("state", &format!("{state:?}").to_lowercase())], jobs.count(state));
+            }
+            page.family("kcloud_export_job_bytes", "gauge", "Bytes of their files.");
+            page.sample("kcloud_export_job_bytes", &[], jobs.bytes());
+        }
         let all = self.counts.lock().unwrap_or_else(|e| e.into_inner()).clone();
         page.family("kcloud_export_files_total", "counter", "Files by format, by how they were asked for and what became of them.");
         for ((how, format), c) in &all {

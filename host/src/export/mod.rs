@@ -7,6 +7,7 @@
 mod csv;
 mod excel;
 mod exports;
+pub mod jobs;
 mod json;
 mod parquet;
 pub mod plan;

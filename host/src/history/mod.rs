@@ -13,6 +13,7 @@ mod codec;
 mod column;
 mod embedded;
 mod endpoint;
+mod fleet;
 mod head;
 mod log;
 pub mod names;
@@ -30,6 +31,7 @@ pub use beyond::Beyond;
 pub use embedded::{Embedded, Keep};
 pub use endpoint::Endpoint;
 pub(crate) use endpoint::said;
+pub use fleet::Fleet;
 pub use promql::Engine;
 pub use rollup::Aggregate;
 

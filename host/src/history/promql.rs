@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use super::endpoint::{Endpoint, said};
@@ -37,20 +38,20 @@ pub struct Engine {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Answer<M> {
     status: String,
-    data: Option<Data>,
+    data: Option<Data<M>>,
     error: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Data {
-    result: Vec<Series>,
+struct Data<M> {
+    result: Vec<Series<M>>,
 }
 
 #[derive(Deserialize)]
-struct Series {
-    metric: Metric,
+struct Series<M> {
+    metric: M,
     #[serde(default)]
     values: Vec<(f64, String)>,
     value: Option<(f64, String)>,
@@ -61,6 +62,9 @@ struct Metric {
     #[serde(default)]
     id: String,
 }
+
+/// A row of an answer about now: its labels, and the number.
+pub(super) type Row = (BTreeMap<String, String>, f64);
 
 /// Time in ms and number of a sample; a NaN is none.
 fn sample((at, value): &(f64, String)) -> Option<(i64, f64)> {
@@ -103,7 +107,7 @@ impl Engine {
     }
 
     /// Asks. Blocking.
-    fn ask(&self, server: &Endpoint, parameters: &[(&str, String)]) -> Result<Vec<Series>, HistoryError> {
+    fn ask<M: DeserializeOwned>(&self, server: &Endpoint, parameters: &[(&str, String)]) -> Result<Vec<Series<M>>, HistoryError> {
         let fail = |what: String| HistoryError::Engine(what);
         let mut form = reqwest::Url::parse("http://q/").map_err(|e| fail(e.to_string()))?;
         // VictoriaMetrics would move the edges of a range to round times, and hide what is newest.
@@ -114,7 +118,7 @@ impl Engine {
         if answer.is_cut {
             return Err(fail(format!("its answer is larger than {MAX_ANSWER} bytes")));
         }
-        let parsed: Answer =
+        let parsed: Answer<M> =
             serde_json::from_slice(&answer.body).map_err(|_| fail(format!("status {}: {}", answer.status, said(&answer.body))))?;
         match parsed {
             Answer { status, data: Some(data), .. } if status == "success" && answer.status == 200 => Ok(data.result),
@@ -133,7 +137,7 @@ impl Engine {
             None => {
                 // Ones at 998, 999 and 1000 s: three of them, or two where the left edge does not count.
                 let query = [("query", "count_over_time(vector(1)[2s:1s])".to_owned()), ("time", "1000".to_owned())];
-                let answer = self.ask(&self.instant, &query)?;
+                let answer = self.ask::<Metric>(&self.instant, &query)?;
                 let count = answer.first().and_then(|s| s.value.as_ref()).and_then(sample).map(|(_, n)| n);
                 let left_open = match count {
                     Some(2.0) => true,
@@ -184,7 +188,7 @@ impl Engine {
         let together = (POINTS / count).clamp(1, SERIES as i64) as usize;
         for (part, out) in subjects.chunks(together).zip(all.chunks_mut(together)) {
             let Some(selector) = self.selector(part, metric) else { continue };
-            let mut answers = Vec::new();
+            let mut answers: Vec<Series<Metric>> = Vec::new();
             // A step is asked for at its last moment.
             if whole > 0 {
                 let query = format!("{function}({selector}[{}ms])", self.reach(step)?);
@@ -208,11 +212,32 @@ impl Engine {
         Ok(all)
     }
 
+    /// The times at which the series of a name have their newest samples, in seconds, with all their labels.
+    pub(super) fn times_now(&self, name: &str, matchers: &str) -> Result<Vec<Row>, HistoryError> {
+        self.rows(format!("timestamp({})", self.named(name, matchers)))
+    }
+
+    /// These times, marked by a label `sampled`, and beside them the samples.
+    pub(super) fn values_now(&self, name: &str, matchers: &str) -> Result<Vec<Row>, HistoryError> {
+        let named = self.named(name, matchers);
+        self.rows(format!("label_replace(timestamp({named}),\"sampled\",\"1\",\"\",\"\") or {named}"))
+    }
+
+    fn named(&self, name: &str, matchers: &str) -> String {
+        let external = self.labels.iter().map(|(k, v)| format!(",{k}=\"{}\"", names::escaped(v)));
+        format!("{name}{{{matchers}{}}}", external.collect::<String>())
+    }
+
+    fn rows(&self, query: String) -> Result<Vec<Row>, HistoryError> {
+        let answer = self.ask(&self.instant, &[("query", query)])?;
+        Ok(answer.into_iter().filter_map(|s| Some((s.metric, sample(s.value.as_ref()?)?.1))).collect())
+    }
+
     /// Observations of one series in `[start, end)`. Engines keep ends to themselves.
     pub(super) fn raw(&self, subject: &str, metric: &str, start: i64, end: i64) -> Result<Vec<Observation>, HistoryError> {
         let Some(selector) = self.selector(&[subject], metric).filter(|_| end > start) else { return Ok(Vec::new()) };
         let reach = self.reach(end - start)?;
-        let answer = self.ask(&self.instant, &[("query", format!("{selector}[{reach}ms]")), ("time", seconds(end - 1))])?;
+        let answer = self.ask::<Metric>(&self.instant, &[("query", format!("{selector}[{reach}ms]")), ("time", seconds(end - 1))])?;
         let mut all: Vec<Observation> =
             answer.iter().flat_map(|s| s.values.iter().filter_map(sample)).map(|(at, v)| (at, Some(v))).collect();
         all.retain(|(at, _)| (start..end).contains(at));

@@ -42,7 +42,7 @@ pub struct SourceInfo {
     pub target: Arc<str>,
     pub cluster: Arc<str>,
     pub interval_ms: i64,
-    /// Decides between sources of one quality; the higher wins.
+    /// The operator's: who has the higher is believed before the others.
     pub priority: i32,
     /// What the model keeps of the plugin, at most.
     pub max_subjects: usize,
@@ -262,6 +262,7 @@ impl Working {
             target: info.target.clone(),
             cluster: info.cluster.clone(),
             interval_ms: info.interval_ms,
+            priority: info.priority,
             last_success_ms: None,
             last_error: None,
             consecutive_failures: 0,
@@ -405,6 +406,7 @@ impl Working {
         }
         let public = Arc::make_mut(&mut self.sources[source as usize].public);
         public.interval_ms = info.interval_ms;
+        public.priority = info.priority;
         public.last_success_ms = Some(now_ms);
         public.last_error = None;
         public.consecutive_failures = 0;
@@ -842,7 +844,7 @@ fn merge(slot: &mut Slot, sources: &[SourceState], held: &mut HashMap<Arc<str>, 
         Value::Number(_, Quality::Modelled) => 2,
         Value::Gap(_) => 3,
     };
-    let priority = |r: &Reading| -sources[r.source as usize].info.priority;
+    let priority = |r: &Reading| -i64::from(sources[r.source as usize].info.priority);
     if let [only] = slot.said.as_slice() {
         let (readings, labels) = (only.readings.clone(), only.labels.clone());
         begin_series(slot, &readings, sources, held);
@@ -850,7 +852,8 @@ fn merge(slot: &mut Slot, sources: &[SourceState], held: &mut HashMap<Arc<str>, 
     }
     let mut all: Vec<(bool, Reading)> =
         slot.said.iter().flat_map(|s| s.readings.iter().map(|r| (!s.is_fresh(sources, now_ms), *r))).collect();
-    all.sort_by_key(|(old, r)| (r.metric, *old, trust(r), priority(r), r.source));
+    let is_gap = |r: &Reading| matches!(r.value, Value::Gap(_));
+    all.sort_by_key(|(old, r)| (r.metric, *old, is_gap(r), priority(r), trust(r), r.source));
     let mut readings: Vec<Reading> = Vec::with_capacity(all.len());
     let mut others = Vec::new();
     for (old, mut reading) in all {
@@ -866,7 +869,9 @@ fn merge(slot: &mut Slot, sources: &[SourceState], held: &mut HashMap<Arc<str>, 
         }
     }
     let mut labels = Vec::new();
-    for said in &slot.said {
+    let mut by_trust: Vec<&Said> = slot.said.iter().collect();
+    by_trust.sort_by_key(|s| -i64::from(sources[s.source as usize].info.priority));
+    for said in by_trust {
         for (k, v) in said.labels.iter() {
             if let Err(i) = labels.binary_search_by(|(key, _): &(Arc<str>, Arc<str>)| key.cmp(k)) {
                 labels.insert(i, (k.clone(), v.clone()));

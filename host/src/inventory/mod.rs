@@ -155,6 +155,8 @@ pub struct Source {
     pub target: Arc<str>,
     pub cluster: Arc<str>,
     pub interval_ms: i64,
+    /// The operator's: what one of a higher says goes before.
+    pub priority: i32,
     pub last_success_ms: Option<i64>,
     pub last_error: Option<Arc<str>>,
     pub consecutive_failures: u32,

@@ -84,17 +84,24 @@ impl Sum {
     }
 }
 
+/// How much a source is believed, the operator's `priority`; less comes later.
+type Trust = std::cmp::Reverse<i32>;
+
+fn trust(snapshot: &Snapshot, source: u16) -> Trust {
+    std::cmp::Reverse(snapshot.sources.get(source as usize).map_or(i32::MIN, |s| s.priority))
+}
+
 /// What is found of a server before it is weighed.
 #[derive(Default)]
 struct Found {
-    chassis: Vec<(Method, Watts)>,
+    chassis: Vec<(Trust, Method, Watts)>,
     /// Input of each supply that is there, by who reads it: two protocols of one BMC tell the same supplies.
     supplies: Vec<(Option<u16>, Option<Watts>)>,
 }
 
 impl Found {
-    /// What the supplies take in, as one reader tells: all of them before some, more before less.
-    fn inputs(&self) -> Option<Watts> {
+    /// What the supplies take in, as one reader tells: the more trusted first, all of them before some, more before less.
+    fn inputs(&self, trust: impl Fn(u16) -> Trust) -> Option<Watts> {
         let mut readers: Vec<u16> = self.supplies.iter().filter_map(|(reader, _)| *reader).collect();
         readers.sort_unstable();
         readers.dedup();
@@ -102,7 +109,8 @@ impl Found {
             let all = || self.supplies.iter().filter(|(r, _)| r.is_none_or(|r| r == reader));
             Watts::sum(all().filter_map(|(_, w)| *w), all().count())
         };
-        readers.into_iter().filter_map(of).max_by(|a, b| a.is_whole().cmp(&b.is_whole()).then(a.watts.total_cmp(&b.watts)))
+        let known = readers.into_iter().filter_map(of);
+        known.max_by(|a, b| trust(b.source).cmp(&trust(a.source)).then(a.is_whole().cmp(&b.is_whole())).then(a.watts.total_cmp(&b.watts)))
     }
 }
 
@@ -129,7 +137,7 @@ impl Account {
         found.resize_with(account.servers.len(), Found::default);
         for (server, found) in account.servers.iter_mut().zip(found) {
             let node = snapshot.get(&server.id);
-            server.weigh(found, &account.cards[server.cards.clone()], node.map(|n| (&now, &**n)));
+            server.weigh(found, &account.cards[server.cards.clone()], node.map(|n| (&now, &**n)), |s| trust(snapshot, s));
         }
         // Places in `by_id` follow the order.
         account.servers.sort_by(|a, b| (&a.cluster, &a.name).cmp(&(&b.cluster, &b.name)));
@@ -221,8 +229,8 @@ impl Account {
         });
         match s.kind {
             // A chassis in a chassis is a part of it; so is a supply's or a board's sensor.
-            Kind::Chassis if !in_chassis => found.chassis.extend(watts.map(|w| (method(snapshot, s, &w), w))),
-            Kind::Sensor if !is_nested => found.chassis.extend(watts.map(|w| (Method::Sensor, w))),
+            Kind::Chassis if !in_chassis => found.chassis.extend(watts.map(|w| (trust(snapshot, w.source), method(snapshot, s, &w), w))),
+            Kind::Sensor if !is_nested => found.chassis.extend(watts.map(|w| (trust(snapshot, w.source), Method::Sensor, w))),
             Kind::Psu if s.label("state") != Some("absent") => {
                 let reader = s.readings.first().map(|r| r.source);
                 found.supplies.push((reader, watts.or_else(|| now.watts(s, IDS.power))));
@@ -272,21 +280,27 @@ impl Account {
 type ByName = HashMap<(Arc<str>, Arc<str>), usize>;
 
 impl Server {
-    /// Orders what is known by trust. `zones` are the node's own readings.
-    fn weigh(&mut self, found: Found, cards: &[(usize, Option<Watts>)], zones: Option<(&Now, &Subject)>) {
+    /// Orders what is known: by the trust in who says it, then by the way. `zones` are the node's own readings.
+    fn weigh(&mut self, found: Found, cards: &[(usize, Option<Watts>)], zones: Option<(&Now, &Subject)>, trust: impl Fn(u16) -> Trust) {
         let zone = |metric| zones.and_then(|(now, node)| now.watts(node, metric));
         let read = Watts::sum(cards.iter().filter_map(|(_, w)| *w), cards.len());
         // The cards themselves where all are read, else what is said of them together.
         self.accelerators = read.filter(Watts::is_whole).or_else(|| zone(IDS.accelerator)).or(read);
-        let supplies = found.inputs().map(derived);
-        let mut ways = found.chassis;
+        let supplies = found.inputs(&trust).map(derived);
+        let mut all = found.chassis;
         // Of one method the one that draws most comes first: it contains the others, or says more.
-        ways.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.watts.total_cmp(&a.1.watts)));
-        let best = ways.first().copied();
+        all.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.watts.total_cmp(&a.2.watts)));
         // The same whole, read twice, differs by little.
-        let is_rival = |way: &&(Method, Watts)| best.is_some_and(|(m, w)| way.0 == m && way.1.watts < 0.95 * w.watts);
-        self.rivals = ways.iter().filter(is_rival).count() as u32;
-        ways.dedup_by_key(|(method, _)| *method);
+        let is_rival = |way: &&(Trust, Method, Watts)| {
+            all.first().is_some_and(|best| (way.0, way.1) == (best.0, best.1) && way.2.watts < 0.95 * best.2.watts)
+        };
+        self.rivals = all.iter().filter(is_rival).count() as u32;
+        let mut ways: Vec<(Method, Watts)> = Vec::with_capacity(all.len() + 2);
+        for (_, method, watts) in all {
+            if ways.iter().all(|(known, _)| *known != method) {
+                ways.push((method, watts));
+            }
+        }
         let parts = [self.cpu, self.memory, self.accelerators, zone(IDS.other)].into_iter().flatten();
         let parts = parts.reduce(Watts::plus).map(|sum| {
             // A card that is not read is missing in the sum, and so is a zone of which nobody tells.
@@ -302,7 +316,8 @@ impl Server {
         if !ways.iter().any(|(method, _)| *method == Method::Parts) {
             ways.extend(parts.map(|p| (Method::Parts, p)));
         }
-        ways.sort_by_key(|(method, _)| *method);
+        // What is only added up of parts is the last resort, whoever says it.
+        ways.sort_by_key(|(method, w)| (*method == Method::Parts, trust(w.source), *method));
         self.ways = ways;
     }
 }

@@ -28,7 +28,7 @@ pub use shares::{Share, Workloads};
 use crate::catalogue::{Catalogue, MetricId};
 use crate::inventory::{Life, Quality, Snapshot, Subject, Value};
 
-/// How a server's watts are known, the most trusted first.
+/// How a server's watts are known, of equally trusted sources the most trusted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {

@@ -32,6 +32,11 @@ impl World {
     }
 
     pub(crate) fn say(&self, plugin: &str, cluster: &str, rows: &[Row<'_>]) {
+        self.say_with(plugin, cluster, 0, rows);
+    }
+
+    /// Of a plugin with an operator's priority.
+    pub(crate) fn say_with(&self, plugin: &str, cluster: &str, priority: i32, rows: &[Row<'_>]) {
         let (mut subjects, mut points) = (Vec::new(), Vec::new());
         let quality = if plugin == "kepler" { Quality::Modelled } else { Quality::Measured };
         for (i, (kind, parent, labels, readings)) in rows.iter().enumerate() {
@@ -45,7 +50,8 @@ impl World {
             }
         }
         let batch = Batch { coverage: Coverage::Whole, subjects, points, ..Batch::default() };
-        assert_eq!(self.inventory.apply(&Self::info(plugin, cluster), batch, self.now), Vec::<String>::new());
+        let info = SourceInfo { priority, ..Self::info(plugin, cluster) };
+        assert_eq!(self.inventory.apply(&info, batch, self.now), Vec::<String>::new());
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -98,6 +104,45 @@ fn the_total_is_what_the_servers_draw_and_not_0() {
     assert_eq!(server.accelerators.unwrap().watts, 2_400.0);
     assert_eq!(server.rest(), Some(1_100.0));
     assert_eq!(server.card_count(), 8);
+}
+
+#[test]
+fn a_hostile_batch_of_less_trust_decides_nothing_of_a_server() {
+    let world = World::new();
+    let dcmi: Row<'_> = (Kind::Chassis, Some(0), &chassis("dcmi"), &[("power_watts", 3_500.0)]);
+    let psu = |watts: &'static [(&'static str, f64)]| -> Row<'static> { (Kind::Psu, Some(0), &[("name", "PSU1")], watts) };
+    // The stranger comes first, so that nothing hangs on the order.
+    let hostile = |priority: i32| {
+        let own = [("name", "dcmi"), ("method", "meter")];
+        let rows = [
+            NODE,
+            // The other's own chassis under another method, a meter that nobody has, and another DCMI that draws more.
+            (Kind::Chassis, Some(0), own.as_slice(), [("power_watts", 1.0)].as_slice()),
+            (Kind::Chassis, Some(0), &[("name", "pdu"), ("method", "meter")], &[("power_watts", 2.0)]),
+            (Kind::Chassis, Some(0), &[("name", "dcmi2"), ("method", "dcmi")], &[("power_watts", 900_000.0)]),
+            (Kind::Sensor, Some(0), &[("name", "Total Power")], &[("power_watts", 800_000.0)]),
+            (Kind::Psu, Some(0), &[("name", "PSU9")], &[("power_input_watts", 700_000.0)]),
+        ];
+        world.say_with("stranger", "cluster1", priority, &rows);
+    };
+    hostile(-1);
+    world.say("ipmi", "cluster1", &[NODE, dcmi, psu(&[("power_input_watts", 3_600.0)])]);
+    let of = |world: &World| {
+        let snapshot = world.snapshot();
+        let server = snapshot.account().server("node/cluster1/worker1").unwrap();
+        (server.total().map(|(m, w)| (m, w.watts)), server.ways.iter().map(|(m, w)| (*m, w.watts)).collect::<Vec<_>>(), server.rivals)
+    };
+    let (total, ways, rivals) = of(&world);
+    assert_eq!((total, rivals), (Some((Method::Dcmi, 3_500.0)), 0));
+    let first: Vec<_> = ways.iter().take(2).copied().collect();
+    assert_eq!(first, [(Method::Dcmi, 3_500.0), (Method::Psu, 3_600.0)], "what is trusted before what is not: {ways:?}");
+    assert!(ways.contains(&(Method::Meter, 2.0)), "what the stranger says stays visible: {ways:?}");
+    // A stranger that was given as much trust is believed, as the documents say.
+    hostile(0);
+    assert_eq!(of(&world).0.map(|t| t.0), Some(Method::Meter));
+    // Once it is silent nothing of it is left to be believed.
+    hostile(-1);
+    assert_eq!(of(&world).0, Some((Method::Dcmi, 3_500.0)));
 }
 
 #[test]

@@ -49,6 +49,8 @@ impl Deadline {
 
 pub struct Feed {
     path: &'static str,
+    /// Which of them, as a parameter.
+    selector: &'static str,
     accept: &'static str,
     /// Where the watch goes on.
     version: String,
@@ -71,7 +73,11 @@ pub const METADATA: [&str; 2] = [
 
 impl Feed {
     pub fn new(path: &'static str, accept: [&'static str; 2]) -> (Self, &'static str) {
-        (Self { path, accept: accept[1], version: String::new(), stream: None }, accept[0])
+        Self::selected(path, "", accept)
+    }
+
+    pub fn selected(path: &'static str, selector: &'static str, accept: [&'static str; 2]) -> (Self, &'static str) {
+        (Self { path, selector, accept: accept[1], version: String::new(), stream: None }, accept[0])
     }
 
     /// One page of the list; the watch starts at the version of the first.
@@ -85,7 +91,7 @@ impl Feed {
     ) -> Result<(Vec<T>, Option<String>), CollectError> {
         let base = target.address.trim_end_matches('/');
         let more = next.map(|n| format!("&continue={}", encoded(n))).unwrap_or_default();
-        let url = format!("{base}{}?limit={limit}{more}", self.path);
+        let url = format!("{base}{}?{}&limit={limit}{more}", self.path, self.selector).replace("?&", "?");
         let answer = http::raw(target, &url, &[("accept", accept)], deadline.left_ms())?;
         if answer.status == 410 {
             return Err(CollectError::Unreachable(format!("{}: the list expired while it was read; it begins anew", self.path)));
@@ -159,7 +165,11 @@ impl Feed {
     fn open(&self, target: &Target, watch_seconds: u32, deadline: Deadline) -> Result<Option<Open>, CollectError> {
         let base = target.address.trim_end_matches('/');
         let version = encoded(&self.version);
-        let url = format!("{base}{}?watch=1&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={watch_seconds}", self.path);
+        let url = format!(
+            "{base}{}?{}&watch=1&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={watch_seconds}",
+            self.path, self.selector
+        );
+        let url = url.replace("?&", "?");
         let stream = http::open(target, &url, self.accept, deadline.left_ms())?;
         if stream.status() == 410 {
             return Ok(None);

@@ -4,6 +4,7 @@
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 
 mod changes;
+mod events;
 mod feed;
 mod objects;
 mod sync;
@@ -25,11 +26,12 @@ struct Config {
     watch_seconds: u32,
     labels_per_subject: usize,
     annotations: bool,
+    events: String,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { page_size: 500, watch_seconds: 240, labels_per_subject: 64, annotations: true }
+        Self { page_size: 500, watch_seconds: 240, labels_per_subject: 64, annotations: true, events: "warning".to_owned() }
     }
 }
 
@@ -69,6 +71,12 @@ const SCHEMA: &str = r#"{
       "type": "boolean",
       "default": true,
       "description": "Whether annotations of at most 256 bytes are taken as labels."
+    },
+    "events": {
+      "type": "string",
+      "enum": ["warning", "all", "none"],
+      "default": "warning",
+      "description": "Which events of the cluster are taken."
     }
   }
 }"#;
@@ -81,7 +89,7 @@ impl Collector for Kubernetes {
             name: "kubernetes",
             version: env!("CARGO_PKG_VERSION"),
             vendor: "kubernetes",
-            description: "Nodes, namespaces, pods and containers of a cluster from the Kubernetes API, by list and watch",
+            description: "Nodes, namespaces, pods, containers and events of a cluster from the Kubernetes API, by list and watch",
             metrics: definitions(),
             config_schema: SCHEMA,
             affinity: Affinity::Target,
@@ -93,7 +101,7 @@ impl Collector for Kubernetes {
     }
 
     fn collect(&mut self, target: &Target, deadline_ms: u32, batch: &mut Batch) -> Result<(), CollectError> {
-        let cluster = self.clusters.entry(target.id.clone()).or_insert_with(Cluster::new);
+        let cluster = self.clusters.entry(target.id.clone()).or_insert_with(|| Cluster::new(&self.config.events));
         cluster.collect(target, &self.config, deadline_ms, batch)
     }
 }

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::events::EventObject;
+
 /// A longer annotation is a document, not a description.
 const MAX_ANNOTATION: usize = 256;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -53,7 +55,7 @@ macro_rules! read {
     })+ };
 }
 
-read!(Bare, NodeObject, NamespaceObject, PodObject);
+read!(Bare, NodeObject, NamespaceObject, PodObject, EventObject);
 
 /// The object of an error.
 #[derive(Deserialize)]

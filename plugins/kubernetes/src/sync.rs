@@ -12,6 +12,7 @@ use kube_mapping::owner::{Owner, top};
 
 use crate::Config;
 use crate::changes::{Change, Changes, Key, Object};
+use crate::events::{Events, There};
 use crate::feed::{Deadline, Feed, Line, METADATA, Stopped, WHOLE};
 use crate::objects::{Bare, NamespaceObject, NodeObject, PodObject};
 
@@ -75,6 +76,8 @@ pub struct Cluster {
     above: HashMap<(&'static str, String, String), Above>,
     changes: Changes,
     sent: Vec<(Key, Change)>,
+    events: Events,
+    there: There,
     waiting: HashMap<(String, String), PodObject>,
     /// The last answer that the host took, and the last that it was offered.
     taken: u64,
@@ -88,12 +91,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn new() -> Self {
+    pub fn new(events: &str) -> Self {
         Self {
             feeds: Feeds::new(),
             above: HashMap::new(),
             changes: Changes::default(),
             sent: Vec::new(),
+            events: Events::new(events),
+            there: There::default(),
             waiting: HashMap::new(),
             taken: 0,
             offered: 0,
@@ -120,11 +125,13 @@ impl Cluster {
             self.taken = self.offered;
             self.is_whole = false;
             self.sent.clear();
+            self.events.taken();
         } else if self.is_listed && !self.is_whole && taken == Some(self.taken) {
             // What was said last, or a page of it, was not taken.
             self.changes.put_back(std::mem::take(&mut self.sent));
+            self.events.put_back();
         } else {
-            self.begin();
+            self.begin(config);
             return self.list(target, config, deadline, batch);
         }
         // Watches are silent for as long as nothing happens: a word that the API is there at all.
@@ -138,8 +145,8 @@ impl Cluster {
     }
 
     /// Forgets everything and begins with the first list.
-    fn begin(&mut self) {
-        *self = Self { offered: self.offered, ..Self::new() };
+    fn begin(&mut self, config: &Config) {
+        *self = Self { offered: self.offered, ..Self::new(&config.events) };
         self.listing = Some(Listing { step: Step::Nodes, next: None, page: 0 });
     }
 
@@ -166,7 +173,10 @@ impl Cluster {
                 Step::Nodes => {
                     let (feed, accept) = &mut self.feeds.nodes;
                     let (all, next) = feed.page::<NodeObject>(target, accept, limit, next.as_deref(), deadline)?;
-                    all.iter().for_each(|n| _ = writer.node(batch, n.read(annotations)));
+                    for node in &all {
+                        self.there.put("", &node.metadata.name, true);
+                        writer.node(batch, node.read(annotations));
+                    }
                     next
                 }
                 Step::Namespaces => {
@@ -191,6 +201,7 @@ impl Cluster {
                     let (feed, accept) = &mut self.feeds.pods;
                     let (all, next) = feed.page::<PodObject>(target, accept, limit, next.as_deref(), deadline)?;
                     for object in &all {
+                        self.there.put(object.namespace(), &object.metadata.name, true);
                         let pod = placed(&self.above, object, annotations);
                         writer.pod(batch, pod);
                     }
@@ -222,13 +233,23 @@ impl Cluster {
             self.is_listed = false;
             log::line(log::Level::Info, "the watch expired (410): listing anew");
             if self.delta_page == 0 {
-                self.begin();
+                self.begin(config);
                 return self.list(target, config, deadline, batch);
             }
         }
+        // While what changed is not taken out yet: an error here costs none of it.
+        self.events.read(target, config.page_size, config.watch_seconds, deadline, batch)?;
         let changes = self.changes.take();
+        for (key, change) in &changes {
+            match key {
+                Key::Node(name) => self.there.put("", name, change.now.is_some()),
+                Key::Pod(space, name) => self.there.put(space, name, change.now.is_some()),
+                Key::Namespace(_) => {}
+            }
+        }
         self.write(config, &changes, batch);
         self.sent.extend(changes);
+        self.events.write(&self.there, batch);
         self.offered = self.taken + 1;
         batch.delta(self.offered.to_le_bytes().to_vec());
         if stopped == Stopped::Full && deadline.left_ms() > PAGE_MS {
@@ -337,7 +358,7 @@ fn o_name(node: &NodeObject) -> String {
 }
 
 /// A resource that is not needed: where the API refuses it or does not have it, the rest is read without, and it is said once.
-fn optional<T>(
+pub(crate) fn optional<T>(
     feed: &mut Option<(Feed, &'static str)>,
     batch: &mut Batch,
     read: impl FnOnce(&mut Feed, &'static str) -> Result<T, CollectError>,
@@ -400,7 +421,7 @@ fn placed(above: &HashMap<(&'static str, String, String), Above>, object: &PodOb
     pod
 }
 
-fn namespace_named(batch: &mut Batch, name: &str) -> kcloud_collector_sdk::SubjectRef {
+pub(crate) fn namespace_named(batch: &mut Batch, name: &str) -> kcloud_collector_sdk::SubjectRef {
     batch.subject("x_namespace", name, None, |s| s.identity = vec![Label { key: "name".to_owned(), value: name.to_owned() }])
 }
 

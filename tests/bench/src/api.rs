@@ -65,6 +65,7 @@ pub fn serve() -> Result<()> {
             alerts_dir: dir.path().join("alerts"),
             reports_dir: dir.path().join("reports"),
             history_keep: Keep::default(),
+            exports: kcloud_monitor::export::Exports::default(),
             beyond: kcloud_monitor::host::Beyond::default(),
             cache_dir: None,
             compiler: None,

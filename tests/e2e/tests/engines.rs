@@ -119,12 +119,21 @@ impl Drop for Cards {
     }
 }
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Remote write that tells its subjects often.
+fn leaving(engine: &Part) -> Settings {
+    let (batch, subjects_every) = (Duration::from_millis(200), Duration::from_millis(300));
+    Settings { endpoint: engine.write(), labels: BTreeMap::new(), max_bytes: 1 << 28, batch, subjects_every }
+}
+
 const WATTS: &str = "power_watts";
 
 impl Cards {
     fn new(dir: &Path, count: usize, endpoint: Endpoint) -> Self {
         let store = Arc::new(Embedded::open(dir, Keep::default()).unwrap());
-        let settings = Settings { endpoint, labels: BTreeMap::new(), max_bytes: 1 << 28, batch: Duration::from_millis(100) };
+        let settings =
+            Settings { endpoint, labels: BTreeMap::new(), max_bytes: 1 << 28, batch: Duration::from_millis(100), subjects_every: HOUR };
         let remote = Arc::new(RemoteWrite::open(dir, store.clone(), settings).unwrap());
         let sending = tokio::spawn(remote.clone().run());
         // Names that a query must escape.
@@ -426,8 +435,7 @@ async fn a_host_with_a_prometheus_behind_it_says_which_part_of_a_window_comes_fr
     let engine = Part::start(PROMETHEUS, dir.path(), None).await;
     let (fleet, address) = fleet(1, Faults::demo()).await;
     let running = Running::start_with(&["nvidia-dcgm"], demo_settings(&fleet, address), |options| {
-        options.beyond.remote_write =
-            Some(Settings { endpoint: engine.write(), labels: BTreeMap::new(), max_bytes: 1 << 28, batch: Duration::from_millis(200) });
+        options.beyond.remote_write = Some(leaving(&engine));
         options.beyond.engine = Some((engine.read(), BTreeMap::new()));
     })
     .await;
@@ -460,4 +468,77 @@ async fn a_host_with_a_prometheus_behind_it_says_which_part_of_a_window_comes_fr
     assert!(!body.to_string().contains(base.trim_start_matches("http://")), "no address: {body}");
     let (status, _) = running.get(&format!("/api/v1/accelerators/gpus/{uuid}")).await;
     assert_eq!(status, 200, "what is now is there without it");
+}
+
+/// One host reads cards and BMCs and writes; another has no targets and answers the same.
+async fn a_viewer_answers_the_same(program: &'static str) {
+    if !is_installed(program) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Part::start(program, dir.path(), None).await;
+    let (fleet, address) = fleet(2, Faults::demo()).await;
+    let mut settings = demo_settings(&fleet, address);
+    // Long enough between two readings for both to show the same one.
+    settings.iter_mut().for_each(|s| s.interval = Duration::from_secs(12));
+    let writer = Running::start_with(&["nvidia-dcgm"], settings, |options| options.beyond.remote_write = Some(leaving(&engine))).await;
+    let viewer = Running::start_with(&[], vec![], |options| {
+        options.beyond.engine = Some((engine.read(), BTreeMap::new()));
+        options.beyond.view_every = Some(Duration::from_secs(1));
+    })
+    .await;
+    let gpus = async |host: &Running| {
+        let (_, body) = host.get("/api/v1/accelerators/gpus?limit=100").await;
+        let rows = body["data"].as_array()?.clone();
+        // When it was heard of here is another thing than there.
+        let own = ["last_seen", "first_seen", "timestamp", "last_updated", "sources"];
+        let shown = |row: &serde_json::Value| {
+            let mut row = row.as_object().cloned().unwrap_or_default();
+            row.retain(|key, _| !own.contains(&key.as_str()));
+            row
+        };
+        Some(rows.iter().map(shown).collect::<Vec<_>>()).filter(|rows| rows.len() == 16)
+    };
+    let power = async |host: &Running| {
+        let (_, all) = host.get("/api/v1/monitoring/power").await;
+        let (_, by_vendor) = host.get("/api/v1/monitoring/power/breakdown?breakdown_by=vendor").await;
+        let mut coverage = all["data"]["coverage"].clone();
+        coverage["oldest_seconds"].take();
+        let total = all["data"]["total_power_watts"].as_f64()?;
+        Some((total, all["data"]["breakdown"].clone(), coverage, by_vendor["data"].clone()))
+    };
+    let mut last = None;
+    let same = tokio::time::timeout(Duration::from_secs(50), async {
+        loop {
+            let (a, b) = (gpus(&writer).await, gpus(&viewer).await);
+            let (c, d) = (power(&writer).await, power(&viewer).await);
+            if a.is_some() && a == b && c.is_some() && c == d {
+                return (a.unwrap(), c.unwrap());
+            }
+            last = Some((a.map(|a| a[0].clone()), b.map(|b| b[0].clone()), c, d));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+    let Ok((rows, (total, ..))) = same else { panic!("not the same: {last:#?}") };
+    assert!(rows.iter().all(|r| r["model_name"].as_str().is_some_and(|m| !m.is_empty())), "{:?}", rows[0]);
+    assert!(total > 1_000.0, "{total} of sixteen cards");
+    // The past is there, too.
+    let id = rows[0]["gpu_id"].as_str().unwrap().to_owned();
+    until("the past of a card", async || {
+        let (status, body) = viewer.get(&format!("/api/v1/accelerators/gpus/{id}/metrics?period=5m&step=1s")).await;
+        let watts = body["data"]["timeseries"]["power_watts"].as_array()?.iter().any(|p| p["value"].is_number());
+        (status == 200 && watts).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_targets_shows_what_another_sees_by_prometheus() {
+    a_viewer_answers_the_same(PROMETHEUS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_targets_shows_what_another_sees_by_victoria_metrics() {
+    a_viewer_answers_the_same(VICTORIA).await;
 }

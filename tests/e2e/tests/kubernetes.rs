@@ -294,6 +294,46 @@ async fn the_host_shows_what_kubectl_shows_through_all_that_happens() {
     drop(api);
 }
 
+fn event(name: &str, kind: &str, of: (&str, &str), reason: &str, count: u32) -> Value {
+    json!({ "kind": "Event", "apiVersion": "v1", "metadata": { "name": name, "namespace": "ml" }, "type": kind, "reason": reason,
+        "message": format!("{reason} of {}", of.1), "count": count, "lastTimestamp": "2026-01-02T03:04:05Z",
+        "involvedObject": { "kind": of.0, "namespace": if of.0 == "Node" { "" } else { "ml" }, "name": of.1 } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warnings_of_the_cluster_are_events_of_their_pods_and_nodes() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let api = KubeApi::start(&etcd, None).unwrap();
+    let Some(kubectl) = Kubectl::new(&api) else { return };
+    kubectl.create(&fleet());
+    kubectl.create(&[event("before", "Warning", ("Pod", "p1"), "BackOff", 2), event("usual", "Normal", ("Pod", "p1"), "Pulled", 1)]);
+    let running = Running::start(&["kubernetes"], settings(&api, |_| ())).await;
+    let shown = || {
+        let snapshot = running.host.app.inventory.current();
+        let all = snapshot.events.iter().map(|e| (e.subject.to_string(), e.code.to_string(), e.message.to_string()));
+        all.collect::<Vec<_>>()
+    };
+    let row = |id: &str, reason: &str, text: &str| (id.to_owned(), format!("k8s:{reason}"), text.to_owned());
+    until("the one that was there", async || shown().contains(&row("pod/cluster1/ml/p1", "BackOff", "BackOff of p1")).then_some(())).await;
+    kubectl.create(&[
+        event("node", "Warning", ("Node", "worker2"), "NodeNotReady", 1),
+        event("job", "Warning", ("Job", "train"), "BackoffLimitExceeded", 1),
+        event("gone", "Warning", ("Pod", "went"), "FailedScheduling", 1),
+    ]);
+    let mut again = kubectl.json(&["get", "event", "before", "-n", "ml"]);
+    again["count"] = 3.into();
+    kubectl.apply("replace", &[again]);
+    let all = until("those that came", async || Some(shown()).filter(|all| all.len() >= 5)).await;
+    assert!(all.contains(&row("node/cluster1/worker2", "NodeNotReady", "NodeNotReady of worker2")), "{all:?}");
+    assert!(all.iter().any(|(_, _, text)| text == "Job/train: BackoffLimitExceeded of train"), "{all:?}");
+    assert!(all.iter().any(|(_, _, text)| text == "Pod/went: FailedScheduling of went"), "{all:?}");
+    assert_eq!(all.iter().filter(|(_, code, _)| code == "k8s:BackOff").count(), 2, "seen once more is told once more: {all:?}");
+    assert_eq!(all.len(), 5, "nothing that is usual: {all:?}");
+    let snapshot = running.host.app.inventory.current();
+    assert!(snapshot.get("pod/cluster1/ml/went").is_none(), "an event makes no pod");
+    assert_eq!(snapshot.events.iter().map(|e| e.at_ms).max(), Some(1_767_323_045_000));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_retires_is_followed_by_one_that_lists_anew() {
     let Some(etcd) = Etcd::start().await else { return };

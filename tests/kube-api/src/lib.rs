@@ -1,6 +1,6 @@
 //! A Kubernetes API for tests, over a real etcd: the part of it that a client which lists and watches sees.
 //!
-//! In: requests for nodes, pods, namespaces, ReplicaSets and jobs, as `kubectl` makes them. Out: what a kube-apiserver answers, in
+//! In: requests for nodes, pods, namespaces, events, ReplicaSets and jobs, as `kubectl` makes them. Out: what a kube-apiserver answers, in
 //! what matters to such a client: the resource version is etcd's revision, a list in pages is of one revision, a watch goes on from one, and
 //! what etcd has compacted is 410. No admission, no defaulting, no controllers.
 
@@ -26,10 +26,11 @@ pub struct Resource {
     pub is_namespaced: bool,
 }
 
-pub const RESOURCES: [Resource; 5] = [
+pub const RESOURCES: [Resource; 6] = [
     Resource { group: "v1", plural: "nodes", kind: "Node", is_namespaced: false },
     Resource { group: "v1", plural: "namespaces", kind: "Namespace", is_namespaced: false },
     Resource { group: "v1", plural: "pods", kind: "Pod", is_namespaced: true },
+    Resource { group: "v1", plural: "events", kind: "Event", is_namespaced: true },
     Resource { group: "apps/v1", plural: "replicasets", kind: "ReplicaSet", is_namespaced: true },
     Resource { group: "batch/v1", plural: "jobs", kind: "Job", is_namespaced: true },
 ];

@@ -133,6 +133,11 @@ pub fn object(pair: &Pair) -> Value {
     object
 }
 
+/// Whether a field of an object is what a selector says.
+pub fn is_selected(object: &Value, field: Option<&(String, String)>) -> bool {
+    field.is_none_or(|(name, value)| object[name.as_str()].as_str() == Some(value))
+}
+
 /// The whole object, or its metadata alone.
 pub fn shape(object: Value, is_bare: bool) -> Value {
     match is_bare {
@@ -159,10 +164,12 @@ async fn collection(etcd: &Client, path: &Path, query: &HashMap<String, String>,
     let number = |key: &str| text(key).parse::<u64>().unwrap_or(0);
     let is_on = |key: &str| matches!(text(key), "1" | "true");
     let prefix = path.prefix();
+    // `type=Warning`: a field and what it must be.
+    let field = text("fieldSelector").split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
     if is_on("watch") {
         let seconds = query.get("timeoutSeconds").and_then(|s| s.parse().ok()).unwrap_or(300);
         let (version, bookmarks) = (number("resourceVersion"), is_on("allowWatchBookmarks"));
-        return watch(etcd.clone(), Ask { resource: path.resource, prefix, version, bookmarks, seconds, is_bare }).await;
+        return watch(etcd.clone(), Ask { resource: path.resource, prefix, version, bookmarks, seconds, is_bare, field }).await;
     }
     let token = match text("continue") {
         "" => None,
@@ -179,7 +186,7 @@ async fn collection(etcd: &Client, path: &Path, query: &HashMap<String, String>,
         meta["continue"] = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&next).unwrap_or_default()).into();
         meta["remainingItemCount"] = (page.count - page.pairs.len() as u64).into();
     }
-    let items: Vec<Value> = page.pairs.iter().map(|p| shape(object(p), is_bare)).collect();
+    let items: Vec<Value> = page.pairs.iter().map(object).filter(|o| is_selected(o, field.as_ref())).map(|o| shape(o, is_bare)).collect();
     let (kind, version) = match is_bare {
         true => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1"),
         false => (format!("{}List", path.resource.kind), path.resource.group),

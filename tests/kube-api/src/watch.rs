@@ -12,7 +12,7 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use crate::Resource;
 use crate::etcd::{Client, Error, Pair, number, pair};
-use crate::serve::{expired, object, shape};
+use crate::serve::{expired, is_selected, object, shape};
 
 /// A kube-apiserver sends one a minute; tests are shorter.
 const BOOKMARK: Duration = Duration::from_millis(500);
@@ -25,6 +25,7 @@ pub struct Ask {
     pub bookmarks: bool,
     pub seconds: u64,
     pub is_bare: bool,
+    pub field: Option<(String, String)>,
 }
 
 pub async fn watch(etcd: Client, ask: Ask) -> Result<Response, Error> {
@@ -53,7 +54,7 @@ async fn follow(etcd: &Client, ask: &Ask, lines: &mpsc::Sender<Bytes>) -> Result
     if version == 0 {
         let page = etcd.range(&ask.prefix, 0, None).await?;
         version = page.revision;
-        for pair in &page.pairs {
+        for pair in page.pairs.iter().filter(|p| is_selected(&object(p), ask.field.as_ref())) {
             if lines.send(say("ADDED", pair, pair.revision)).await.is_err() {
                 return Ok(());
             }
@@ -93,6 +94,10 @@ async fn follow(etcd: &Client, ask: &Ask, lines: &mpsc::Sender<Bytes>) -> Result
             for event in said["result"]["events"].as_array().into_iter().flatten() {
                 let now = pair(&event["kv"]);
                 version = now.revision;
+                let of = if event["type"] == "DELETE" { pair(&event["prev_kv"]) } else { now.clone() };
+                if !is_selected(&object(&of), ask.field.as_ref()) {
+                    continue;
+                }
                 let text = match (event["type"] == "DELETE", now.created == now.revision) {
                     (true, _) => say("DELETED", &pair(&event["prev_kv"]), version),
                     (false, true) => say("ADDED", &now, version),

@@ -106,6 +106,13 @@ fn responses(route: &Route, has_path: bool) -> Value {
             }
             good
         }
+        Answer::File => {
+            let of =
+                |f: Format| (f.media_type().split(';').next().unwrap_or_default().to_owned(), json!({ "schema": { "format": "binary" } }));
+            let mut good = ok("application/json", json!({}));
+            good["content"] = Format::ALL.into_iter().map(of).collect();
+            good
+        }
         Answer::Rows => {
             let mut schema = schemas::envelope();
             schema["properties"]["metadata"] = reference("ExportMetadata");
@@ -125,7 +132,23 @@ fn responses(route: &Route, has_path: bool) -> Value {
         }
     };
     let is_socket = matches!(route.answer, Answer::Socket);
-    let mut all = Map::from_iter([(if is_socket { "101" } else { "200" }.to_owned(), good)]);
+    let is_taken_on = route.method == "POST" && route.path.ends_with("/export/jobs");
+    let status = match () {
+        _ if is_socket => "101",
+        _ if is_taken_on => "202",
+        _ => "200",
+    };
+    let mut all = Map::from_iter([(status.to_owned(), good)]);
+    if matches!(route.answer, Answer::File) {
+        for (status, description) in [
+            ("206", "The ranges that were asked for"),
+            ("304", "Not changed since the date in the request"),
+            ("412", "Changed since the date in the request"),
+            ("416", "The file has no such range"),
+        ] {
+            all.insert(status.to_owned(), json!({ "description": description }));
+        }
+    }
     let in_system = route.domain == "system" || route.domain == "probes";
     let problems = [
         ("400", "A parameter or the body cannot be used; says which, what was given and what is allowed", true),
@@ -139,6 +162,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
         ),
         ("426", "Asked without `Upgrade: websocket`", is_socket),
         ("409", "Not in this state; says why", ["/plugins/", "/alerts/"].iter().any(|d| route.path.contains(d)) && route.method == "POST"),
+        ("409", "Not done yet", matches!(route.answer, Answer::File)),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),
         ("500", "The host failed on this request", true),
         ("502", "The engine that answers for the past does not", route.query.contains(&"period")),

@@ -127,6 +127,7 @@ pub(super) fn in_path(path: &str, name: &str) -> Value {
         "id" if path.contains("/silences/") => "A silence's id",
         "id" if path.contains("/alerts/") => "An alert's id",
         "id" if path.contains("/keys/") => "An API key's id",
+        "id" if path.contains("/jobs/") => "A job's id",
         "id" if path.contains("/containers/") => "A runtime id (percent-encoded, or without its scheme), or `namespace/pod/container`",
         "id" if path.contains("/vms/") => "The UUID of a virtual machine, or a name that only one has",
         "name" if path.contains("/nodes/") => "Name of a node",

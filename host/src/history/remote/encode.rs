@@ -156,6 +156,33 @@ impl Encoder {
     }
 }
 
+/// Of one body of single samples, before it is compressed.
+const MAX_RAW: usize = 4 << 20;
+
+/// Bodies of series with one sample each.
+#[derive(Default)]
+pub(super) struct Rounds {
+    raw: Vec<u8>,
+    count: usize,
+}
+
+impl Rounds {
+    /// Takes a series by its labels, `__name__` among them.
+    pub(super) fn add(&mut self, labels: &[u8], at_ms: i64, value: f64, out: &mut Vec<Body>) {
+        put_series(&mut self.raw, (labels, &[]), &[], &[Sample { series: 0, version: 0, at_ms, bits: value.to_bits() }]);
+        self.count += 1;
+        if self.count >= MAX_SAMPLES || self.raw.len() >= MAX_RAW {
+            self.finish(out);
+        }
+    }
+
+    pub(super) fn finish(&mut self, out: &mut Vec<Body>) {
+        out.extend(compress(&mut snap::raw::Encoder::new(), &self.raw, self.count));
+        self.raw.clear();
+        self.count = 0;
+    }
+}
+
 /// Appends one `TimeSeries`.
 fn put_series(out: &mut Vec<u8>, (before, after): (&[u8], &[u8]), name: &[u8], samples: &[Sample]) {
     const SERIES: u8 = 1 << 3 | 2;

@@ -7,13 +7,14 @@
 mod encode;
 mod labels;
 mod state;
+mod subjects;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub max_bytes: u64,
     /// Points are gathered for this long.
     pub batch: Duration,
+    /// Which subjects there are is told this often.
+    pub subjects_every: Duration,
 }
 
 /// What it counted and what waits.
@@ -86,6 +89,9 @@ pub struct RemoteWrite {
     swept: Mutex<Instant>,
     failures: AtomicU64,
     spoken: Mutex<Option<Instant>>,
+    /// The newest, and the time of the one whose subjects were told last.
+    newest: Mutex<Option<Arc<Snapshot>>>,
+    told_ms: AtomicI64,
 }
 
 /// Rows up to `to`, as bodies.
@@ -114,12 +120,15 @@ impl RemoteWrite {
             swept: Mutex::new(Instant::now()),
             failures: AtomicU64::new(0),
             spoken: Mutex::default(),
+            newest: Mutex::default(),
+            told_ms: AtomicI64::new(i64::MIN),
         })
     }
 
     /// Notes whose points come next (ids of their subjects), before they are committed. Waits for the disk.
-    pub fn note<'a>(&self, snapshot: &Snapshot, named: impl Iterator<Item = &'a Arc<str>>) -> Result<(), HistoryError> {
+    pub fn note<'a>(&self, snapshot: &Arc<Snapshot>, named: impl Iterator<Item = &'a Arc<str>>) -> Result<(), HistoryError> {
         let news = lock(&self.known).news(snapshot, named, &self.settings.labels);
+        *lock(&self.newest) = Some(snapshot.clone());
         if !news.is_empty() {
             self.state.put_labels(snapshot.sequence, news.iter().map(|(id, l)| (&***id, l)))?;
             let mut known = lock(&self.known);
@@ -157,9 +166,34 @@ impl RemoteWrite {
     pub async fn run(self: Arc<Self>) {
         let mut tick = tokio::time::interval(self.settings.batch);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told = Instant::now();
         loop {
             tick.tick().await;
             self.send_all().await;
+            if told.elapsed() >= self.settings.subjects_every {
+                told = Instant::now();
+                self.tell().await;
+            }
+        }
+    }
+
+    /// Tells once who is there now; what does not arrive is told again in the next round.
+    async fn tell(self: &Arc<Self>) {
+        let newest = lock(&self.newest).take();
+        let Some(snapshot) = newest.filter(|s| s.at_ms > self.told_ms.load(Ordering::Relaxed)) else { return };
+        self.told_ms.store(snapshot.at_ms, Ordering::Relaxed);
+        let this = self.clone();
+        let Ok(bodies) = tokio::task::spawn_blocking(move || subjects::bodies(&snapshot, &this.settings.labels)).await else { return };
+        for body in bodies {
+            let reason = match self.settings.endpoint.post(&HEADERS, body.bytes, REASON).await {
+                Ok(answer) if answer.status < 300 => continue,
+                Ok(answer) => format!("status {}: {}", answer.status, said(&answer.body)),
+                Err(error) => error.to_string(),
+            };
+            if self.may_speak() {
+                tracing::warn!(reason, "remote write: which subjects there are was not taken; it is told again");
+            }
+            return;
         }
     }
 
@@ -360,6 +394,12 @@ impl RemoteWrite {
         }
         is_due
     }
+}
+
+/// The labels under which the subjects of a snapshot are told.
+#[cfg(test)]
+pub(super) fn told(snapshot: &Snapshot) -> Vec<BTreeMap<String, String>> {
+    snapshot.subjects.iter().map(|s| subjects::about(snapshot, s)).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -117,7 +117,8 @@ impl Host {
     fn open(dir: &Path, url: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let endpoint = Endpoint::new(url, None, None, Duration::from_secs(2)).unwrap();
         let labels = BTreeMap::from([("Site".to_owned(), "a".to_owned()), ("uuid".to_owned(), "never".to_owned())]);
-        let mut settings = Settings { endpoint, labels, max_bytes: 1 << 20, batch: Duration::from_millis(50) };
+        let mut settings =
+            Settings { endpoint, labels, max_bytes: 1 << 20, batch: Duration::from_millis(50), subjects_every: Duration::from_secs(600) };
         change(&mut settings);
         let store = Arc::new(Embedded::open(dir, Keep::default()).unwrap());
         let remote = Arc::new(RemoteWrite::open(dir, store.clone(), settings.clone()).unwrap());

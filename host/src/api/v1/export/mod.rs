@@ -2,6 +2,7 @@
 //! that the client takes.
 
 mod columns;
+pub(in crate::api) mod jobs;
 pub(in crate::api) mod report;
 pub(in crate::api) mod request;
 
@@ -120,7 +121,8 @@ fn written(app: &App, plan: &Plan, format: Format, style: Style) -> Result<Body,
     let (sender, mut pieces) = stream::channel(progress.clone());
     let (app, plan) = (app.clone(), plan.clone());
     tokio::task::spawn_blocking(move || {
-        let (is_there, break_off) = (sender.watch(), sender.breaker());
+        let (is_open, break_off, exports) = (sender.watch(), sender.breaker(), app.exports.clone());
+        let is_there = move || is_open() && !exports.is_ending();
         let written: Result<(), ExportError> = export::encoder(format, &plan, &style, Box::new(sender))
             .and_then(|encoder| export::run(&plan, &*app.history, encoder, &progress, &is_there))
             .map(drop);
