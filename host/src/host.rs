@@ -276,10 +276,11 @@ impl Host {
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let (tell, told) = signal::channel(false);
-        let streams = self.app.streams.clone();
+        // Weakly: who waits for a stop that never comes must not keep them.
+        let streams = Arc::downgrade(&self.app.streams);
         let serving = axum::serve(listener.tap_io(|tcp| net::tune(tcp)), service).with_graceful_shutdown(async move {
             stop.await;
-            streams.stop();
+            streams.upgrade().iter().for_each(|s| s.stop());
             tell.send_replace(true);
         });
         let mut heard = told;
@@ -313,10 +314,10 @@ impl Host {
     ) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let handle = axum_server::Handle::new();
-        let (stopping, streams) = (handle.clone(), self.app.streams.clone());
+        let (stopping, streams) = (handle.clone(), Arc::downgrade(&self.app.streams));
         tokio::spawn(async move {
             stop.await;
-            streams.stop();
+            streams.upgrade().iter().for_each(|s| s.stop());
             stopping.graceful_shutdown(Some(GRACE));
         });
         let server =

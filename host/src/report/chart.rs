@@ -137,7 +137,8 @@ impl Chart {
         }
         for (ms, label) in ticks {
             to.line(&[(x(*ms), at(0.0)), (x(*ms), at(0.0) + 2.5)], 0.5, GREY);
-            to.text((x(*ms), at(0.0) + 10.0), LABEL, Anchor::Middle, GREY, label);
+            let (right, half) = (left + wide, width(label, LABEL) / 2.0);
+            to.text((x(*ms).min(right - half), at(0.0) + 10.0), LABEL, Anchor::Middle, GREY, label);
         }
         for (i, (_, steps)) in all.iter().enumerate() {
             for run in steps.split(|p| p.1.is_none()).filter(|r| !r.is_empty()) {

@@ -99,11 +99,11 @@ pub(super) fn write(report: &Report, lang: Lang) -> Result<Vec<u8>, ReportError>
         summary.insert_chart(4, 4, &chart)?;
     }
     book.push_worksheet(summary);
-    book.push_worksheet(watts);
     for (table, mut sheet) in sheets {
         add_chart(&mut sheet, table)?;
         book.push_worksheet(sheet);
     }
+    book.push_worksheet(watts);
     for sheet in book.worksheets_mut() {
         // On paper as wide as its page.
         sheet.set_landscape().set_paper_size(9).set_print_fit_to_pages(1, 0).set_repeat_rows(0, 0)?;

@@ -290,8 +290,12 @@ impl Window {
         }
     }
 
-    /// The part of a file's name that says when: `2026-01-05`, or from and to.
+    /// The part of a file's name that says when: `2026-01-05`, or from and to; of moments with their time.
     pub fn range_name(&self) -> String {
+        let is_midnight = |ms: i64| (ms + i64::from(self.zone.0.whole_seconds()) * 1_000) % DAY == 0;
+        if self.template == Template::Custom && !(is_midnight(self.start) && (self.is_cut || is_midnight(self.end))) {
+            return [self.start, self.end].map(|ms| self.zone.moment(ms).replace(' ', "T").replace(':', "")).join("_");
+        }
         let (first, last) = (self.zone.day(self.start), self.zone.day((self.end - 1).max(self.start)));
         if first == last { first } else { format!("{first}_{last}") }
     }
@@ -395,6 +399,6 @@ mod tests {
         let window = Window::of(Template::Custom, Zone::default(), &given, ms("2026-02-01T00:00:00Z")).unwrap();
         let parts = window.parts(window.span());
         assert_eq!((parts.len(), parts[0].1 - parts[0].0), (4, 13 * HOUR + 40 * MINUTE));
-        assert_eq!(window.range_name(), "2026-01-01_2026-01-04");
+        assert_eq!(window.range_name(), "2026-01-01T1020_2026-01-05T0000");
     }
 }
