@@ -110,9 +110,7 @@ impl Found {
             Watts::sum(all().filter_map(|(_, w)| *w), all().count())
         };
         let known = readers.into_iter().filter_map(of);
-        known.max_by(|a, b| {
-            trust(b.source).cmp(&trust(a.source)).then(a.is_whole().cmp(&b.is_whole())).then(a.watts.total_cmp(&b.watts))
-        })
+        known.max_by(|a, b| trust(b.source).cmp(&trust(a.source)).then(a.is_whole().cmp(&b.is_whole())).then(a.watts.total_cmp(&b.watts)))
     }
 }
 
@@ -283,13 +281,7 @@ type ByName = HashMap<(Arc<str>, Arc<str>), usize>;
 
 impl Server {
     /// Orders what is known: by the trust in who says it, then by the way. `zones` are the node's own readings.
-    fn weigh(
-        &mut self,
-        found: Found,
-        cards: &[(usize, Option<Watts>)],
-        zones: Option<(&Now, &Subject)>,
-        trust: impl Fn(u16) -> Trust,
-    ) {
+    fn weigh(&mut self, found: Found, cards: &[(usize, Option<Watts>)], zones: Option<(&Now, &Subject)>, trust: impl Fn(u16) -> Trust) {
         let zone = |metric| zones.and_then(|(now, node)| now.watts(node, metric));
         let read = Watts::sum(cards.iter().filter_map(|(_, w)| *w), cards.len());
         // The cards themselves where all are read, else what is said of them together.

@@ -314,10 +314,7 @@ async fn warnings_of_the_cluster_are_events_of_their_pods_and_nodes() {
         all.collect::<Vec<_>>()
     };
     let row = |id: &str, reason: &str, text: &str| (id.to_owned(), format!("k8s:{reason}"), text.to_owned());
-    until("the one that was there", async || {
-        shown().contains(&row("pod/cluster1/ml/p1", "BackOff", "BackOff of p1")).then_some(())
-    })
-    .await;
+    until("the one that was there", async || shown().contains(&row("pod/cluster1/ml/p1", "BackOff", "BackOff of p1")).then_some(())).await;
     kubectl.create(&[
         event("node", "Warning", ("Node", "worker2"), "NodeNotReady", 1),
         event("job", "Warning", ("Job", "train"), "BackoffLimitExceeded", 1),

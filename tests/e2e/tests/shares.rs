@@ -75,7 +75,12 @@ fn ends(all: &[f64]) -> (f64, f64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_greedy_plugin_costs_polite_ones_no_read() {
     let (shares, done) = shares(1_000, 40).await;
-    println!("greedy {:.3}, a polite one {:.3} to {:.3}; reads done / due {done:.2?}", shares[0], ends(&shares[1..]).0, ends(&shares[1..]).1);
+    println!(
+        "greedy {:.3}, a polite one {:.3} to {:.3}; reads done / due {done:.2?}",
+        shares[0],
+        ends(&shares[1..]).0,
+        ends(&shares[1..]).1
+    );
     assert!(done.iter().all(|d| *d > 0.7), "{done:?}");
     assert!(shares[0] > 0.5, "what nobody else wants the greedy one gets: {shares:?}");
 }

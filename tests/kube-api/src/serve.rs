@@ -186,8 +186,7 @@ async fn collection(etcd: &Client, path: &Path, query: &HashMap<String, String>,
         meta["continue"] = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&next).unwrap_or_default()).into();
         meta["remainingItemCount"] = (page.count - page.pairs.len() as u64).into();
     }
-    let items: Vec<Value> =
-        page.pairs.iter().map(object).filter(|o| is_selected(o, field.as_ref())).map(|o| shape(o, is_bare)).collect();
+    let items: Vec<Value> = page.pairs.iter().map(object).filter(|o| is_selected(o, field.as_ref())).map(|o| shape(o, is_bare)).collect();
     let (kind, version) = match is_bare {
         true => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1"),
         false => (format!("{}List", path.resource.kind), path.resource.group),
