@@ -9,12 +9,16 @@ pub mod catalogue;
 pub mod cli;
 pub mod collect;
 pub mod config;
+pub mod export;
 pub mod history;
 pub mod host;
 pub mod inventory;
 pub mod log;
+pub mod net;
 pub mod plugins;
 pub mod power;
+pub mod report;
+pub mod stream;
 pub mod telemetry;
 pub mod tls;
 

@@ -284,6 +284,8 @@ const PARTS: &[(&str, &str)] = &[
     ("etcd", "etcd-server"),
     ("kubectl", "kubernetes-client"),
     ("prometheus", "prometheus"),
+    // With `amtool`.
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
     ("prometheus-ipmi-exporter", "prometheus-ipmi-exporter"),
     // With `sdrcomp`.
@@ -294,6 +296,8 @@ const PARTS: &[(&str, &str)] = &[
     ("minisign", "minisign"),
     ("npm", "npm"),
     ("ipmitool", "ipmitool"),
+    ("soffice", "libreoffice-calc"),
+    ("pdftotext", "poppler-utils"),
 ];
 
 fn real_parts() {

@@ -31,8 +31,8 @@ pub(crate) fn respond(
 ) -> Result<Response, Problem> {
     let began = Instant::now();
     let snapshot = app.inventory.current();
-    let key = format!("{route}?{}#{}", params.normalised(), snapshot.sequence);
-    let etag = format!("W/\"{:x}-{:016x}\"", snapshot.sequence, hash(&key));
+    let key = key(&snapshot, route, params);
+    let etag = tag(&snapshot, &key);
     let seen = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
     if seen.is_some_and(|s| s.split(',').any(|t| t.trim() == etag || t.trim() == "*")) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
@@ -52,6 +52,30 @@ pub(crate) fn respond(
     let cache_hit = render.is_some();
     let Some(rendered) = rendered else { return Err(problem.unwrap_or_else(Problem::internal)) };
     app.counters.cache(cache_hit);
+    Ok(written((resource, params), &rendered, etag, began, cache_hit))
+}
+
+/// The same for what changes without a snapshot: rendered anew each time.
+pub(crate) fn respond_now(
+    app: &App,
+    headers: &HeaderMap,
+    resource: &'static str,
+    params: &Params,
+    render: impl FnOnce() -> Result<Rendered, Problem>,
+) -> Result<Response, Problem> {
+    let began = Instant::now();
+    let snapshot = app.inventory.current();
+    let rendered = render()?;
+    let rendered = Rendered { metadata: metadata(&snapshot, &rendered), ..rendered };
+    let etag = format!("W/\"{:x}-{:016x}\"", rendered.total, hash(&String::from_utf8_lossy(&rendered.data)));
+    let seen = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    if seen.is_some_and(|s| s.split(',').any(|t| t.trim() == etag || t.trim() == "*")) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    Ok(written((resource, params), &rendered, etag, began, false))
+}
+
+fn written((resource, params): (&str, &Params), rendered: &Rendered, etag: String, began: Instant, cache_hit: bool) -> Response {
     let cluster = serde_json::to_string(params.cluster.as_deref().unwrap_or("default")).unwrap_or_default();
     let mut body = Vec::with_capacity(rendered.data.len() + rendered.metadata.len() + 256);
     let head = format!(r#"{{"timestamp":"{}","cluster":{cluster},"resource_type":"{resource}","data":"#, rfc3339(crate::now_ms()));
@@ -72,7 +96,20 @@ pub(crate) fn respond(
     if let Some(link) = rendered.link.as_deref().and_then(|l| HeaderValue::from_str(l).ok()) {
         out.insert(header::LINK, link);
     }
-    Ok(response)
+    response
+}
+
+fn key(snapshot: &Snapshot, route: &str, params: &Params) -> String {
+    format!("{route}?{}#{}", params.normalised(), snapshot.sequence)
+}
+
+fn tag(snapshot: &Snapshot, key: &str) -> String {
+    format!("W/\"{:x}-{:016x}\"", snapshot.sequence, hash(key))
+}
+
+/// The tag of what a route answers to a request from a snapshot.
+pub(crate) fn etag(snapshot: &Snapshot, route: &str, params: &Params) -> String {
+    tag(snapshot, &key(snapshot, route, params))
 }
 
 /// What the snapshot says about an answer, as the inside of a JSON object.

@@ -6,7 +6,7 @@ mod docs;
 mod envelope;
 mod layer;
 mod openapi;
-mod params;
+pub(crate) mod params;
 mod past;
 mod plugins;
 mod problem;
@@ -23,14 +23,20 @@ use axum::Router;
 use bytes::Bytes;
 use moka::Expiry;
 use moka::sync::Cache;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
+use crate::alerts::Alerts;
 use crate::auth::Auth;
+use crate::export::Exports;
 use crate::history::History;
 use crate::history::remote::RemoteWrite;
 use crate::host::Look;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
 use crate::power::Facility;
+use crate::report::Reports;
+use crate::stream::{self, Hub};
 
 pub(crate) use envelope::rfc3339;
 pub use problem::Problem;
@@ -100,7 +106,12 @@ pub struct App {
     /// What leaves the host, where anything does.
     pub remote_write: Option<Arc<RemoteWrite>>,
     pub registry: Arc<Registry>,
+    /// What is told as it happens.
+    pub streams: Arc<Hub>,
+    pub alerts: Arc<Alerts>,
+    pub reports: Arc<Reports>,
     pub auth: Arc<Auth>,
+    pub exports: Arc<Exports>,
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
     clusters: Arc<ArcSwap<Vec<ClusterInfo>>>,
@@ -126,13 +137,21 @@ impl App {
     ) -> Self {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + v.metadata.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
+        let alerts = Arc::<Alerts>::default();
+        let streams = Hub::new(inventory.clone(), alerts.clone(), stream::Limits::default());
+        let reports =
+            Arc::new(Reports::open(inventory.clone(), history.clone(), alerts.clone(), None, crate::history::Keep::default().minutes));
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
         Self {
             inventory,
             history,
             remote_write: None,
             registry,
+            streams,
+            alerts,
+            reports,
             auth,
+            exports: Arc::default(),
             plugins_config_dir,
             clusters,
             facilities: Arc::default(),
@@ -171,6 +190,9 @@ impl App {
         if let Some(clusters) = &look.clusters {
             self.clusters.store(Arc::new(clusters.clone()));
         }
+        if let Some(reports) = &look.reports {
+            self.reports.set(reports.clone());
+        }
         if let Some(facilities) = &look.facilities {
             self.facilities.store(Arc::new(facilities.clone()));
         }
@@ -181,6 +203,15 @@ impl App {
 #[doc(hidden)]
 pub fn metrics_text(snapshot: &crate::inventory::Snapshot) -> String {
     v1::fleet::write(snapshot)
+}
+
+/// Files that are compressed already are not compressed again.
+fn is_worth_compressing() -> impl Predicate {
+    let not = NotForContentType::const_new;
+    DefaultPredicate::new()
+        .and(not("application/vnd.openxmlformats-officedocument"))
+        .and(not("application/octet-stream"))
+        .and(not("application/pdf"))
 }
 
 /// All routes.
@@ -201,7 +232,7 @@ pub fn router_with(app: App, more: Router<App>) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(app.clone(), layer::guard))
-        .layer(tower_http::compression::CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(is_worth_compressing()))
         .layer(axum::middleware::from_fn_with_state(app.clone(), layer::observe))
         .with_state(app)
 }

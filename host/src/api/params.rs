@@ -11,7 +11,7 @@ use super::{App, Problem, routes};
 use crate::history::MAX_POINTS;
 
 /// Parameters of one request, checked against what its route takes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Params {
     given: BTreeMap<String, String>,
     pub cluster: Option<String>,
@@ -71,8 +71,44 @@ impl Params {
                 return Err(Problem::parameter(&name, &value, "each parameter once"));
             }
         }
+        Ok(Self::of(given))
+    }
+
+    fn of(given: BTreeMap<String, String>) -> Self {
         let cluster = given.get("cluster").cloned();
-        Ok(Self { given, cluster })
+        Self { given, cluster }
+    }
+
+    /// The same parameters as members of a JSON object; a list is one that is separated by commas.
+    pub(crate) fn from_json(body: &serde_json::Map<String, serde_json::Value>, allowed: &[&str]) -> Result<Self, Problem> {
+        use serde_json::Value;
+        let mut given = BTreeMap::new();
+        for (name, value) in body {
+            if !allowed.contains(&name.as_str()) {
+                return Err(Problem::parameter(name, &value.to_string(), allowed.join(", ")));
+            }
+            let text = match value {
+                Value::Null => continue,
+                Value::String(text) => text.clone(),
+                Value::Number(_) | Value::Bool(_) => value.to_string(),
+                Value::Array(all) if all.iter().all(Value::is_string) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+                _ => return Err(Problem::parameter(name, &value.to_string(), "a text, a number, true or false, or a list of texts")),
+            };
+            given.insert(name.clone(), text);
+        }
+        Ok(Self::of(given))
+    }
+
+    /// All but one.
+    pub(crate) fn without(&self, name: &str) -> Self {
+        let mut given = self.given.clone();
+        given.remove(name);
+        Self::of(given)
+    }
+
+    /// As they were given.
+    pub(crate) fn all(&self) -> &BTreeMap<String, String> {
+        &self.given
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -116,7 +152,7 @@ impl Params {
         parsed.map(Some).ok_or_else(|| Problem::parameter(name, text, "a number"))
     }
 
-    fn number(&self, name: &str, default: usize, low: usize, high: usize) -> Result<usize, Problem> {
+    pub(crate) fn number(&self, name: &str, default: usize, low: usize, high: usize) -> Result<usize, Problem> {
         let Some(text) = self.get(name) else { return Ok(default) };
         let parsed = text.parse().ok().filter(|n| (low..=high).contains(n));
         parsed.ok_or_else(|| Problem::parameter(name, text, format!("a whole number from {low} to {high}")))
@@ -142,6 +178,11 @@ impl Params {
     /// The window that is asked for, with what is to be said about it. It ends `now` and is `default` long unless the
     /// request says otherwise; `step` is by default a sixtieth of it.
     pub(crate) fn window(&self, default: &str, now: i64) -> Result<Window, Problem> {
+        self.window_of(default, now, MAX_POINTS)
+    }
+
+    /// The same with at most so many points a series.
+    pub(crate) fn window_of(&self, default: &str, now: i64, most: i64) -> Result<Window, Problem> {
         let form = "a number with a unit: s m h d w mo, such as 5m, 1h, 1d, 1w, 1mo";
         let text = self.get("period").unwrap_or(default);
         // Only here is `1m` a month: as documented.
@@ -170,12 +211,12 @@ impl Params {
             None => (length / 60).max(1_000),
             Some(text) => duration(text).ok_or_else(|| Problem::parameter("step", text, form))?,
         };
-        if length / step > MAX_POINTS {
-            let fits = (length / MAX_POINTS).div_euclid(1_000) + 1;
+        if length / step > most {
+            let fits = (length / most).div_euclid(1_000) + 1;
             return Err(Problem::parameter(
                 "step",
                 self.get("step").unwrap_or(""),
-                format!("at most {MAX_POINTS} points a series; {fits}s fits this window"),
+                format!("at most {most} points a series; {fits}s fits this window"),
             ));
         }
         Ok(Window { start, end, step, warning })
@@ -200,7 +241,7 @@ impl Params {
 }
 
 /// Milliseconds of `90s`, `5m`, `1h`, `7d`, `1w`, `1mo`.
-fn duration(text: &str) -> Option<i64> {
+pub(crate) fn duration(text: &str) -> Option<i64> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let unit = match unit {
         "s" => 1_000,

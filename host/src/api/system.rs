@@ -136,7 +136,8 @@ pub(super) async fn capabilities(State(app): State<App>) -> Json<Value> {
         .collect();
     Json(json!({
         "timestamp": rfc3339(crate::now_ms()), "api_version": "v1",
-        "api_domains": ["accelerators", "auth", "clusters", "hardware", "infrastructure", "monitoring", "system"], "data_sources": sources,
+        "api_domains": ["accelerators", "auth", "clusters", "export", "hardware", "infrastructure", "monitoring", "system"], "data_sources": sources,
+        "export_formats": crate::export::Format::ALL.map(crate::export::Format::name),
         "multi_cluster": { "enabled": app.clusters().len() > 1, "clusters": app.clusters().iter().map(|c| &c.name).collect::<Vec<_>>() },
     }))
 }
@@ -173,10 +174,14 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         page.family(&name, "counter", "Answers that the response cache had, or had not.");
         page.sample(&name, &[], counter.load(Ordering::Relaxed));
     }
+    super::v1::stream::metrics(&app, &mut page);
     history_metrics(&app, &mut page);
     if let Some(remote) = &app.remote_write {
         remote_write_metrics(&remote.counts(), &mut page);
     }
+    app.alerts.metrics(&mut page);
+    app.reports.metrics(&mut page);
+    app.exports.metrics(&mut page);
     super::plugins::metrics(&app, &mut page);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.into_text()).into_response()
 }

@@ -34,6 +34,18 @@ pub enum Combine {
     None,
 }
 
+const MIB: f64 = 1_048_576.0;
+
+/// What a field of the API is called in the catalogue, and the factor from there.
+pub fn documented(field: &str) -> (String, f64) {
+    match (field.strip_suffix("_percent"), field.strip_suffix("_mb"), field.strip_suffix("_mhz")) {
+        (Some(head), ..) => (format!("{head}_ratio"), 100.0),
+        (_, Some(head), _) => (format!("{head}_bytes"), 1.0 / MIB),
+        (.., Some(head)) => (format!("{head}_hertz"), 1e-6),
+        _ => (field.to_owned(), 1.0),
+    }
+}
+
 /// Raw metrics that plugins brought along, at most: a guard against a plugin that invents names.
 const MAX_RAW: usize = 8_192;
 const MAX_BROUGHT: usize = 2_048;
@@ -104,6 +116,12 @@ impl Catalogue {
     /// The id of a known metric.
     pub fn known(name: &str) -> Option<MetricId> {
         METRICS.binary_search_by(|m| m.name.cmp(name)).ok().map(|i| MetricId(i as u16))
+    }
+
+    /// The id of a metric, known or brought by a plugin.
+    pub fn find(&self, name: &str) -> Option<MetricId> {
+        let raw = || self.raw.read().unwrap_or_else(|e| e.into_inner()).by_name.get(name).map(|i| MetricId(METRICS.len() as u16 + i));
+        Self::known(name).or_else(raw)
     }
 
     /// What stands for a metric outside the host, ours or of the account of power; a plugin's own `x_` metrics do not leave.
@@ -182,6 +200,17 @@ impl Catalogue {
             None => {
                 let raw = self.raw.read().unwrap_or_else(|e| e.into_inner());
                 raw.metrics.get(id.0 as usize - METRICS.len())?.states.get(value as usize).cloned()
+            }
+        }
+    }
+
+    /// What kind of number a metric is, known or raw.
+    pub fn kind(&self, id: MetricId) -> Option<Kind> {
+        match Self::metric(id) {
+            Some(m) => Some(m.kind),
+            None => {
+                let raw = self.raw.read().unwrap_or_else(|e| e.into_inner());
+                raw.metrics.get(id.0 as usize - METRICS.len()).map(|m| m.kind)
             }
         }
     }

@@ -1,13 +1,16 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
+mod alerts;
 pub mod approve;
 mod beyond;
 mod credential;
+mod export;
 mod keys;
 mod limits;
 mod origin;
 mod plugin;
 mod reach;
+mod reports;
 mod targets;
 mod unit;
 
@@ -22,11 +25,15 @@ use crate::history::Keep;
 use crate::plugins::capabilities::tls;
 use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
+use crate::stream;
 
+pub use alerts::{AlertmanagerConfig, AlertsConfig, WebhookConfig};
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
+pub use export::ExportConfig;
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
+pub use reports::{HookConfig, ReportsConfig, ScheduleConfig};
 pub use unit::{Bytes, Period};
 
 /// What is wrong with a file, one line each.
@@ -45,7 +52,11 @@ pub struct Config {
     pub facility: BTreeMap<String, FacilityConfig>,
     pub plugins: Plugins,
     pub inventory: InventoryConfig,
+    pub stream: StreamConfig,
     pub history: HistoryConfig,
+    pub alerts: AlertsConfig,
+    pub reports: ReportsConfig,
+    pub export: ExportConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
 }
@@ -149,6 +160,25 @@ pub struct InventoryConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub struct StreamConfig {
+    /// WebSockets and event streams that are open at once.
+    pub max_connections: usize,
+}
+
+impl StreamConfig {
+    pub fn limits(&self) -> stream::Limits {
+        stream::Limits { max_connections: self.max_connections }
+    }
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self { max_connections: stream::Limits::default().max_connections }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct HistoryConfig {
     /// Of raw points; of rollups by the minute and by the hour.
     pub retention: Period,
@@ -192,7 +222,11 @@ impl Default for Config {
             facility: BTreeMap::new(),
             plugins: Plugins::default(),
             inventory: InventoryConfig::default(),
+            stream: StreamConfig::default(),
             history: HistoryConfig::default(),
+            alerts: AlertsConfig::default(),
+            reports: ReportsConfig::default(),
+            export: ExportConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
         }
@@ -263,7 +297,16 @@ impl Config {
         if let Some((name, problem)) = config.facility.iter().find_map(|(name, f)| Some((name, f.problem(&config.clusters)?))) {
             return Err(fail(format!("{}: [facility.{name}] {problem}", path.display())));
         }
+        if let Some(problem) = config.alerts_problem() {
+            return Err(fail(format!("{}: {problem}", path.display())));
+        }
+        if let Some(problem) = config.export.problem() {
+            return Err(fail(format!("{}: [export] {problem}", path.display())));
+        }
         if let Some(problem) = config.beyond_problem() {
+            return Err(fail(format!("{}: {problem}", path.display())));
+        }
+        if let Some(problem) = config.reports_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
         if config.clusters.is_empty() {
@@ -317,6 +360,8 @@ impl Config {
             ("plugins.cache_dir", self.plugins.cache_dir == running.plugins.cache_dir),
             ("plugins.compile_memory", self.plugins.compile_memory == running.plugins.compile_memory),
             ("history", self.history == running.history),
+            ("stream", self.stream == running.stream),
+            ("export", self.export == running.export),
         ];
         keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
@@ -343,7 +388,7 @@ fn suggestion(message: &str) -> String {
 }
 
 /// Edits from one word to another.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -542,7 +587,9 @@ mod tests {
         );
         assert_eq!((config.plugins.trust, config.plugins.keys), (default.plugins.trust, default.plugins.keys));
         assert_eq!(config.plugins.compile_memory, default.plugins.compile_memory);
+        assert_eq!(config.reports, default.reports);
         assert_eq!((config.history, config.log, config.plugins.memory), (default.history, default.log, default.plugins.memory));
+        assert_eq!(config.alerts, default.alerts);
         load(sample, &[]).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, ConfigError};
 
 /// Keys that end in `_file` themselves: such a variable is the key, not a file that holds its value.
-const FILE_KEYS: [&str; 5] = ["bearer_file", "ca_file", "certificate_file", "key_file", "password_file"];
+const FILE_KEYS: [&str; 6] = ["bearer_file", "ca_file", "certificate_file", "key_file", "password_file", "secret_file"];
 /// Keys outside any section that a variable may give.
 const TOP: [&str; 1] = ["data_dir"];
 
@@ -70,7 +70,7 @@ pub struct Key {
 }
 
 impl Config {
-    /// Every key with where it came from. No secret is among them: the configuration names files.
+    /// Every key with where it came from. No secret is among them: the configuration names files, and addresses that are secrets are cut.
     pub fn origins(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Vec<Key>, ConfigError> {
         let environment: Vec<(String, String)> = environment.collect();
         let config = Self::load(path, environment.clone().into_iter())?;
@@ -88,10 +88,21 @@ impl Config {
         let mut all = Vec::new();
         values(&toml::Value::try_from(&config).map_err(wrong)?, "", &mut |name, value| {
             let origin = origins.get(&name).cloned().unwrap_or_else(|| "default".to_owned());
-            all.push(Key { name, value: value.to_string(), origin });
+            let value = if is_secret(&name) { hidden(value) } else { value.to_string() };
+            all.push(Key { name, value, origin });
         });
         Ok(all)
     }
+}
+
+/// The path of a webhook's address is often all that keeps others from using it.
+fn is_secret(name: &str) -> bool {
+    name.starts_with("alerts.webhooks.") && name.ends_with(".url")
+}
+
+fn hidden(url: &toml::Value) -> String {
+    let origin = url.as_str().and_then(|u| crate::plugins::capabilities::http_policy::Origin::of(u).ok());
+    origin.map_or_else(|| "\"…\"".to_owned(), |o| format!("\"{o}/…\""))
 }
 
 /// Where a key stands: the variable that gives it, else file and line.

@@ -83,6 +83,10 @@ impl History for Beyond {
         Ok(all)
     }
 
+    fn subjects(&self, metric: &str) -> Vec<Arc<str>> {
+        self.store.subjects(metric)
+    }
+
     fn halves(&self, (start, end): (i64, i64), step: i64) -> Option<Halves> {
         let step = step.max(1);
         let start = start.div_euclid(step) * step;

@@ -519,6 +519,10 @@ impl History for Embedded {
         })
     }
 
+    fn subjects(&self, metric: &str) -> Vec<Arc<str>> {
+        self.recent().series.subjects(metric)
+    }
+
     fn upkeep(&self, now_ms: i64) -> Result<Upkeep, HistoryError> {
         let mut done = Upkeep::default();
         self.release()?;

@@ -3,17 +3,21 @@
 //! Prints one line a figure: name, value, aim, and what was measured. CPU time is the kernel's; wall time is not used
 //! where a busy machine would change it.
 
+mod alerts;
 mod api;
 mod bmcs;
 mod cpu;
 mod day;
+mod export;
 mod installed;
 mod micro;
 mod plugins;
 mod pods;
 mod power;
 mod real;
+mod report;
 mod store;
+mod streams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -41,6 +45,9 @@ struct Args {
     /// Swaps under load.
     #[arg(long, default_value_t = 100)]
     swaps: u16,
+    /// How long clients of streams come and go.
+    #[arg(long, default_value_t = 60)]
+    churn_seconds: u64,
     /// How long a soak lasts.
     #[arg(long, default_value_t = 60)]
     minutes: u64,
@@ -62,10 +69,18 @@ enum Part {
     Power,
     /// A day of a thousand nodes from history, beside a Prometheus.
     Day,
+    /// A daily report of a thousand nodes.
+    Report,
+    /// Rules over ten thousand cards.
+    Alerts,
+    /// Ten million rows as files.
+    Export,
     /// A hundred thousand pods.
     Pods,
     /// Answers from the cache.
     Api,
+    /// Ten thousand readers of a stream.
+    Streams,
     /// Two hundred BMCs over IPMI.
     Bmcs,
     /// The whole host over a simulated fleet, beside a Prometheus.
@@ -99,6 +114,12 @@ fn main() -> Result<()> {
     if std::env::var_os("KCLOUD_BENCH_PODS").is_some() {
         return pods::serve();
     }
+    if let Some(done) = streams::role() {
+        return done;
+    }
+    if std::env::var_os("KCLOUD_BENCH_EXPORT").is_some() {
+        return export::child();
+    }
     let args = Args::parse();
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
     if args.parts.contains(&Part::Soak) {
@@ -123,11 +144,23 @@ fn main() -> Result<()> {
     if wanted(Part::Day) {
         day::run()?;
     }
+    if wanted(Part::Report) {
+        report::run()?;
+    }
+    if wanted(Part::Alerts) {
+        alerts::run()?;
+    }
+    if wanted(Part::Export) {
+        export::run()?;
+    }
     if wanted(Part::Pods) {
         pods::run()?;
     }
     if wanted(Part::Api) {
         api::run()?;
+    }
+    if wanted(Part::Streams) {
+        streams::run(args.churn_seconds)?;
     }
     if wanted(Part::Bmcs) {
         bmcs::run(args.cycles)?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use kcloud_fleet_sim::{Faults, Fleet, FleetConfig};
 use kcloud_monitor::api::ClusterInfo;
 use kcloud_monitor::auth::Auth;
+use kcloud_monitor::export::{Exports, Limits};
 use kcloud_monitor::history::Keep;
 use kcloud_monitor::host::{Host, Look, Options};
 use kcloud_monitor::plugins::Settings;
@@ -88,9 +89,10 @@ impl Running {
         serving.abort();
         // The serving task holds the host, and the host its history's file.
         serving.await.expect_err("aborted");
-        let held = Arc::downgrade(&host.app.history);
+        let (held, alerts) = (Arc::downgrade(&host.app.history), Arc::downgrade(&host.app.alerts));
         drop(host);
         until("the history is closed", async || held.strong_count().eq(&0).then_some(())).await;
+        until("the alerts are closed", async || alerts.strong_count().eq(&0).then_some(())).await;
         Self::over(dir, settings, |_| ()).await
     }
 
@@ -102,6 +104,9 @@ impl Running {
             kept_dir: dir.path().join("kept"),
             history_dir: dir.path().join("history"),
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
+            alerts_dir: dir.path().join("alerts"),
+            reports_dir: dir.path().join("reports"),
+            exports: Exports::open(&dir.path().join("exports"), Limits::default()).expect("a new directory"),
             beyond: kcloud_monitor::host::Beyond::default(),
             // Shared by all tests: what they load is mostly the same.
             cache_dir: Some(root().join("target/e2e-code")),
@@ -111,6 +116,7 @@ impl Running {
             plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(3_600),
+            stream: kcloud_monitor::stream::Limits::default(),
         };
         change(&mut options);
         let facilities: Arc<Mutex<Vec<Facility>>> = Arc::default();

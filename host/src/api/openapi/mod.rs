@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::routes::{Answer, ROUTES, Route};
 use crate::auth::Scope;
+use crate::export::Format;
 
 const INTRODUCTION: &str = "Watches AI accelerators and the machines around them. Every number carries its unit in its name; what \
     was not read is `null`, never 0. Errors are RFC 9457 problems. Times are RFC 3339 in UTC.";
@@ -25,6 +26,7 @@ pub(super) fn document() -> Value {
         ("hardware", "What BMCs read, by IPMI or Redfish"),
         ("clusters", "Configured clusters"),
         ("monitoring", "What is drawn, by whom, and over time"),
+        ("export", "Files of many rows"),
         ("system", "The host itself and its plugins"),
         ("auth", "Credentials"),
         ("probes", "For orchestrators and scrapers"),
@@ -53,7 +55,7 @@ fn operation(route: &Route) -> Value {
     let in_path = route.path.split('/').filter_map(|p| p.strip_prefix('{')?.strip_suffix('}'));
     let mut given: Vec<Value> = in_path.map(|name| parameters::in_path(route.path, name)).collect();
     let has_path = !given.is_empty();
-    given.extend(route.query.iter().map(|name| parameters::in_query(name)));
+    given.extend(route.query.iter().map(|name| parameters::in_query(route.path, name)));
     let mut out = json!({
         "operationId": identifier(route), "summary": route.summary, "tags": [route.domain], "parameters": given,
         "responses": responses(route, has_path),
@@ -88,14 +90,65 @@ fn responses(route: &Route, has_path: bool) -> Value {
         schema["properties"]["data"] = data;
         ok("application/json", schema)
     };
-    let enveloped = matches!(route.answer, Answer::One(_) | Answer::Many(_));
+    let enveloped = matches!(route.answer, Answer::One(_) | Answer::Many(_) | Answer::Rows);
     let good = match route.answer {
         Answer::One(schema) => envelope(reference(schema)),
         Answer::Many(schema) => envelope(json!({ "type": "array", "items": reference(schema) })),
         Answer::Plain(schema) => ok("application/json", reference(schema)),
         Answer::Text(media) => ok(media, json!({ "type": "string" })),
+        Answer::Socket => json!({ "description": "The connection is a WebSocket from here on" }),
+        Answer::Report => {
+            let mut good = ok("application/pdf", json!({ "type": "string", "format": "binary" }));
+            for format in crate::report::Format::ALL {
+                let media = format.media_type().split(';').next().unwrap_or_default();
+                // What the JSON holds is in docs/REPORTS.md.
+                good["content"][media] = json!({ "schema": if media == "application/json" { json!({}) } else { json!({ "type": "string", "format": "binary" }) } });
+            }
+            good
+        }
+        Answer::File => {
+            let of =
+                |f: Format| (f.media_type().split(';').next().unwrap_or_default().to_owned(), json!({ "schema": { "format": "binary" } }));
+            let mut good = ok("application/json", json!({}));
+            good["content"] = Format::ALL.into_iter().map(of).collect();
+            good
+        }
+        Answer::Rows => {
+            let mut schema = schemas::envelope();
+            schema["properties"]["metadata"] = reference("ExportMetadata");
+            // Columns are what was asked for.
+            schema["properties"]["data"] = json!({ "type": "array", "items": { "type": "object", "required": ["timestamp", "reason"] } });
+            let mut good = ok("application/json", schema);
+            for format in Format::ALL.into_iter().filter(|f| *f != Format::Json) {
+                let media = format.media_type().split(';').next().unwrap_or_default();
+                let schema = if media.starts_with("text/") || format == Format::Ndjson {
+                    json!({ "type": "string" })
+                } else {
+                    json!({ "type": "string", "format": "binary" })
+                };
+                good["content"][media] = json!({ "schema": schema });
+            }
+            good
+        }
     };
-    let mut all = Map::from_iter([("200".to_owned(), good)]);
+    let is_socket = matches!(route.answer, Answer::Socket);
+    let is_taken_on = route.method == "POST" && route.path.ends_with("/export/jobs");
+    let status = match () {
+        _ if is_socket => "101",
+        _ if is_taken_on => "202",
+        _ => "200",
+    };
+    let mut all = Map::from_iter([(status.to_owned(), good)]);
+    if matches!(route.answer, Answer::File) {
+        for (status, description) in [
+            ("206", "The ranges that were asked for"),
+            ("304", "Not changed since the date in the request"),
+            ("412", "Changed since the date in the request"),
+            ("416", "The file has no such range"),
+        ] {
+            all.insert(status.to_owned(), json!({ "description": description }));
+        }
+    }
     let in_system = route.domain == "system" || route.domain == "probes";
     let problems = [
         ("400", "A parameter or the body cannot be used; says which, what was given and what is allowed", true),
@@ -107,7 +160,9 @@ fn responses(route: &Route, has_path: bool) -> Value {
             "Several have this name; lists them",
             has_path && ["/accelerators/", "/infrastructure/"].iter().any(|d| route.path.contains(d)),
         ),
-        ("409", "Not in this state; says why", route.path.contains("/plugins/") && route.method == "POST"),
+        ("426", "Asked without `Upgrade: websocket`", is_socket),
+        ("409", "Not in this state; says why", ["/plugins/", "/alerts/"].iter().any(|d| route.path.contains(d)) && route.method == "POST"),
+        ("409", "Not done yet", matches!(route.answer, Answer::File)),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),
         ("500", "The host failed on this request", true),
         ("502", "The engine that answers for the past does not", route.query.contains(&"period")),

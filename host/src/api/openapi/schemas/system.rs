@@ -68,6 +68,7 @@ pub(super) const SHAPES: Shapes = &[
         ("timestamp", "t", ""),
         ("api_version", "s", ""),
         ("api_domains", "[s]", ""),
+        ("export_formats", "[s]", "Of files"),
         ("data_sources", "{*}", "By plugin: enabled, version, status"),
         ("multi_cluster", "{*}", ""),
     ]]),

@@ -1,0 +1,192 @@
+//! Files of many rows, for those who analyse them.
+//!
+//! In: a [`Plan`] (which resources, columns, window), made of a request by `api/`, and history. Out: bytes of one [`Format`], as
+//! they come, or a file of a [`jobs::Job`]. It must never hold more than a slice of the rows, never write 0 for what
+//! nobody observed, never round what history holds, and never go on when nobody takes the bytes any more.
+
+mod csv;
+mod excel;
+mod exports;
+pub mod jobs;
+mod json;
+mod parquet;
+pub mod plan;
+mod source;
+mod stamp;
+pub mod stream;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+pub use exports::{Exports, Limits, Running};
+pub use plan::Plan;
+use table::{Batch, Held, Summary};
+
+use crate::history::{History, HistoryError};
+
+/// Where bytes go.
+pub type Out = Box<dyn Write + Send>;
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error("history: {0}")]
+    History(#[from] HistoryError),
+    #[error("writing: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("nobody takes it any more")]
+    Stopped,
+}
+
+impl ExportError {
+    /// Whether it ended because it was told to, or nobody listens.
+    pub fn is_stop(&self) -> bool {
+        match self {
+            Self::Stopped => true,
+            Self::Io(e) => e.kind() == std::io::ErrorKind::BrokenPipe,
+            _ => false,
+        }
+    }
+}
+
+/// What files there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Ndjson,
+    Csv,
+    Excel,
+    Parquet,
+}
+
+impl Format {
+    pub const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Csv, Self::Excel, Self::Parquet];
+
+    /// As a client writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+            Self::Excel => "excel",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|f| f.name() == name)
+    }
+
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Excel => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            // As documented; `application/vnd.apache.parquet` is younger than the clients.
+            Self::Parquet => "application/octet-stream",
+        }
+    }
+
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Excel => "xlsx",
+            other => other.name(),
+        }
+    }
+
+    /// For people: its name, what it is, and what it can.
+    pub fn described(self) -> (&'static str, &'static str, &'static [&'static str]) {
+        match self {
+            Self::Json => ("JSON", "The documented envelope around an array of rows", &["streamed", "units in names", "reasons for gaps"]),
+            Self::Ndjson => ("NDJSON", "One JSON object a line, without an envelope", &["streamed", "units in names", "reasons for gaps"]),
+            Self::Csv => (
+                "CSV",
+                "RFC 4180 with one header, UTF-8; bom=true for Excel in Korean",
+                &["streamed", "units in names", "reasons for gaps", "text that no spreadsheet runs"],
+            ),
+            Self::Excel => (
+                "Excel",
+                "A workbook with typed numbers and dates; it arrives when it is whole",
+                &["summary", "chart", "frozen header", "filter", "sheets of 1,048,576 rows"],
+            ),
+            Self::Parquet => (
+                "Apache Parquet",
+                "Typed columns: UTC milliseconds, dictionary strings, doubles; zstd",
+                &["streamed", "row groups", "units in the schema", "reasons for gaps"],
+            ),
+        }
+    }
+}
+
+/// How a file is to be written.
+#[derive(Debug, Clone, Default)]
+pub struct Style {
+    /// CSV begins with a byte order mark: Excel in Korean needs it.
+    pub bom: bool,
+    /// Where parts of a workbook wait.
+    pub scratch: PathBuf,
+}
+
+/// Writes rows of one plan in one format.
+pub trait Encoder: Send {
+    fn batch(&mut self, batch: &Batch<'_>) -> Result<(), ExportError>;
+
+    /// Writes what belongs at the end.
+    fn finish(self: Box<Self>, summary: &Summary) -> Result<(), ExportError>;
+}
+
+/// The encoder of a format, which has written its head already.
+pub fn encoder(format: Format, plan: &Plan, style: &Style, out: Out) -> Result<Box<dyn Encoder>, ExportError> {
+    Ok(match format {
+        Format::Json => Box::new(json::Json::new(out, plan, false)?),
+        Format::Ndjson => Box::new(json::Json::new(out, plan, true)?),
+        Format::Csv => Box::new(csv::Csv::new(out, &plan.columns, style.bom)?),
+        Format::Excel => Box::new(excel::Excel::new(out, plan, style)?),
+        Format::Parquet => Box::new(parquet::Parquet::new(out, plan)?),
+    })
+}
+
+/// How far an export is; others look while it runs, and may stop it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub rows: AtomicU64,
+    pub bytes: AtomicU64,
+    /// Thousandths of the resources that were read.
+    pub read_permille: AtomicU32,
+    pub stop: AtomicBool,
+}
+
+impl Progress {
+    fn read(&self, done: usize, of: usize) {
+        self.read_permille.store((done * 1_000 / of.max(1)) as u32, Ordering::Relaxed);
+    }
+}
+
+/// Writes a whole file. `is_wanted` is asked between pieces.
+pub fn run(
+    plan: &Plan,
+    history: &dyn History,
+    mut encoder: Box<dyn Encoder>,
+    progress: &Progress,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Summary, ExportError> {
+    let mut summary = Summary { held: vec![Held::default(); plan.columns.len()], ..Summary::default() };
+    source::rows(plan, history, progress, &mut |batch| {
+        if progress.stop.load(Ordering::Relaxed) || !is_wanted() {
+            return Err(ExportError::Stopped);
+        }
+        encoder.batch(batch)?;
+        summary.rows += batch.times.len() as u64;
+        summary.rows_with_gaps += batch.reasons.iter().filter(|r| **r != 0).count() as u64;
+        summary.held.iter_mut().zip(batch.cells).for_each(|(held, cells)| held.add(cells));
+        progress.rows.store(summary.rows, Ordering::Relaxed);
+        Ok(())
+    })?;
+    encoder.finish(&summary)?;
+    Ok(summary)
+}
