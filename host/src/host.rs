@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch as signal};
 
+use crate::alerts::{self, Alerts};
 use crate::api::{self, App, ClusterInfo};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
@@ -21,12 +23,15 @@ use crate::export::Exports;
 use crate::history::remote::{self, RemoteWrite};
 use crate::history::{self, Embedded, Endpoint, Engine, History, HistoryError, Keep, Point};
 use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
+use crate::net;
 use crate::now_ms;
 use crate::plugins::engine::Compiler;
 use crate::plugins::verify::Policy;
 use crate::plugins::watch::Watch;
 use crate::plugins::{Registry, Runtime, Settings};
 use crate::power::{Facility, Recorder};
+use crate::report::{self, Reports};
+use crate::stream::{self, Hub};
 use crate::tls::Tls;
 
 /// Snapshots are published at most this often (architecture, invariant 3).
@@ -37,6 +42,8 @@ const USERS: Duration = Duration::from_secs(2);
 const UPKEEP: Duration = Duration::from_secs(10);
 /// Connections may end their answers for this long after a stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// And streams may say why they end.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What a host is made of.
 pub struct Options {
@@ -48,6 +55,10 @@ pub struct Options {
     pub history_keep: Keep,
     /// Files of many rows.
     pub exports: Exports,
+    /// What is kept of alerts.
+    pub alerts_dir: PathBuf,
+    /// Where it remembers which reports were made.
+    pub reports_dir: PathBuf,
     /// Where history goes beyond this host.
     pub beyond: Beyond,
     /// For compiled code, where no compiler is given.
@@ -61,6 +72,7 @@ pub struct Options {
     pub plugins_config_dir: Option<PathBuf>,
     pub clusters: Vec<ClusterInfo>,
     pub forget_after: Duration,
+    pub stream: stream::Limits,
 }
 
 /// History beyond the host.
@@ -83,10 +95,13 @@ pub struct Look {
     /// `None` leaves them as they are.
     pub clusters: Option<Vec<ClusterInfo>>,
     pub facilities: Option<Vec<Facility>>,
+    pub reports: Option<report::Settings>,
     pub forget_after: Option<Duration>,
     pub policy: Option<Policy>,
     /// Of all plugins together.
     pub plugins_memory: Option<usize>,
+    /// Rules, and who is told; `None` leaves them as they are, at first the ready-made ones.
+    pub alerts: Option<alerts::Settings>,
 }
 
 impl From<Vec<Settings>> for Look {
@@ -134,6 +149,11 @@ impl Host {
         );
         app.remote_write.clone_from(&remote);
         app.exports = Arc::new(options.exports);
+        app.alerts = Arc::new(Alerts::open(&options.alerts_dir)?);
+        app.streams = Hub::new(inventory.clone(), app.alerts.clone(), options.stream);
+        let watching = app.alerts.clone().run(inventory.clone(), registry.catalogue().clone());
+        let minutes = options.history_keep.minutes;
+        app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), Some(&options.reports_dir), minutes));
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -156,6 +176,16 @@ impl Host {
                     again.notify_one();
                 }
                 seen.take(&now);
+                let (alerts, settings) = (seen.alerts.clone(), now.alerts.clone());
+                // What ends by it is written.
+                let set = tokio::task::spawn_blocking(move || match settings {
+                    Some(settings) => alerts.set(&settings),
+                    None if !alerts.is_set() => alerts.set(&alerts::Settings::ready_made()),
+                    None => {}
+                });
+                if let Err(error) = set.await {
+                    tracing::error!(%error, "rules of alerts were not taken");
+                }
                 if let Some(forget_after) = now.forget_after {
                     forget.store(forget_after.as_millis() as i64, Ordering::Relaxed);
                 }
@@ -227,7 +257,9 @@ impl Host {
                 }
             }
         });
-        let mut tasks = vec![reconcile, publish, upkeep, users];
+        let named = app.clone();
+        let reports = tokio::spawn(app.reports.clone().follow(move || named.clusters().iter().map(|c| c.name.clone()).collect()));
+        let mut tasks = vec![reconcile, publish, upkeep, users, tokio::spawn(watching), reports];
         tasks.extend(sending.map(|remote| tokio::spawn(remote.run())));
         Ok(Self { app, look_again, tasks })
     }
@@ -236,8 +268,10 @@ impl Host {
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let (tell, told) = signal::channel(false);
-        let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+        let streams = self.app.streams.clone();
+        let serving = axum::serve(listener.tap_io(|tcp| net::tune(tcp)), service).with_graceful_shutdown(async move {
             stop.await;
+            streams.stop();
             tell.send_replace(true);
         });
         let mut heard = told;
@@ -250,6 +284,7 @@ impl Host {
             served = serving => served?,
             () = late => tracing::warn!("connections were still open at the end of the grace period"),
         }
+        self.say_goodbye().await;
         Ok(())
     }
 }
@@ -270,15 +305,27 @@ impl Host {
     ) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let handle = axum_server::Handle::new();
-        let stopping = handle.clone();
+        let (stopping, streams) = (handle.clone(), self.app.streams.clone());
         tokio::spawn(async move {
             stop.await;
+            streams.stop();
             stopping.graceful_shutdown(Some(GRACE));
         });
-        let server = axum_server::from_tcp_rustls(listener.into_std()?, tls.config.clone())?.handle(handle).serve(service);
+        let server =
+            axum_server::from_tcp_rustls(listener.into_std()?, tls.config.clone())?.map(|tls| tls.acceptor(net::Tuned)).handle(handle);
         tokio::select! {
-            served = server => Ok(served?),
-            () = tls.follow(told) => Ok(()),
+            served = server.serve(service) => served?,
+            () = tls.follow(told) => {}
+        }
+        self.say_goodbye().await;
+        Ok(())
+    }
+
+    /// Streams say why they end; the server itself does not know of WebSockets any more.
+    async fn say_goodbye(&self) {
+        self.app.streams.stop();
+        if tokio::time::timeout(GOODBYE, self.app.streams.ended()).await.is_err() {
+            tracing::warn!(open = self.app.streams.open_connections(), "streams were still open at the end");
         }
     }
 }
@@ -313,10 +360,6 @@ fn commit(
     recorder: &Mutex<Recorder>,
     next: Publication,
 ) -> (Arc<Snapshot>, Result<(), HistoryError>) {
-    // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
-    if let Some(Err(error)) = remote.map(|r| r.note(&next.snapshot, &next.points)) {
-        tracing::error!(%error, "remote write cannot keep whose the points are");
-    }
     let mut names = std::collections::HashMap::new();
     let mut point = |p: NewPoint| Point {
         metric: names.entry(p.metric).or_insert_with(|| catalogue.name(p.metric)).clone(),
@@ -326,6 +369,10 @@ fn commit(
     };
     let mut points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
     recorder.lock().unwrap_or_else(|e| e.into_inner()).note(&next.snapshot, &mut points);
+    // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
+    if let Some(Err(error)) = remote.map(|r| r.note(&next.snapshot, points.iter().map(|p| &p.subject))) {
+        tracing::error!(%error, "remote write cannot keep whose the points are");
+    }
     let result = history.commit(next.snapshot.sequence, next.snapshot.at_ms, &points);
     (next.snapshot, result)
 }

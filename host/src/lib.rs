@@ -14,8 +14,11 @@ pub mod history;
 pub mod host;
 pub mod inventory;
 pub mod log;
+pub mod net;
 pub mod plugins;
 pub mod power;
+pub mod report;
+pub mod stream;
 pub mod telemetry;
 pub mod tls;
 

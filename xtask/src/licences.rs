@@ -11,8 +11,10 @@ use serde_json::Value;
 use super::cargo;
 
 /// Parts that no package manager knows of: name, licence, file with its text.
-const ASSETS: &[(&str, &str, &[&str])] =
-    &[("redoc", "MIT", &["host/assets/redoc/LICENSE", "host/assets/redoc/redoc.standalone.js.LICENSE.txt"])];
+const ASSETS: &[(&str, &str, &[&str])] = &[
+    ("redoc", "MIT", &["host/assets/redoc/LICENSE", "host/assets/redoc/redoc.standalone.js.LICENSE.txt"]),
+    ("NanumSquareR.ttf", "OFL-1.1", &["host/assets/fonts/NanumSquareR.OFL.txt"]),
+];
 
 /// Writes one text of all licences: of the host with what it links, and of the components.
 pub(super) fn write(root: &Path, to: &Path) -> Result<()> {

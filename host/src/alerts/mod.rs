@@ -1,10 +1,47 @@
 //! Rules over the model: what is beyond a limit for how long, who was told, who said that they know.
 //!
-//! In: each published snapshot, and the operator's rules. Out: [`Transition`]s, for streams and notifiers.
+//! In: each published snapshot, and the operator's rules (`[alerts]`, `alerts.d/*.toml`). Out: [`Transition`]s, for streams and
+//! notifiers, and alerts for the API. Evaluation never waits for a server and never calls a plugin; a missing value neither fires nor
+//! clears anything. What fires, what ended, who acknowledged and what is silenced is on disk before anybody hears of it.
 
-use std::sync::Arc;
+mod alert;
+mod engine;
+mod file;
+mod message;
+pub mod notify;
+mod rule;
+mod store;
+#[cfg(test)]
+mod tests;
+mod xid;
 
-use crate::inventory::Severity;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast;
+
+use crate::catalogue::Catalogue;
+use crate::inventory::{Inventory, Severity, Snapshot};
+use crate::telemetry::{Histogram, Page};
+
+pub use alert::{Acknowledgement, Alert, End, Matcher, Silence, State, severity as severity_name};
+pub use engine::{Book, MOST_ACTIVE, MOST_ENDED, MOST_SILENCES};
+use engine::{Engine, Out};
+pub use file::{Rules, problems, rules};
+pub(crate) use notify::view;
+use notify::{Notifier, Spec};
+pub use rule::Rule;
+pub use store::AlertsError;
+use store::{Rows, Store};
+
+/// Transitions that a receiver may lag behind before it loses the oldest, and is told so.
+const LAG: usize = 16_384;
+/// Time alone makes something due this often, where no snapshot comes.
+const TICK: Duration = Duration::from_secs(1);
+/// Alerts that one look tells of by name in the log.
+const NAMED: usize = 5;
 
 /// What happened to an alert, by its name on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -40,4 +77,264 @@ pub struct Transition {
     /// Milliseconds since the Unix epoch.
     #[serde(skip)]
     pub at_ms: i64,
+}
+
+/// What the operator's files say of alerts.
+#[derive(Clone, Default)]
+pub struct Settings {
+    pub rules: Vec<Arc<Rule>>,
+    pub notifiers: Vec<Spec>,
+}
+
+impl Settings {
+    /// The ready-made rules, and nobody to tell.
+    pub fn ready_made() -> Self {
+        Self { rules: rules(true, &Default::default(), &[]).0, notifiers: Vec::new() }
+    }
+}
+
+/// Why an alert or a silence could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error("there is no such alert or silence")]
+    NotFound,
+    #[error("{0}")]
+    NotNow(String),
+    #[error("it could not be kept: {0}")]
+    Store(#[from] AlertsError),
+}
+
+/// All alerts of a host.
+pub struct Alerts {
+    engine: Mutex<Engine>,
+    /// One change at a time, from what is decided to what is written and told. Taken before `engine`.
+    turn: Mutex<()>,
+    store: Option<Store>,
+    notifiers: Mutex<Vec<Notifier>>,
+    transitions: broadcast::Sender<Arc<Transition>>,
+    looks: Mutex<Histogram>,
+    not_kept: AtomicU64,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self::with(Engine::default(), None)
+    }
+}
+
+impl Alerts {
+    fn with(engine: Engine, store: Option<Store>) -> Self {
+        Self {
+            engine: Mutex::new(engine),
+            turn: Mutex::default(),
+            store,
+            notifiers: Mutex::default(),
+            transitions: broadcast::Sender::new(LAG),
+            looks: Mutex::default(),
+            not_kept: AtomicU64::new(0),
+        }
+    }
+
+    /// Begins with what a directory holds of the run before.
+    pub fn open(dir: &Path) -> Result<Self, AlertsError> {
+        let (store, found) = Store::open(dir)?;
+        Ok(Self::with(Engine::with(found, crate::now_ms()), Some(store)))
+    }
+
+    /// What changes from now on. One who lags loses the oldest and is told how many.
+    pub fn transitions(&self) -> broadcast::Receiver<Arc<Transition>> {
+        self.transitions.subscribe()
+    }
+
+    /// Puts rules and notifiers in force; those that did not change go on as they are. Waits for the disk.
+    pub fn set(self: &Arc<Self>, settings: &Settings) {
+        let _turn = lock(&self.turn);
+        let mut out = Out::default();
+        lock(&self.engine).set(settings.rules.clone(), crate::now_ms(), &mut out);
+        {
+            let mut notifiers = lock(&self.notifiers);
+            let mut before: Vec<Notifier> = std::mem::take(&mut notifiers);
+            for spec in &settings.notifiers {
+                let kept = before.iter().position(|n| n.spec.made_of == spec.made_of).map(|i| before.swap_remove(i));
+                notifiers.push(kept.unwrap_or_else(|| Notifier::start(spec.clone(), Arc::downgrade(self))));
+            }
+        }
+        self.tell(out, crate::now_ms());
+    }
+
+    /// Whether rules were ever given.
+    pub fn is_set(&self) -> bool {
+        lock(&self.engine).is_set()
+    }
+
+    pub fn rules(&self) -> Vec<Arc<Rule>> {
+        lock(&self.engine).rules().to_vec()
+    }
+
+    /// Looks at a snapshot, and tells what changed. Waits for the disk where something did.
+    pub fn look_at(&self, snapshot: &Arc<Snapshot>, catalogue: &Catalogue, now_ms: i64) {
+        let _turn = lock(&self.turn);
+        let began = Instant::now();
+        let out = lock(&self.engine).evaluate(snapshot, catalogue, now_ms);
+        lock(&self.looks).observe(began.elapsed());
+        self.tell(out, now_ms);
+    }
+
+    /// Durable first, then told.
+    fn tell(&self, out: Out, now_ms: i64) {
+        self.keep(&out.rows, now_ms);
+        if out.changes.is_empty() {
+            return;
+        }
+        for (change, alert) in out.changes.iter().take(NAMED) {
+            tracing::info!(rule = %alert.rule, resource = ?alert.resource_id, cluster = ?alert.cluster, change = ?change, "alert");
+        }
+        if out.changes.len() > NAMED {
+            tracing::info!(more = out.changes.len() - NAMED, "alerts");
+        }
+        for (change, alert) in &out.changes {
+            // A jump has no end.
+            if !(alert.is_spike && *change == Change::ThresholdCleared) {
+                // Nobody may listen.
+                let _ = self.transitions.send(Arc::new(alert.transition(*change, now_ms)));
+            }
+        }
+        lock(&self.notifiers).iter().for_each(|n| n.hear(&out.changes));
+    }
+
+    fn keep(&self, rows: &Rows, now_ms: i64) {
+        let Some(store) = &self.store else { return };
+        if let Err(error) = store.write(rows, now_ms) {
+            self.not_kept.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(%error, "alerts are not kept; they are told all the same");
+        }
+    }
+
+    /// Alerts as they are now.
+    pub fn look<T>(&self, work: impl FnOnce(&Book) -> T) -> T {
+        work(&lock(&self.engine).book)
+    }
+
+    /// Notes that somebody knows. Waits for the disk.
+    pub fn acknowledge(&self, id: &str, by: &str, comment: &str) -> Result<Alert, ChangeError> {
+        let _turn = lock(&self.turn);
+        let now_ms = crate::now_ms();
+        let mut engine = lock(&self.engine);
+        let is_over = engine.book.ended.iter().any(|(_, a)| &*a.id == id);
+        let Some(alert) = engine.book.get_mut(id) else {
+            return Err(if is_over { ChangeError::NotNow("it has ended already".to_owned()) } else { ChangeError::NotFound });
+        };
+        if alert.state() == State::Pending {
+            return Err(ChangeError::NotNow("it does not fire yet".to_owned()));
+        }
+        let mut next = alert.clone();
+        next.acknowledged = Some(Acknowledgement { by: by.into(), at_ms: now_ms, comment: comment.into() });
+        let put = vec![Arc::new(next.clone())];
+        if let Some(store) = &self.store {
+            store.write(&Rows { put, ..Rows::default() }, now_ms)?;
+        }
+        *alert = next.clone();
+        Ok(next)
+    }
+
+    /// Keeps alerts quiet. Waits for the disk.
+    pub fn silence(&self, silence: Silence) -> Result<(), ChangeError> {
+        let _turn = lock(&self.turn);
+        let mut engine = lock(&self.engine);
+        if engine.book.silences.len() >= MOST_SILENCES {
+            return Err(ChangeError::NotNow(format!("there are {MOST_SILENCES} silences already; delete one, or let some end")));
+        }
+        if let Some(store) = &self.store {
+            store.write(&Rows { silences: vec![silence.clone()], ..Rows::default() }, crate::now_ms())?;
+        }
+        engine.book.silences.push(silence);
+        engine.book.weigh_silences();
+        Ok(())
+    }
+
+    /// Ends a silence. Waits for the disk.
+    pub fn unsilence(&self, id: &str) -> Result<Silence, ChangeError> {
+        let _turn = lock(&self.turn);
+        let mut engine = lock(&self.engine);
+        let place = engine.book.silences.iter().position(|s| &*s.id == id).ok_or(ChangeError::NotFound)?;
+        if let Some(store) = &self.store {
+            store.write(&Rows { unsilenced: vec![id.into()], ..Rows::default() }, crate::now_ms())?;
+        }
+        let silence = engine.book.silences.remove(place);
+        engine.book.weigh_silences();
+        Ok(silence)
+    }
+
+    /// Follows what is published, for ever.
+    pub async fn run(self: Arc<Self>, inventory: Arc<Inventory>, catalogue: Arc<Catalogue>) {
+        let mut published = inventory.published();
+        loop {
+            let (this, snapshot, catalogue) = (self.clone(), inventory.current(), catalogue.clone());
+            let looked = tokio::task::spawn_blocking(move || this.look_at(&snapshot, &catalogue, crate::now_ms())).await;
+            if let Err(error) = looked {
+                tracing::error!(%error, "a look at the alerts failed");
+            }
+            match tokio::time::timeout(TICK, published.changed()).await {
+                Ok(Ok(())) | Err(_) => {}
+                Ok(Err(_)) => return,
+            }
+        }
+    }
+
+    /// The host's own counters.
+    pub(crate) fn metrics(&self, page: &mut Page) {
+        let (firing, pending, [fired, resolved, dropped], silences) = self.look(|book| {
+            let mut firing = std::collections::BTreeMap::new();
+            let mut pending = 0u64;
+            for alert in book.all() {
+                match alert.state() {
+                    State::Pending => pending += 1,
+                    _ => *firing.entry((alert.rule.clone(), severity_name(alert.severity))).or_insert(0u64) += 1,
+                }
+            }
+            (firing, pending, [book.fired, book.resolved, book.dropped], book.silences.len())
+        });
+        page.family("kcloud_alerts_firing", "gauge", "Alerts that fire, by rule.");
+        for ((rule, severity), n) in &firing {
+            page.sample("kcloud_alerts_firing", &[("rule", rule), ("severity", severity)], n);
+        }
+        for (name, kind, help, value) in [
+            ("pending", "gauge", "Alerts whose condition does not hold for long enough yet.", pending),
+            ("silences", "gauge", "Silences in force.", silences as u64),
+            ("rules", "gauge", "Rules in force.", self.rules().len() as u64),
+            ("fired_total", "counter", "Alerts that began to fire.", fired),
+            ("resolved_total", "counter", "Alerts that ended.", resolved),
+            ("dropped_total", "counter", "Alerts that there was no room for.", dropped),
+            ("store_failures_total", "counter", "Changes that could not be written.", self.not_kept.load(Ordering::Relaxed)),
+        ] {
+            let name = format!("kcloud_alerts_{name}");
+            page.family(&name, kind, help);
+            page.sample(&name, &[], value);
+        }
+        page.family("kcloud_alerts_evaluation_seconds", "histogram", "Time of one look at all rules.");
+        page.histogram("kcloud_alerts_evaluation_seconds", &[], &lock(&self.looks));
+        let notifiers = lock(&self.notifiers);
+        page.family("kcloud_alerts_notifications_total", "counter", "Notifications by what became of them.");
+        for n in notifiers.iter() {
+            for (result, count) in [("sent", &n.counts.sent), ("refused", &n.counts.refused), ("dropped", &n.counts.dropped)] {
+                let labels = [("notifier", n.spec.name.as_str()), ("kind", n.kind()), ("result", result)];
+                page.sample("kcloud_alerts_notifications_total", &labels, count.load(Ordering::Relaxed));
+            }
+        }
+        for (name, kind, help, of) in [
+            ("requests_total", "counter", "Requests to those who are told.", (|n| &n.counts.requests) as fn(&Notifier) -> &AtomicU64),
+            ("failures", "gauge", "Requests in a row that brought nothing.", |n| &n.counts.failures),
+            ("waiting", "gauge", "Notifications that wait.", |n| &n.counts.waiting),
+        ] {
+            let name = format!("kcloud_alerts_notifier_{name}");
+            page.family(&name, kind, help);
+            for n in notifiers.iter() {
+                page.sample(&name, &[("notifier", &n.spec.name), ("kind", n.kind())], of(n).load(Ordering::Relaxed));
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }

@@ -52,6 +52,30 @@ pub(crate) fn respond(
     let cache_hit = render.is_some();
     let Some(rendered) = rendered else { return Err(problem.unwrap_or_else(Problem::internal)) };
     app.counters.cache(cache_hit);
+    Ok(written((resource, params), &rendered, etag, began, cache_hit))
+}
+
+/// The same for what changes without a snapshot: rendered anew each time.
+pub(crate) fn respond_now(
+    app: &App,
+    headers: &HeaderMap,
+    resource: &'static str,
+    params: &Params,
+    render: impl FnOnce() -> Result<Rendered, Problem>,
+) -> Result<Response, Problem> {
+    let began = Instant::now();
+    let snapshot = app.inventory.current();
+    let rendered = render()?;
+    let rendered = Rendered { metadata: metadata(&snapshot, &rendered), ..rendered };
+    let etag = format!("W/\"{:x}-{:016x}\"", rendered.total, hash(&String::from_utf8_lossy(&rendered.data)));
+    let seen = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    if seen.is_some_and(|s| s.split(',').any(|t| t.trim() == etag || t.trim() == "*")) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    Ok(written((resource, params), &rendered, etag, began, false))
+}
+
+fn written((resource, params): (&str, &Params), rendered: &Rendered, etag: String, began: Instant, cache_hit: bool) -> Response {
     let cluster = serde_json::to_string(params.cluster.as_deref().unwrap_or("default")).unwrap_or_default();
     let mut body = Vec::with_capacity(rendered.data.len() + rendered.metadata.len() + 256);
     let head = format!(r#"{{"timestamp":"{}","cluster":{cluster},"resource_type":"{resource}","data":"#, rfc3339(crate::now_ms()));
@@ -72,7 +96,7 @@ pub(crate) fn respond(
     if let Some(link) = rendered.link.as_deref().and_then(|l| HeaderValue::from_str(l).ok()) {
         out.insert(header::LINK, link);
     }
-    Ok(response)
+    response
 }
 
 fn key(snapshot: &Snapshot, route: &str, params: &Params) -> String {

@@ -11,7 +11,7 @@ use rand::Rng;
 
 use super::params::Params;
 use super::{App, Problem, routes};
-use crate::auth::{AuthError, Principal, Scope};
+use crate::auth::{AuthError, Principal, Proof, Scope};
 
 const REQUEST_ID: &str = "x-request-id";
 /// Gives each request an id and counts it by its route's template, never by its path.
@@ -59,7 +59,7 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     let ticket = request.uri().query().and_then(ticket);
     let found = match (authorization, ticket) {
         _ if request.extensions().get::<Local>().is_some() => {
-            Ok(Principal { name: "the command line".into(), scopes: Scope::ALL.to_vec() })
+            Ok(Principal { name: "the command line".into(), scopes: Scope::ALL.to_vec(), proof: Proof::Local, until_ms: None })
         }
         (None, Some(ticket)) => app.auth.redeem(&ticket),
         (authorization, _) => app.auth.authenticate(authorization.as_deref(), &peer).await,

@@ -6,7 +6,7 @@ mod docs;
 mod envelope;
 mod layer;
 mod openapi;
-mod params;
+pub(crate) mod params;
 mod past;
 mod plugins;
 mod problem;
@@ -26,6 +26,7 @@ use moka::sync::Cache;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
+use crate::alerts::Alerts;
 use crate::auth::Auth;
 use crate::export::Exports;
 use crate::history::History;
@@ -34,6 +35,8 @@ use crate::host::Look;
 use crate::inventory::Inventory;
 use crate::plugins::Registry;
 use crate::power::Facility;
+use crate::report::Reports;
+use crate::stream::{self, Hub};
 
 pub(crate) use envelope::rfc3339;
 pub use problem::Problem;
@@ -103,6 +106,10 @@ pub struct App {
     /// What leaves the host, where anything does.
     pub remote_write: Option<Arc<RemoteWrite>>,
     pub registry: Arc<Registry>,
+    /// What is told as it happens.
+    pub streams: Arc<Hub>,
+    pub alerts: Arc<Alerts>,
+    pub reports: Arc<Reports>,
     pub auth: Arc<Auth>,
     pub exports: Arc<Exports>,
     /// Where an approval is written; `None` where settings come from no files.
@@ -130,12 +137,18 @@ impl App {
     ) -> Self {
         let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + v.metadata.len() + 200) as u32;
         let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
+        let alerts = Arc::<Alerts>::default();
+        let streams = Hub::new(inventory.clone(), alerts.clone(), stream::Limits::default());
+        let reports = Arc::new(Reports::open(inventory.clone(), history.clone(), None, crate::history::Keep::default().minutes));
         let (clusters, counters, config) = (Arc::new(ArcSwap::from_pointee(clusters)), Arc::default(), Arc::default());
         Self {
             inventory,
             history,
             remote_write: None,
             registry,
+            streams,
+            alerts,
+            reports,
             auth,
             exports: Arc::default(),
             plugins_config_dir,
@@ -175,6 +188,9 @@ impl App {
         self.config.store(Arc::new(ConfigState { problems: look.problems.len(), looked_at: crate::now_ms() }));
         if let Some(clusters) = &look.clusters {
             self.clusters.store(Arc::new(clusters.clone()));
+        }
+        if let Some(reports) = &look.reports {
+            self.reports.set(reports.clone());
         }
         if let Some(facilities) = &look.facilities {
             self.facilities.store(Arc::new(facilities.clone()));

@@ -85,7 +85,7 @@ impl Params {
         let mut given = BTreeMap::new();
         for (name, value) in body {
             if !allowed.contains(&name.as_str()) {
-                return Err(Problem::parameter(name, &value.to_string(), format!("what, {}", allowed.join(", "))));
+                return Err(Problem::parameter(name, &value.to_string(), allowed.join(", ")));
             }
             let text = match value {
                 Value::Null => continue,
@@ -152,7 +152,7 @@ impl Params {
         parsed.map(Some).ok_or_else(|| Problem::parameter(name, text, "a number"))
     }
 
-    fn number(&self, name: &str, default: usize, low: usize, high: usize) -> Result<usize, Problem> {
+    pub(crate) fn number(&self, name: &str, default: usize, low: usize, high: usize) -> Result<usize, Problem> {
         let Some(text) = self.get(name) else { return Ok(default) };
         let parsed = text.parse().ok().filter(|n| (low..=high).contains(n));
         parsed.ok_or_else(|| Problem::parameter(name, text, format!("a whole number from {low} to {high}")))
@@ -241,7 +241,7 @@ impl Params {
 }
 
 /// Milliseconds of `90s`, `5m`, `1h`, `7d`, `1w`, `1mo`.
-fn duration(text: &str) -> Option<i64> {
+pub(crate) fn duration(text: &str) -> Option<i64> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let unit = match unit {
         "s" => 1_000,

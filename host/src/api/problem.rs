@@ -50,6 +50,16 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "CONFLICT", detail)
     }
 
+    /// What the credentials would allow and this host does not.
+    pub fn forbidden(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail)
+    }
+
+    /// A stream that was asked for as an ordinary answer.
+    pub fn upgrade_required() -> Self {
+        Self::new(StatusCode::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", "this is a WebSocket: ask with `Upgrade: websocket`, version 13")
+    }
+
     pub fn unavailable(detail: &str, retry_after: u64) -> Self {
         let mut p = Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail);
         p.retry_after = Some(retry_after);
@@ -98,6 +108,13 @@ impl From<AuthError> for Problem {
     }
 }
 
+impl Problem {
+    /// The documented `error`.
+    pub(crate) fn error(&self) -> Value {
+        json!({ "code": self.code, "message": self.detail, "details": self.details })
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = json!({
@@ -105,7 +122,7 @@ impl IntoResponse for Problem {
             "title": self.status.canonical_reason().unwrap_or("error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
-            "error": { "code": self.code, "message": self.detail, "details": self.details },
+            "error": self.error(),
             "timestamp": super::envelope::rfc3339(crate::now_ms()),
         });
         let mut response = (self.status, body.to_string()).into_response();
@@ -114,6 +131,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"KCloud Monitor\", Bearer"));
+        }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());

@@ -6,11 +6,13 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::v1::accelerators::{self, card};
-use super::v1::export::{jobs, request};
+use super::v1::export::{jobs, report, request};
 use super::v1::infrastructure::{containers, nodes, pods, vms};
-use super::v1::{auth, clusters, export, fleet, hardware, monitoring};
+use super::v1::stream::{self, events, socket};
+use super::v1::{alerts, auth, clusters, export, fleet, hardware, monitoring};
 use super::{App, plugins, system};
 use crate::auth::Scope;
+use crate::stream::topic;
 
 /// What a route answers with 200.
 #[derive(Clone, Copy)]
@@ -23,6 +25,10 @@ pub(super) enum Answer {
     Plain(&'static str),
     /// Text, with its media type.
     Text(&'static str),
+    /// A WebSocket.
+    Socket,
+    /// A file of one of the formats of reports.
+    Report,
     /// A file in the format that is asked for: rows in JSON with an envelope, or as `Format` says.
     Rows,
     /// A file of any format, whole or in part.
@@ -84,6 +90,15 @@ const SERIES: &[&str] =
     &["cluster", "period", "step", "start_time", "end_time", "start", "end", "breakdown_by", "include_efficiency", "limit"];
 const METRIC: &[&str] =
     &["metric_name", "resource_type", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "limit", "offset"];
+#[rustfmt::skip]
+const ALERTS: &[&str] =
+    &["state", "severity", "rule", "cluster", "node", "acknowledged", "silenced", "limit", "offset", "sort", "fields"];
+#[rustfmt::skip]
+const ALERT_HISTORY: &[&str] = &[
+    "state", "severity", "rule", "cluster", "node", "acknowledged", "period", "start_time", "end_time", "start", "end", "limit", "offset", "sort",
+    "fields",
+];
+const REPORT: &[&str] = &["template", "format", "cluster", "start_date", "end_date", "start_time", "end_time", "timezone", "lang"];
 const NONE: &[&str] = &[];
 
 const fn row(
@@ -117,9 +132,10 @@ const fn posted(route: Route, body: Option<&'static str>) -> Route {
     Route { method: "POST", body, ..route }
 }
 
-use Answer::{File, Many, One, Plain, Rows, Text};
+use Answer::{File, Many, One, Plain, Rows, Socket, Text};
 
 const PROMETHEUS: Answer = Text("text/plain; version=0.0.4; charset=utf-8");
+const EVENTS: Answer = Text("text/event-stream; charset=utf-8");
 const PLAIN: Answer = Text("text/plain; charset=utf-8");
 
 #[rustfmt::skip] // One row a route.
@@ -184,6 +200,20 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/monitoring/timeseries/power", "monitoring", "The total over time, its coverage, parts and energy", SERIES, One("PowerSeries"), || get(monitoring::power_series)),
     row("/api/v1/monitoring/timeseries/metrics", "monitoring", "One metric of cards or nodes over time", METRIC, Many("MetricSeries"), || get(monitoring::metric_series)),
     row("/api/v1/monitoring/timeseries/temperature", "monitoring", "Temperatures of cards or nodes over time", METRIC.split_at(1).1, Many("MetricSeries"), || get(monitoring::temperature_series)),
+    row("/api/v1/monitoring/stream/power", "monitoring", "Watts as they change, over a WebSocket", topic::POWER, Socket, || get(socket::power)),
+    row("/api/v1/monitoring/stream/metrics", "monitoring", "One metric as it changes, over a WebSocket", topic::METRICS, Socket, || get(socket::metrics)),
+    row("/api/v1/monitoring/events/power", "monitoring", "Watts as they change and what is to be told of them, as server-sent events", topic::EVENTS, EVENTS, || get(events::power)),
+    row("/api/v1/monitoring/stream/info", "monitoring", "Which streams there are, and who reads them", NONE, Plain("StreamInfo"), || get(stream::info)),
+    row("/api/v1/monitoring/alerts", "monitoring", "Alerts that fire, or are about to", ALERTS, Many("Alert"), || get(alerts::list)),
+    row("/api/v1/monitoring/alerts/history", "monitoring", "Alerts that fired within a window", ALERT_HISTORY, Many("Alert"), || get(alerts::history)),
+    row("/api/v1/monitoring/alerts/rules", "monitoring", "Rules in force, and where each comes from", PAGE, Many("AlertRule"), || get(alerts::rules)),
+    row("/api/v1/monitoring/alerts/silences", "monitoring", "Silences in force", PAGE, Many("AlertSilence"), || get(alerts::silences)),
+    admin(posted(row("/api/v1/monitoring/alerts/silences", "monitoring", "Keeps alerts quiet until it ends", NONE, Plain("AlertSilenceDone"), || post(alerts::silence)), Some("AlertSilenceRequest"))),
+    admin(deleted(row("/api/v1/monitoring/alerts/silences/{id}", "monitoring", "Ends a silence", NONE, Plain("AlertSilenceDone"), || delete(alerts::unsilence)))),
+    row("/api/v1/monitoring/alerts/{id}", "monitoring", "One alert, also one that ended", NONE, One("Alert"), || get(alerts::detail)),
+    admin(posted(row("/api/v1/monitoring/alerts/{id}/acknowledge", "monitoring", "Says that somebody knows", NONE, Plain("AlertDone"), || post(alerts::acknowledge)), Some("AlertAcknowledgement"))),
+    exporting(row("/api/v1/export/report", "export", "A report as a file: energy, costs, peaks, idle cards, incidents, what is missing", REPORT, Answer::Report, || get(report::report))),
+    exporting(row("/api/v1/export/templates", "export", "What reports there are, and those that make themselves", NONE, Plain("ReportTemplates"), || get(report::templates))),
     exporting(row("/api/v1/export/power", "export", "Watts over time as a file: totals of clusters, their parts in a view, or resources of one type", request::POWER, Rows, || get(export::power))),
     exporting(row("/api/v1/export/metrics", "export", "Metrics of any resources over time as a file", request::METRICS, Rows, || get(export::metrics))),
     exporting(row("/api/v1/export/formats", "export", "Formats of files", NONE, Plain("ExportFormats"), || get(export::formats))),

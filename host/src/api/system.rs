@@ -174,10 +174,13 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         page.family(&name, "counter", "Answers that the response cache had, or had not.");
         page.sample(&name, &[], counter.load(Ordering::Relaxed));
     }
+    super::v1::stream::metrics(&app, &mut page);
     history_metrics(&app, &mut page);
     if let Some(remote) = &app.remote_write {
         remote_write_metrics(&remote.counts(), &mut page);
     }
+    app.alerts.metrics(&mut page);
+    app.reports.metrics(&mut page);
     app.exports.metrics(&mut page);
     super::plugins::metrics(&app, &mut page);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.into_text()).into_response()

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Auth, AuthError, FILES, Principal, Scope, file};
+use super::{Auth, AuthError, FILES, Principal, Proof, Scope, file};
 use crate::plugins::capabilities::state::hex;
 
 /// `kcm_ID_SECRET`, so that a leaked key can be recognised.
@@ -90,8 +90,17 @@ impl Auth {
         }
         match key.expires_at_ms.is_some_and(|at| crate::now_ms() >= at) {
             true => Err(AuthError::Expired),
-            false => Ok(Principal { name: format!("key:{}", key.name).into(), scopes: key.scopes.clone() }),
+            false => Ok(Principal {
+                name: format!("key:{}", key.name).into(),
+                scopes: key.scopes.clone(),
+                proof: Proof::Key(id.into()),
+                until_ms: key.expires_at_ms,
+            }),
         }
+    }
+
+    pub(super) fn scopes_of_key(&self, id: &str) -> Option<Vec<Scope>> {
+        self.keys.read().unwrap_or_else(|e| e.into_inner()).get(id).map(|k| k.scopes.clone())
     }
 
     fn change_keys<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Key>) -> T) -> anyhow::Result<T> {

@@ -51,6 +51,19 @@ pub struct Principal {
     /// A user's name, or `key:` and an API key's.
     pub name: Arc<str>,
     pub scopes: Vec<Scope>,
+    pub proof: Proof,
+    /// When the credentials end by themselves, in milliseconds since the Unix epoch.
+    pub until_ms: Option<i64>,
+}
+
+/// What a principal came in with: what must still be there for a stream to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    User,
+    /// An API key, by its id.
+    Key(Arc<str>),
+    /// The host's own socket.
+    Local,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -238,7 +251,8 @@ impl Auth {
 
     fn principal(&self, user: &str) -> Result<Principal, AuthError> {
         let users = self.users.read().unwrap_or_else(|e| e.into_inner());
-        users.get(user).map(|u| Principal { name: user.into(), scopes: u.scopes.clone() }).ok_or(AuthError::Invalid)
+        let user_of = |u: &User| Principal { name: user.into(), scopes: u.scopes.clone(), proof: Proof::User, until_ms: None };
+        users.get(user).map(user_of).ok_or(AuthError::Invalid)
     }
 
     /// Who sent this `Authorization` header. `peer` tells attackers apart.
@@ -305,7 +319,21 @@ impl Auth {
             })?
             .claims;
         // A removed user's token ends with the user, and what the user may do now counts.
-        self.principal(&claims.sub)
+        let until_ms = i64::try_from(claims.exp).ok().map(|s| s.saturating_mul(1_000));
+        Ok(Principal { until_ms, ..self.principal(&claims.sub)? })
+    }
+
+    /// Whether who came in may still be here: the credentials have not ended and were not taken away.
+    pub fn still(&self, principal: &Principal, needed: Scope) -> Result<(), AuthError> {
+        if principal.until_ms.is_some_and(|at| crate::now_ms() >= at) {
+            return Err(AuthError::Expired);
+        }
+        let scopes = match &principal.proof {
+            Proof::Local => return Ok(()),
+            Proof::User => self.principal(&principal.name)?.scopes,
+            Proof::Key(id) => self.scopes_of_key(id).ok_or(AuthError::Invalid)?,
+        };
+        scopes.contains(&needed).then_some(()).ok_or(AuthError::Scope(needed))
     }
 }
 

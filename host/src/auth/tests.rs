@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::*;
 
 fn principal(name: &str) -> Principal {
-    Principal { name: name.into(), scopes: Scope::ALL.to_vec() }
+    Principal { name: name.into(), scopes: Scope::ALL.to_vec(), proof: Proof::User, until_ms: None }
 }
 
 fn basic(user: &str, password: &str) -> String {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, RwLock};
 
-pub use table::{METRICS, Metric};
+pub use table::{ACCOUNT, METRICS, Metric};
 
 /// Index into the catalogue; stable within one process only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +32,18 @@ pub enum Combine {
     Average,
     Maximum,
     None,
+}
+
+const MIB: f64 = 1_048_576.0;
+
+/// What a field of the API is called in the catalogue, and the factor from there.
+pub fn documented(field: &str) -> (String, f64) {
+    match (field.strip_suffix("_percent"), field.strip_suffix("_mb"), field.strip_suffix("_mhz")) {
+        (Some(head), ..) => (format!("{head}_ratio"), 100.0),
+        (_, Some(head), _) => (format!("{head}_bytes"), 1.0 / MIB),
+        (.., Some(head)) => (format!("{head}_hertz"), 1e-6),
+        _ => (field.to_owned(), 1.0),
+    }
 }
 
 /// Raw metrics that plugins brought along, at most: a guard against a plugin that invents names.
@@ -104,6 +116,18 @@ impl Catalogue {
     /// The id of a known metric.
     pub fn known(name: &str) -> Option<MetricId> {
         METRICS.binary_search_by(|m| m.name.cmp(name)).ok().map(|i| MetricId(i as u16))
+    }
+
+    /// The id of a metric, known or brought by a plugin.
+    pub fn find(&self, name: &str) -> Option<MetricId> {
+        let raw = || self.raw.read().unwrap_or_else(|e| e.into_inner()).by_name.get(name).map(|i| MetricId(METRICS.len() as u16 + i));
+        Self::known(name).or_else(raw)
+    }
+
+    /// What stands for a metric outside the host, ours or of the account of power; a plugin's own `x_` metrics do not leave.
+    pub fn leaving(name: &str) -> Option<&'static Metric> {
+        let find = |all: &'static [Metric]| all.binary_search_by(|m| m.name.cmp(name)).ok().map(|i| &all[i]);
+        find(METRICS).or_else(|| find(ACCOUNT))
     }
 
     /// The catalogue's entry; `None` for a raw metric.
@@ -219,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_so_that_it_can_be_searched() {
-        assert!(METRICS.windows(2).all(|w| w[0].name < w[1].name));
+        assert!([METRICS, ACCOUNT].iter().all(|all| all.windows(2).all(|w| w[0].name < w[1].name)));
         for (counter, gauge) in table::RATES {
             let of = |name: &str, kind: Kind| Catalogue::known(name).is_some_and(|id| METRICS[id.0 as usize].kind == kind);
             assert!(of(counter, Kind::Counter) && of(gauge, Kind::Gauge), "{counter} {gauge}");
@@ -256,6 +280,15 @@ mod tests {
         assert!(c.admit("power_watts", "watts", Kind::Gauge, &left).is_ok());
         assert!(matches!(c.admit("power_watts", "milliwatts", Kind::Gauge, &left), Err(Refused::Unit { .. })));
         assert!(matches!(c.admit("power_watts", "watts", Kind::Counter, &left), Err(Refused::Kind { .. })));
+    }
+
+    #[test]
+    fn no_plugin_says_what_the_host_alone_says() {
+        let (c, left) = (Catalogue::default(), NamesLeft::default());
+        for m in ACCOUNT {
+            assert!(matches!(c.admit(m.name, m.unit, m.kind, &left), Err(Refused::Unknown(_))), "{}", m.name);
+            assert!(Catalogue::known(m.name).is_none() && Catalogue::leaving(m.name).is_some());
+        }
     }
 
     #[test]

@@ -72,6 +72,17 @@ use Kind::{Counter, Gauge};
 const WATTS: f64 = 1e6;
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// What the host itself says of the account of power (spec/POWER_MODEL.md, section 6): no plugin can. Sorted by name.
+pub static ACCOUNT: &[Metric] = &[
+    m("cluster_power_known_servers", "count", Gauge, 0.0, 1e9, Sum),
+    m("cluster_power_servers", "count", Gauge, 0.0, 1e9, Sum),
+    m("cluster_power_watts", "watts", Gauge, 0.0, EXACT, Sum),
+    m("group_power_watts", "watts", Gauge, -EXACT, EXACT, Sum),
+    m("server_power_method", "code", Gauge, 0.0, 20.0, None),
+    m("server_power_watts", "watts", Gauge, 0.0, WATTS, Sum),
+    m("workload_power_watts", "watts", Gauge, 0.0, WATTS, Sum),
+];
+
 /// Sorted by name; a test holds it so.
 pub static METRICS: &[Metric] = &[
     m("accelerator_energy_joules", "joules", Counter, 0.0, EXACT, Sum),

@@ -51,6 +51,8 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         history_dir: data_dir.join("history"),
         history_keep: Keep { max_bytes: 1 << 30, ..Keep::default() },
         exports: crate::export::Exports::open(&data_dir.join("exports"), crate::export::Limits::default())?,
+        alerts_dir: data_dir.join("alerts"),
+        reports_dir: data_dir.join("reports"),
         beyond: crate::host::Beyond::default(),
         cache_dir: None,
         compiler: Some(Compiler {
@@ -64,7 +66,9 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         plugins_config_dir: None,
         clusters: clusters(&fleet),
         forget_after: Duration::from_secs(7 * 86_400),
+        stream: crate::stream::Limits::default(),
     };
+    crate::net::open_many_files();
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     let host = Host::start(options, move || Look { facilities: Some(facilities.clone()), ..settings.clone().into() }).await?;

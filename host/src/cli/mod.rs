@@ -2,11 +2,14 @@
 
 mod config;
 mod demo;
+mod export;
 mod order;
 mod plugin;
+mod remote;
 mod serve;
 mod sign;
 mod user;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,6 +41,12 @@ enum Command {
     },
     /// Runs the host over a simulated fleet: no hardware, no Prometheus. User admin, password changeme.
     Demo(Demo),
+    /// Writes a file of a running host: watts, readings, a report.
+    #[command(subcommand)]
+    Export(export::Command),
+    /// Shows what a running host sees, again and again.
+    #[command(subcommand)]
+    Watch(watch::Command),
     /// Looks after the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -101,6 +110,8 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
             given.start(&crate::config::Log::default())?;
             match other {
                 Command::Demo(demo) => demo::demo(demo).await?,
+                Command::Export(command) => return export::run(command).await,
+                Command::Watch(command) => return watch::run(command).await,
                 Command::Config(command) => return config::run(command),
                 Command::Plugin(command) => return plugin::run(command).await,
                 Command::User(command) => user::run(command)?,
@@ -114,6 +125,21 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
         }
     }
     Ok(std::process::ExitCode::SUCCESS)
+}
+
+/// What others said, on a terminal: nothing in it steers one.
+fn plain(text: &str) -> String {
+    crate::report::pdf::font::clean(text).into_owned()
+}
+
+/// Waits for an interrupt or a termination; gives the signal's number.
+async fn told_to_stop() -> u8 {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let Ok(mut terminate) = terminate else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => 15,
+        _ = tokio::signal::ctrl_c() => 2,
+    }
 }
 
 /// Waits for a signal to stop.

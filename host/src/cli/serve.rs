@@ -43,6 +43,8 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         history_dir: config.data_dir.join("history"),
         history_keep: config.history.keep(),
         exports: Exports::open(&config.data_dir.join("exports"), config.export.limits()).context("the directory of exports")?,
+        alerts_dir: config.data_dir.join("alerts"),
+        reports_dir: config.data_dir.join("reports"),
         beyond: config.beyond().map_err(|e| anyhow::anyhow!("[history] {e}"))?,
         cache_dir: None,
         compiler: Some(Compiler {
@@ -56,11 +58,13 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         plugins_config_dir: Some(config.plugins.config_dir.clone()),
         clusters: clusters(&config),
         forget_after: config.inventory.forget_after.0,
+        stream: config.stream.limits(),
     };
     let tls = match &config.server.tls {
         Some(tls) => Some(Tls::load(tls).await?),
         None => None,
     };
+    crate::net::open_many_files();
     let socket = config.admin_socket();
     let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let is_loopback = config.server.listen.ip().is_loopback();
@@ -145,6 +149,7 @@ impl Files {
         }
         let look = self.loader.look(&self.config);
         problems.extend(look.problems);
+        let reports = self.config.report_settings().map_err(|problem| problems.push(problem)).ok();
         let mut directories = look.directories;
         directories.extend(self.path.parent().map(Path::to_owned));
         directories.extend(self.config.trust_directories());
@@ -154,9 +159,11 @@ impl Files {
             directories,
             clusters: Some(clusters(&self.config)),
             facilities: Some(facilities(&self.config)),
+            reports,
             plugins_memory: Some(self.config.plugins.memory.0),
             forget_after: Some(self.config.inventory.forget_after.0),
             policy: Some(self.config.policy(self.is_loopback)),
+            alerts: Some(look.alerts),
         }
     }
 }

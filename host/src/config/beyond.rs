@@ -85,16 +85,16 @@ fn label_problem((name, value): (&String, &String)) -> Option<String> {
 }
 
 /// What a section says of a server.
-struct Server<'a> {
-    url: &'a str,
-    credential: Option<&'a String>,
-    tls: Option<&'a String>,
-    labels: &'a BTreeMap<String, String>,
-    timeout: Duration,
+pub(super) struct Server<'a> {
+    pub url: &'a str,
+    pub credential: Option<&'a String>,
+    pub tls: Option<&'a String>,
+    pub labels: &'a BTreeMap<String, String>,
+    pub timeout: Duration,
 }
 
 impl Server<'_> {
-    fn problem(&self, config: &Config) -> Option<String> {
+    pub(super) fn problem(&self, config: &Config) -> Option<String> {
         if self.url.is_empty() {
             return Some("url is missing".to_owned());
         }
@@ -120,7 +120,7 @@ impl Server<'_> {
                 Some(format!("credential {name:?} is not bound to {origin}; its origins say where it may go"))
             }
             Some(c) if c.kind != CredentialKind::Header => Some(format!(
-                "credential {name:?} is one with which the host logs in; a server of history takes a header's (bearer_file, or username and password_file)"
+                "credential {name:?} is one with which the host logs in; this address takes a header's (bearer_file, or username and password_file)"
             )),
             Some(_) if spec.is_some_and(|s| s.insecure) => {
                 Some(format!("credential {name:?} is not sent over an insecure tls; pin_sha256 makes it sure"))
@@ -129,7 +129,7 @@ impl Server<'_> {
         }
     }
 
-    fn endpoint(&self, config: &Config) -> Result<Endpoint, String> {
+    pub(super) fn endpoint(&self, config: &Config) -> Result<Endpoint, String> {
         let credential = self.credential.and_then(|name| Some(config.credentials.get(name)?.attach(name, None)));
         let trust = self.tls.and_then(|name| Some(Arc::new(Trust::new(name, config.tls.get(name)?.clone()))));
         Endpoint::new(self.url, credential, trust, self.timeout)

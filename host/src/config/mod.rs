@@ -1,5 +1,6 @@
 //! The operator's files, read once into checked values. Errors carry file, line, column and what is allowed.
 
+mod alerts;
 pub mod approve;
 mod beyond;
 mod credential;
@@ -9,6 +10,7 @@ mod limits;
 mod origin;
 mod plugin;
 mod reach;
+mod reports;
 mod targets;
 mod unit;
 
@@ -23,12 +25,15 @@ use crate::history::Keep;
 use crate::plugins::capabilities::tls;
 use crate::plugins::limits::MemoryPool;
 use crate::plugins::verify::{Demand, Key, Policy};
+use crate::stream;
 
+pub use alerts::{AlertmanagerConfig, AlertsConfig, WebhookConfig};
 pub use beyond::{Backend, EngineConfig, RemoteWriteConfig};
 pub use credential::{Credential, CredentialKind};
 pub use export::ExportConfig;
 pub(crate) use keys::one as public_key;
 pub use plugin::{Loader, Look, PluginFile};
+pub use reports::{HookConfig, ReportsConfig, ScheduleConfig};
 pub use unit::{Bytes, Period};
 
 /// What is wrong with a file, one line each.
@@ -47,8 +52,11 @@ pub struct Config {
     pub facility: BTreeMap<String, FacilityConfig>,
     pub plugins: Plugins,
     pub inventory: InventoryConfig,
+    pub stream: StreamConfig,
     pub history: HistoryConfig,
     pub export: ExportConfig,
+    pub alerts: AlertsConfig,
+    pub reports: ReportsConfig,
     pub credentials: BTreeMap<String, Credential>,
     pub tls: BTreeMap<String, tls::Spec>,
 }
@@ -152,6 +160,25 @@ pub struct InventoryConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub struct StreamConfig {
+    /// WebSockets and event streams that are open at once.
+    pub max_connections: usize,
+}
+
+impl StreamConfig {
+    pub fn limits(&self) -> stream::Limits {
+        stream::Limits { max_connections: self.max_connections }
+    }
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self { max_connections: stream::Limits::default().max_connections }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct HistoryConfig {
     /// Of raw points; of rollups by the minute and by the hour.
     pub retention: Period,
@@ -195,8 +222,11 @@ impl Default for Config {
             facility: BTreeMap::new(),
             plugins: Plugins::default(),
             inventory: InventoryConfig::default(),
+            stream: StreamConfig::default(),
             history: HistoryConfig::default(),
             export: ExportConfig::default(),
+            alerts: AlertsConfig::default(),
+            reports: ReportsConfig::default(),
             credentials: BTreeMap::new(),
             tls: BTreeMap::new(),
         }
@@ -270,11 +300,23 @@ impl Config {
         if let Some(problem) = config.export.problem() {
             return Err(fail(format!("{}: [export] {problem}", path.display())));
         }
+        if let Some(problem) = config.alerts_problem() {
+            return Err(fail(format!("{}: {problem}", path.display())));
+        }
         if let Some(problem) = config.beyond_problem() {
+            return Err(fail(format!("{}: {problem}", path.display())));
+        }
+        if let Some(problem) = config.reports_problem() {
             return Err(fail(format!("{}: {problem}", path.display())));
         }
         if config.clusters.is_empty() {
             return Err(fail(format!("{}: at least one [clusters.NAME] is needed", path.display())));
+        }
+        // Ids and paths are made of it.
+        if let Some(name) =
+            config.clusters.keys().find(|n| n.is_empty() || n.len() > 100 || n.contains(|c: char| c == '/' || c.is_control()))
+        {
+            return Err(fail(format!("{}: [clusters.{name:?}]: a cluster's name has 1 to 100 bytes, no / among them", path.display())));
         }
         if config.plugins.dev_dir.as_ref() == Some(&config.plugins.dir) {
             let place = origin::place(path, &text, &variables, "plugins.dev_dir");
@@ -319,6 +361,7 @@ impl Config {
             ("plugins.compile_memory", self.plugins.compile_memory == running.plugins.compile_memory),
             ("history", self.history == running.history),
             ("export", self.export == running.export),
+            ("stream", self.stream == running.stream),
         ];
         keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
@@ -345,7 +388,7 @@ fn suggestion(message: &str) -> String {
 }
 
 /// Edits from one word to another.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -454,6 +497,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_of_which_no_id_can_be_made_is_refused() {
+        for name in ["a/b", "", "a\\tb"] {
+            let error = load(&format!("[clusters.\"{name}\"]\n"), &[]).unwrap_err();
+            assert!(error.contains("a cluster's name"), "{error}");
+        }
+        assert!(load("[clusters.\"seoul 1.a\"]\n", &[]).is_ok());
+    }
+
+    #[test]
     fn a_facility_has_meters_or_a_constant_and_feeds_clusters_that_there_are() {
         for (text, expected) in [
             ("meters = [\"chassis/c/pdu\"]\npower_watts = 1000.0\n", "not both"),
@@ -524,7 +576,9 @@ mod tests {
         );
         assert_eq!((config.plugins.trust, config.plugins.keys), (default.plugins.trust, default.plugins.keys));
         assert_eq!(config.plugins.compile_memory, default.plugins.compile_memory);
+        assert_eq!(config.reports, default.reports);
         assert_eq!((config.history, config.log, config.plugins.memory), (default.history, default.log, default.plugins.memory));
+        assert_eq!(config.alerts, default.alerts);
         load(sample, &[]).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, ConfigError};
 
 /// Keys that end in `_file` themselves: such a variable is the key, not a file that holds its value.
-const FILE_KEYS: [&str; 5] = ["bearer_file", "ca_file", "certificate_file", "key_file", "password_file"];
+const FILE_KEYS: [&str; 6] = ["bearer_file", "ca_file", "certificate_file", "key_file", "password_file", "secret_file"];
 /// Keys outside any section that a variable may give.
 const TOP: [&str; 1] = ["data_dir"];
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::alerts::RuleFiles;
 use super::limits::LimitsFile;
 use super::reach::{GrantsFile, IpmiFile, Reach, Trusts};
 use super::targets::{self, LastGood, TargetFiles};
@@ -74,13 +75,16 @@ pub struct Loader {
     settings: BTreeMap<PathBuf, Settings>,
     targets: LastGood,
     trusts: Trusts,
+    rules: RuleFiles,
 }
 
 /// What one look found: each file with what is wrong with it, and directories whose change matters.
+#[derive(Default)]
 pub struct Look {
     pub settings: Vec<Settings>,
     pub problems: Vec<String>,
     pub directories: Vec<PathBuf>,
+    pub alerts: crate::alerts::Settings,
 }
 
 impl Loader {
@@ -88,7 +92,7 @@ impl Loader {
     pub fn look(&mut self, config: &Config) -> Look {
         self.trusts.follow(config);
         let dir = &config.plugins.config_dir;
-        let mut look = Look { settings: Vec::new(), problems: Vec::new(), directories: vec![dir.clone()] };
+        let mut look = Look { directories: vec![dir.clone()], ..Look::default() };
         if let Some(dev_dir) = config.plugins.dev_dir.as_ref().filter(|d| !d.is_dir()) {
             look.problems.push(format!("[plugins] dev_dir: {} is no directory", dev_dir.display()));
         }
@@ -111,6 +115,7 @@ impl Loader {
             }
         }
         look.settings = self.settings.values().cloned().collect();
+        look.alerts = self.rules.look(config, &mut look.problems, &mut look.directories);
         look
     }
 }
@@ -205,7 +210,7 @@ mod tests {
     }
 
     fn look_at(text: &str) -> (Result<Settings, String>, Vec<String>) {
-        let mut look = Look { settings: vec![], problems: vec![], directories: vec![] };
+        let mut look = Look::default();
         let whole = "[clusters.default]\n[tls.bmc]\nserver_name = \"bmc\"\n[tls.gone]\nca_file = \"/no/such\"\n[tls.lax]\ninsecure = true\n\
             [credentials.bmc]\norigins = [\"https://bmc1\"]\n[credentials.other]\norigins = [\"https://bmc1\"]\n";
         let config: Config = toml::from_str(whole).unwrap();

@@ -43,7 +43,7 @@ impl History for Beyond {
     }
 
     fn raw(&self, subject: &str, metric: &str, start_ms: i64, end_ms: i64) -> Result<Vec<Observation>, HistoryError> {
-        if Catalogue::known(metric).is_none() {
+        if Catalogue::leaving(metric).is_none() {
             return self.store.raw(subject, metric, start_ms, end_ms);
         }
         let edge = self.edge(1).clamp(start_ms, end_ms.max(start_ms));
@@ -67,7 +67,7 @@ impl History for Beyond {
         step: i64,
         how: Aggregate,
     ) -> Result<Vec<Vec<Observation>>, HistoryError> {
-        if Catalogue::known(metric).is_none() {
+        if Catalogue::leaving(metric).is_none() {
             return self.store.ranges(subjects, metric, (start, end), step, how);
         }
         let step = step.max(1);
@@ -81,6 +81,10 @@ impl History for Beyond {
             all.iter_mut().zip(new).for_each(|(old, new)| old.extend(new));
         }
         Ok(all)
+    }
+
+    fn subjects(&self, metric: &str) -> Vec<Arc<str>> {
+        self.store.subjects(metric)
     }
 
     fn halves(&self, (start, end): (i64, i64), step: i64) -> Option<Halves> {

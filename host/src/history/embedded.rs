@@ -19,6 +19,11 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 /// Heads are sealed when the oldest point is this old: 480 points a series at 15 s, where pco does well.
 const SEAL_AFTER: i64 = 2 * HOUR;
+/// Or when they hold this many points a series, over all that hold any: longer columns are hardly smaller (docs/PERFORMANCE.md), and
+/// a target that is read every second must not fill the memory for two hours. All are sealed together, so that files stay large.
+const SEAL_POINTS: u64 = 600;
+/// That many may come within seconds; a file holds at least this much time, whatever is read how often.
+const SEAL_LEAST: i64 = 5 * MINUTE;
 /// Or when they fill this much memory: half an hour of 8,000 cards.
 const HEAD_BYTES: usize = 64 << 20;
 /// Raw files become minutes when they span this, minutes become hours after two days.
@@ -60,6 +65,9 @@ struct Recent {
     /// By series number.
     heads: Vec<Head>,
     head_bytes: usize,
+    head_points: u64,
+    /// Heads that hold any.
+    open_heads: u64,
     oldest_at: Option<i64>,
     /// Rows in the log whose points are in the heads: sequence, latest time, length.
     rows: Vec<(u64, i64, u64)>,
@@ -77,6 +85,8 @@ impl Recent {
         for (id, (at, value)) in points {
             let Some(head) = self.heads.get_mut(*id as usize) else { continue };
             let before = head.bytes();
+            self.open_heads += u64::from(head.count() == 0);
+            self.head_points += 1;
             head.push(*at, *value);
             // Closing a chunk gives back what it did not need.
             self.head_bytes = self.head_bytes + head.bytes() - before;
@@ -84,6 +94,21 @@ impl Recent {
             self.oldest_at = Some(self.oldest_at.map_or(*at, |o| o.min(*at)));
         }
         self.rows.push((sequence, latest, row_bytes as u64));
+    }
+
+    /// After heads were trimmed.
+    fn recount(&mut self) {
+        self.head_bytes = self.heads.iter().map(Head::bytes).sum();
+        self.head_points = self.heads.iter().map(|h| u64::from(h.count())).sum();
+        self.open_heads = self.heads.iter().filter(|h| h.count() > 0).count() as u64;
+        self.oldest_at = self.heads.iter().flat_map(|h| h.points().map(|p| p.0).next()).min();
+    }
+
+    /// Whether the heads hold more than is worth memory, `seal_after` ms being the most time.
+    fn is_due(&self, now_ms: i64, seal_after: i64) -> bool {
+        let age = self.oldest_at.map_or(0, |at| now_ms - at);
+        let is_long = self.open_heads > 0 && self.head_points >= SEAL_POINTS * self.open_heads;
+        age >= seal_after || (is_long && age >= SEAL_LEAST) || self.head_bytes > HEAD_BYTES
     }
 }
 
@@ -177,8 +202,7 @@ impl Embedded {
         let (waiting, rows): (Vec<_>, Vec<_>) = std::mem::take(&mut recent.rows).into_iter().partition(is_whole);
         recent.rows = rows;
         recent.waiting.extend(waiting.into_iter().filter(|r| r.0 > held));
-        recent.head_bytes = recent.heads.iter().map(Head::bytes).sum();
-        recent.oldest_at = recent.heads.iter().flat_map(|h| h.points().map(|p| p.0).next()).min();
+        recent.recount();
         Ok(points)
     }
 
@@ -495,6 +519,10 @@ impl History for Embedded {
         })
     }
 
+    fn subjects(&self, metric: &str) -> Vec<Arc<str>> {
+        self.recent().series.subjects(metric)
+    }
+
     fn upkeep(&self, now_ms: i64) -> Result<Upkeep, HistoryError> {
         let mut done = Upkeep::default();
         self.release()?;
@@ -502,11 +530,7 @@ impl History for Embedded {
         let (raw, minutes, hours) = (now_ms - ms(self.keep.raw), now_ms - ms(self.keep.minutes), now_ms - ms(self.keep.hours));
         let is_full = |bytes: u64| bytes > self.keep.max_bytes;
         let seal_after = SEAL_AFTER.min(ms(self.keep.raw) / 4).max(MINUTE);
-        let (oldest, head_bytes) = {
-            let recent = self.recent();
-            (recent.oldest_at, recent.head_bytes)
-        };
-        if oldest.is_some_and(|at| now_ms - at >= seal_after) || head_bytes > HEAD_BYTES || is_full(self.bytes()) {
+        if self.recent().is_due(now_ms, seal_after) || is_full(self.bytes()) {
             done.sealed_points = self.seal(now_ms.div_euclid(MINUTE) * MINUTE)?;
         }
         if self.is_due(Tier::Raw, ROLL_RAW, raw) || is_full(self.bytes()) {
@@ -535,7 +559,7 @@ impl History for Embedded {
         let recent = self.recent();
         Holds {
             series: recent.series.count().into(),
-            head_points: recent.heads.iter().map(|h| u64::from(h.count())).sum(),
+            head_points: recent.head_points,
             head_bytes: recent.head_bytes as u64,
             log_rows: recent.rows.len() as u64,
             log_bytes: recent.rows.iter().map(|r| r.2).sum(),

@@ -22,7 +22,7 @@ pub struct Endpoint {
 }
 
 /// What came back, its body cut off at a bound.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
     pub body: Vec<u8>,
@@ -38,23 +38,24 @@ impl Endpoint {
     }
 
     /// The same server's other path, below the given one.
-    pub(super) fn below(&self, path: &str) -> Self {
+    pub(crate) fn below(&self, path: &str) -> Self {
         let mut url = self.url.clone();
         url.set_path(&format!("{}/{path}", self.url.path().trim_end_matches('/')));
         Self { url, ..self.clone() }
     }
 
     /// Posts a body, reads at most `most` bytes of the answer.
-    pub(super) async fn post(
-        &self,
-        headers: &[(&'static str, &'static str)],
-        body: impl Into<Body>,
-        most: usize,
-    ) -> Result<Answer, HttpError> {
+    pub(crate) async fn post(&self, headers: &[(&'static str, &str)], body: impl Into<Body>, most: usize) -> Result<Answer, HttpError> {
         let mut all = HeaderMap::new();
         for (name, value) in headers {
-            all.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            let value = HeaderValue::from_str(value).map_err(|e| HttpError::Denied(format!("{name}: {e}")))?;
+            all.insert(HeaderName::from_static(name), value);
         }
+        self.send(all, body, most).await
+    }
+
+    /// The same with headers of any kind.
+    pub(crate) async fn send(&self, mut all: HeaderMap, body: impl Into<Body>, most: usize) -> Result<Answer, HttpError> {
         if let Some(credential) = &self.credential {
             let Secret::Header(header) = &credential.secret else {
                 return Err(HttpError::Denied("the credential is one with which the host logs in".to_owned()));
@@ -99,7 +100,7 @@ fn retry_after(value: &HeaderValue) -> Option<Duration> {
 }
 
 /// The beginning of an answer as one line that a log can hold.
-pub(super) fn said(body: &[u8]) -> String {
+pub(crate) fn said(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     text.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

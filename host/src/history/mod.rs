@@ -29,6 +29,7 @@ use std::time::Duration;
 pub use beyond::Beyond;
 pub use embedded::{Embedded, Keep};
 pub use endpoint::Endpoint;
+pub(crate) use endpoint::said;
 pub use promql::Engine;
 pub use rollup::Aggregate;
 
@@ -135,6 +136,11 @@ pub trait History: Send + Sync {
         how: Aggregate,
     ) -> Result<Vec<Vec<Observation>>, HistoryError> {
         subjects.iter().map(|s| self.range(s, metric, window, step_ms, how)).collect()
+    }
+
+    /// Every subject that has a series of a metric here, also those that are gone from the model; in order.
+    fn subjects(&self, _metric: &str) -> Vec<Arc<str>> {
+        Vec::new()
     }
 
     /// Who answers for which part of a window, where it is not this store alone.

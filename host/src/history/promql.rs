@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::endpoint::{Endpoint, said};
 use super::rollup::{Bucket, steps};
 use super::{Aggregate, HistoryError, Observation, names};
-use crate::catalogue::{Catalogue, METRICS};
+use crate::catalogue::Catalogue;
 
 /// Of one answer: 11,000 steps of 500 series are 150 MB as text; more is a query gone wrong.
 const MAX_ANSWER: usize = 256 << 20;
@@ -93,7 +93,7 @@ impl Engine {
 
     /// The series of a metric of these subjects; `None` where it never left the host.
     fn selector(&self, subjects: &[&str], metric: &str) -> Option<String> {
-        let known = METRICS.get(Catalogue::known(metric)?.0 as usize)?;
+        let known = Catalogue::leaving(metric)?;
         let id = match subjects {
             [one] => format!("id=\"{}\"", names::escaped(one)),
             many => format!("id=~\"{}\"", many.iter().map(|s| literal(s)).collect::<Vec<_>>().join("|")),
@@ -160,7 +160,7 @@ impl Engine {
         let start = start.div_euclid(step) * step;
         let count = ((end - start + step - 1) / step).max(0);
         let mut all: Vec<Vec<Observation>> = subjects.iter().map(|_| (0..count).map(|i| (start + i * step, None)).collect()).collect();
-        if count == 0 || Catalogue::known(metric).is_none() {
+        if count == 0 || Catalogue::leaving(metric).is_none() {
             return Ok(all);
         }
         // A rank needs all observations, and engines interpolate between them.

@@ -79,6 +79,15 @@ impl Series {
         new.filter_map(|(id, subject, metric)| Some((id, subject.clone(), (*metrics.get(metric as usize)?).clone()))).collect()
     }
 
+    /// Those that have a series of a metric, in order.
+    pub(super) fn subjects(&self, metric: &str) -> Vec<Arc<str>> {
+        let Some(metric) = self.metrics.get(metric) else { return Vec::new() };
+        let of = self.subjects.iter().filter(|(_, all)| all.iter().any(|(m, _)| m == metric));
+        let mut subjects: Vec<Arc<str>> = of.map(|(subject, _)| subject.clone()).collect();
+        subjects.sort_unstable();
+        subjects
+    }
+
     pub(super) fn count(&self) -> u32 {
         self.next
     }

@@ -81,6 +81,42 @@ fn the_store_says_what_it_holds() {
     assert!(sealed.head_bytes < full.head_bytes / 3 && sealed.files[0].2 > 1_000, "{sealed:?}");
 }
 
+/// An hour of one read a second of some series, and of one in a minute of others.
+#[test]
+fn heads_that_are_read_every_second_stay_small_and_their_files_large() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (mut most, mut sealed, mut rows) = (0, Vec::new(), 0);
+    for i in 0..3_600i64 {
+        let at = START + i * 1_000;
+        let often = (0..8).map(|n| point(&format!("a{n}"), at, Some((i * 7 + n) as f64)));
+        let seldom = (0..2).filter(|_| i % 60 == 0).map(|n| point(&format!("b{n}"), at, Some(1.0)));
+        store.commit(i as u64 + 1, at, &often.chain(seldom).collect::<Vec<_>>()).unwrap();
+        if i % 30 == 0 {
+            sealed.extend(Some(store.upkeep(at).unwrap().sealed_points).filter(|n| *n > 0));
+            let holds = store.holds();
+            (most, rows) = (most.max(holds.head_points), rows.max(holds.log_rows));
+        }
+    }
+    assert!((5_000..7_000).contains(&most) && (600..900).contains(&rows), "{most} points in heads, {rows} rows in the log");
+    assert!((4..=6).contains(&sealed.len()) && sealed.iter().all(|n| *n > 5_000), "{sealed:?}");
+    drop(store);
+    let store = open(dir.path());
+    for (metric, count) in [("a0", 3_600), ("a7", 3_600), ("b1", 60)] {
+        assert_eq!(store.raw("GPU-1", metric, START, START + HOUR).unwrap().len(), count, "{metric}");
+    }
+}
+
+#[test]
+fn however_fast_points_come_a_file_holds_minutes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let burst: Vec<Point> = (0..2_000).map(|i| point("a", START + i, Some(i as f64))).collect();
+    store.commit(1, START, &burst).unwrap();
+    assert_eq!(store.upkeep(START + 4 * 60_000).unwrap().sealed_points, 0);
+    assert_eq!(store.upkeep(START + 5 * 60_000).unwrap().sealed_points, 2_000);
+}
+
 #[test]
 fn a_late_point_behind_the_seal_is_kept_over_a_restart_and_a_repeated_one_counts_once() {
     let dir = tempfile::tempdir().unwrap();

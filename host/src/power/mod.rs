@@ -21,7 +21,7 @@ pub use energy::{Energy, Statistics, joules, joules_of_steps, statistics};
 pub use facility::{Efficiency, Facility, Use, covering, efficiency, idle};
 pub use record::{
     CLUSTER_KNOWN, CLUSTER_SERVERS, CLUSTER_WATTS, GROUP_WATTS, Recorder, SERVER_METHOD, SERVER_WATTS, WORKLOAD_WATTS, cluster_series,
-    group_series, method_of,
+    group_series, method_of, series_labels,
 };
 pub use shares::{Share, Workloads};
 

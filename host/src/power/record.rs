@@ -2,9 +2,9 @@
 //!
 //! Servers are noted when something new was observed of them, sums every ten seconds, shares of
 //! pods and VMs every thirty. Where watts cease to be known, their
-//! series ends. No plugin can say these metrics: they are not in the catalogue.
+//! series ends. No plugin can say these metrics: they are the host's own (`catalogue::ACCOUNT`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub const SERVER_WATTS: &str = "server_power_watts";
 pub const SERVER_METHOD: &str = "server_power_method";
 /// On [`cluster_series`]: the sum over its servers, over how many, and of how many.
 pub const CLUSTER_WATTS: &str = "cluster_power_watts";
-pub const CLUSTER_KNOWN: &str = "cluster_power_known_count";
-pub const CLUSTER_SERVERS: &str = "cluster_power_servers_count";
+pub const CLUSTER_KNOWN: &str = "cluster_power_known_servers";
+pub const CLUSTER_SERVERS: &str = "cluster_power_servers";
 /// On the id of a pod or VM: its share.
 pub const WORKLOAD_WATTS: &str = "workload_power_watts";
 /// On [`group_series`].
@@ -35,10 +35,8 @@ const MOST_SHARES: usize = 20_000;
 const BEGUN: (u32, Duration) = (100_000, Duration::from_secs(10 * 86_400));
 /// Rows of a view that are kept of one cluster; the largest.
 const MOST_GROUPS: usize = 500;
-/// Holders of cards that are kept; those that hold none have what a model says of them.
-const MOST_HOLDERS: usize = 20_000;
 /// The views that are kept.
-const KEPT: [By; 3] = [By::ResourceType, By::Vendor, By::Namespace];
+const KEPT: [By; 4] = [By::ResourceType, By::Vendor, By::Namespace, By::Workload];
 
 /// The series of a cluster's sums.
 pub fn cluster_series(cluster: &str) -> String {
@@ -48,6 +46,25 @@ pub fn cluster_series(cluster: &str) -> String {
 /// The series of one row of a view.
 pub fn group_series(cluster: &str, by: By, category: &str) -> String {
     format!("power/{cluster}/{}/{category}", by.name())
+}
+
+/// The labels under which a series of the account leaves whose id is no subject's.
+pub fn series_labels(id: &str) -> Option<BTreeMap<String, &str>> {
+    let (kind, rest) = id.split_once('/')?;
+    // No cluster's name has a slash; a category may.
+    let own = match kind {
+        "cluster" => vec![("cluster", rest)],
+        "node" => {
+            let (cluster, node) = rest.split_once('/')?;
+            vec![("cluster", cluster), ("node", node)]
+        }
+        "power" => {
+            let mut parts = rest.splitn(3, '/');
+            vec![("cluster", parts.next()?), ("breakdown_by", parts.next()?), ("category", parts.next()?)]
+        }
+        _ => return None,
+    };
+    Some(own.into_iter().chain([("id", id), ("kind", kind)]).map(|(k, v)| (k.to_owned(), v)).collect())
 }
 
 /// The method and quality that a point of [`SERVER_METHOD`] stands for.
@@ -153,7 +170,7 @@ impl Recorder {
         let mut clusters: Vec<&Arc<str>> = account.servers.iter().map(|s| &s.cluster).collect();
         clusters.dedup();
         let names: HashMap<&str, Arc<str>> =
-            [CLUSTER_WATTS, CLUSTER_KNOWN, CLUSTER_SERVERS, GROUP_WATTS, WORKLOAD_WATTS].into_iter().map(|n| (n, n.into())).collect();
+            [CLUSTER_WATTS, CLUSTER_KNOWN, CLUSTER_SERVERS, GROUP_WATTS].into_iter().map(|n| (n, n.into())).collect();
         let mut now = HashSet::new();
         let mut point = |subject: Arc<str>, metric: &'static str, value| {
             points.push(Point { subject: subject.clone(), metric: names[metric].clone(), at_ms: snapshot.at_ms, value: Some(value) });
@@ -168,16 +185,14 @@ impl Recorder {
             point(series, CLUSTER_SERVERS, total.of as f64);
             for by in KEPT {
                 for row in breakdown(snapshot, Some(cluster), by).into_iter().take(MOST_GROUPS) {
-                    if let Some(watts) = row.watts {
-                        point(group_series(cluster, by, &row.category).into(), GROUP_WATTS, watts);
+                    let Some(watts) = row.watts else { continue };
+                    let series: Arc<str> = group_series(cluster, by, &row.category).into();
+                    // Workloads come and go like their pods.
+                    let is_kept = by != By::Workload || self.sums.contains(&(series.clone(), GROUP_WATTS)) || self.may_begin.take();
+                    if is_kept {
+                        point(series, GROUP_WATTS, watts);
                     }
                 }
-            }
-        }
-        let work = snapshot.workloads();
-        for share in work.shares.iter().filter(|s| s.accelerators.is_some()).take(MOST_HOLDERS) {
-            if let Some(watts) = share.watts() {
-                point(share.id.clone(), WORKLOAD_WATTS, watts);
             }
         }
         for (subject, metric) in self.sums.difference(&now) {

@@ -413,6 +413,9 @@ fn what_was_shown_is_noted_once_with_its_method_and_ends_when_nobody_knows() {
     assert_eq!(of(&first, "cluster/cluster1", CLUSTER_WATTS), Some(Some(3_500.0)));
     assert_eq!(of(&first, &group_series("cluster1", By::Vendor, "nvidia"), GROUP_WATTS), Some(Some(2_400.0)));
     assert_eq!(of(&first, "pod/cluster1/ml/train-0", WORKLOAD_WATTS), Some(Some(300.0)));
+    assert_eq!(first.iter().filter(|(s, ..)| s == "pod/cluster1/ml/train-0").count(), 1, "once");
+    let by_workload: Vec<_> = first.iter().filter(|(s, ..)| s.starts_with("power/cluster1/workload/")).collect();
+    assert_eq!((by_workload.len(), by_workload[0].2), (1, Some(300.0)), "{by_workload:?}");
     assert_eq!(noted(&mut recorder, &world), [], "nothing is new");
     // Nobody answers any more.
     world.now += 60 * SECOND;
@@ -427,6 +430,20 @@ fn what_was_shown_is_noted_once_with_its_method_and_ends_when_nobody_knows() {
     }
     world.now += 60 * SECOND;
     assert_eq!(noted(&mut recorder, &world), [], "it ended once");
+}
+
+#[test]
+fn a_series_of_the_account_says_whose_it_is() {
+    let labels = |id| series_labels(id).map(|l| l.into_iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" "));
+    let (sum, group) = (cluster_series("cluster1"), group_series("cluster1", By::Workload, "ml/Job/train"));
+    for (id, expected) in [
+        (&*sum, "cluster=cluster1 id=cluster/cluster1 kind=cluster"),
+        ("node/cluster1/worker1", "cluster=cluster1 id=node/cluster1/worker1 kind=node node=worker1"),
+        (&group, "breakdown_by=workload category=ml/Job/train cluster=cluster1 id=power/cluster1/workload/ml/Job/train kind=power"),
+    ] {
+        assert_eq!(labels(id).as_deref(), Some(expected));
+    }
+    assert_eq!((labels("pod/cluster1/ml/train-0"), labels("GPU-1")), (None, None));
 }
 
 #[test]

@@ -110,7 +110,7 @@ pub fn run() -> Result<()> {
                 Endpoint::new(&format!("{base}/api/v1/write"), None, None, Duration::from_secs(30)).map_err(anyhow::Error::msg)?;
             let settings = Settings { endpoint, labels: BTreeMap::new(), max_bytes: 1 << 30, batch: Duration::from_millis(100) };
             let remote = RemoteWrite::open(dir.path(), store.clone(), settings)?;
-            remote.note(&nodes.snapshot, &nodes.points)?;
+            remote.note(&nodes.snapshot, nodes.points.iter().map(|p| &p.subject))?;
             Some(Arc::new(remote))
         }
         None => None,

@@ -14,7 +14,9 @@ mod plugins;
 mod pods;
 mod power;
 mod real;
+mod report;
 mod store;
+mod streams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,9 @@ struct Args {
     /// Swaps under load.
     #[arg(long, default_value_t = 100)]
     swaps: u16,
+    /// How long clients of streams come and go.
+    #[arg(long, default_value_t = 60)]
+    churn_seconds: u64,
     /// How long a soak lasts.
     #[arg(long, default_value_t = 60)]
     minutes: u64,
@@ -65,10 +70,14 @@ enum Part {
     Day,
     /// Ten million rows as files.
     Export,
+    /// A daily report of a thousand nodes.
+    Report,
     /// A hundred thousand pods.
     Pods,
     /// Answers from the cache.
     Api,
+    /// Ten thousand readers of a stream.
+    Streams,
     /// Two hundred BMCs over IPMI.
     Bmcs,
     /// The whole host over a simulated fleet, beside a Prometheus.
@@ -105,6 +114,9 @@ fn main() -> Result<()> {
     if std::env::var_os("KCLOUD_BENCH_EXPORT").is_some() {
         return export::child();
     }
+    if let Some(done) = streams::role() {
+        return done;
+    }
     let args = Args::parse();
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
     if args.parts.contains(&Part::Soak) {
@@ -132,11 +144,17 @@ fn main() -> Result<()> {
     if wanted(Part::Export) {
         export::run()?;
     }
+    if wanted(Part::Report) {
+        report::run()?;
+    }
     if wanted(Part::Pods) {
         pods::run()?;
     }
     if wanted(Part::Api) {
         api::run()?;
+    }
+    if wanted(Part::Streams) {
+        streams::run(args.churn_seconds)?;
     }
     if wanted(Part::Bmcs) {
         bmcs::run(args.cycles)?;

@@ -28,6 +28,8 @@ pub fn serve() -> Result<()> {
             state_dir: dir.path().join("state"),
             kept_dir: dir.path().join("kept"),
             history_dir: dir.path().join("history"),
+            alerts_dir: dir.path().join("alerts"),
+            reports_dir: dir.path().join("reports"),
             history_keep: Keep::default(),
             exports: kcloud_monitor::export::Exports::default(),
             beyond: kcloud_monitor::host::Beyond::default(),
@@ -38,6 +40,7 @@ pub fn serve() -> Result<()> {
             plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(7 * 86_400),
+            stream: kcloud_monitor::stream::Limits::default(),
         };
         let host = Host::start(options, Vec::new).await?;
         for n in 0..NODES {

@@ -13,14 +13,14 @@ const INTERVAL_MS: i64 = 15_000;
 const START_MS: i64 = 1_764_000_000_000;
 
 /// One series for each sample of a page, as the fleet shows them at a tick.
-fn points(fleet: &kcloud_fleet_sim::Fleet, names: &mut Vec<(Arc<str>, Arc<str>)>, tick: u64) -> Vec<Point> {
+fn points(fleet: &kcloud_fleet_sim::Fleet, names: &mut Vec<(Arc<str>, Arc<str>)>, tick: u64, interval_ms: i64) -> Vec<Point> {
     let mut out = Vec::new();
     for node in 0..fleet.node_count() {
         // Each target is read at a moment of its own, with a jitter of some milliseconds.
         let jitter = (tick.wrapping_mul(0x9e37_79b9).wrapping_add(node as u64 * 7_919) >> 7) % 9;
-        let at_ms = START_MS + tick as i64 * INTERVAL_MS + node as i64 * 37 % INTERVAL_MS + jitter as i64;
+        let at_ms = START_MS + tick as i64 * interval_ms + node as i64 * 37 % interval_ms + jitter as i64;
         // The simulator's tick is a second.
-        let text = fleet.exposition(node, tick * 15);
+        let text = fleet.exposition(node, tick * interval_ms as u64 / 1_000);
         for event in Parser::new(&text, Format::Prometheus) {
             let Ok(Event::Sample(s)) = event else { continue };
             if names.len() <= out.len() {
@@ -44,6 +44,32 @@ fn directory_bytes(dir: &std::path::Path) -> Result<u64> {
     Ok(sum)
 }
 
+/// An hour of one read a second, sealed as the store does it, beside columns as long as that hour.
+fn every_second(fleet: &kcloud_fleet_sim::Fleet, names: &mut Vec<(Arc<str>, Arc<str>)>) -> Result<()> {
+    let mut bytes_a_point = |upkeep: bool| -> Result<(f64, u64)> {
+        let dir = tempfile::tempdir()?;
+        let store = Embedded::open(dir.path(), Keep::default())?;
+        let (mut kept, mut most) = (0u64, 0);
+        for tick in 0..3_600 {
+            let all = points(fleet, names, tick, 1_000);
+            let now = START_MS + (tick as i64 + 1) * 1_000;
+            kept += all.len() as u64;
+            store.commit(tick + 1, now, &all)?;
+            if upkeep && tick % 10 == 0 {
+                store.upkeep(now)?;
+                most = most.max(store.holds().head_bytes + store.holds().log_bytes);
+            }
+        }
+        store.seal(START_MS + 3_700_000)?;
+        Ok((directory_bytes(&dir.path().join("blocks"))? as f64 / kept as f64, most))
+    };
+    let ((sealed, most), (whole, _)) = (bytes_a_point(true)?, bytes_a_point(false)?);
+    let what =
+        format!("one read a second for an hour; {whole:.3} in columns of an hour; heads and log {:.1} MB at most", most as f64 / 1e6);
+    row("bytes per point on disk, every second", sealed, "≤ 2", &what);
+    Ok(())
+}
+
 pub fn run() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let fleet = fleet(8);
@@ -51,7 +77,7 @@ pub fn run() -> Result<()> {
     let (mut names, mut kept, mut used, mut sequence) = (Vec::new(), 0u64, 0.0, 0);
     let ticks = 6 * 3_600_000 / INTERVAL_MS;
     for tick in 0..ticks {
-        let all = points(&fleet, &mut names, tick as u64);
+        let all = points(&fleet, &mut names, tick as u64, INTERVAL_MS);
         let before = cpu::this_thread()?;
         kept += all.len() as u64;
         sequence += 1;
@@ -74,13 +100,14 @@ pub fn run() -> Result<()> {
     row("points to durable history, M per CPU-s", kept as f64 / used / 1e6, "", "one commit with fsync per 1,900 points, sealing included");
     store.upkeep(now + 3 * 86_400_000)?;
     drop(store);
+    every_second(&fleet, &mut names)?;
 
     let dir = tempfile::tempdir()?;
     let store = Embedded::open(dir.path(), Keep::default())?;
     let mut kept = 0u64;
     let (mut sequence, mut tick) = (0, 0);
     while kept < 10_000_000 {
-        let all = points(&fleet, &mut names, tick);
+        let all = points(&fleet, &mut names, tick, INTERVAL_MS);
         kept += all.len() as u64;
         (sequence, tick) = (sequence + 1, tick + 1);
         store.commit(sequence, START_MS + tick as i64 * INTERVAL_MS, &all)?;

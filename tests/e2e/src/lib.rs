@@ -104,6 +104,8 @@ impl Running {
             history_dir: dir.path().join("history"),
             history_keep: Keep { max_bytes: 1 << 28, ..Keep::default() },
             exports: Exports::open(&dir.path().join("exports"), Limits::default()).expect("a new directory"),
+            alerts_dir: dir.path().join("alerts"),
+            reports_dir: dir.path().join("reports"),
             beyond: kcloud_monitor::host::Beyond::default(),
             // Shared by all tests: what they load is mostly the same.
             cache_dir: Some(root().join("target/e2e-code")),
@@ -113,6 +115,7 @@ impl Running {
             plugins_config_dir: None,
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(3_600),
+            stream: kcloud_monitor::stream::Limits::default(),
         };
         change(&mut options);
         let facilities: Arc<Mutex<Vec<Facility>>> = Arc::default();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kcloud_e2e::{Running, fleet, until};
@@ -15,6 +15,7 @@ use kcloud_monitor::history::remote::{Counts, RemoteWrite, Settings};
 use kcloud_monitor::history::{Aggregate, Beyond, Embedded, Endpoint, Engine, History, Keep, Observation, Point};
 use kcloud_monitor::inventory::batch::{Batch, BatchPoint, BatchSubject};
 use kcloud_monitor::inventory::{Inventory, Kind, Quality, SourceInfo};
+use kcloud_monitor::power::{self, By, Recorder};
 
 /// A server of its own process, ended by its id.
 struct Part {
@@ -107,6 +108,8 @@ struct Cards {
     /// Cards by UUID, or nodes by name.
     kind: Kind,
     cluster: &'static str,
+    /// Where the account of power is noted, too.
+    recorder: Option<Mutex<Recorder>>,
     sending: tokio::task::JoinHandle<()>,
 }
 
@@ -126,7 +129,7 @@ impl Cards {
         let sending = tokio::spawn(remote.clone().run());
         // Names that a query must escape.
         let ids = (0..count).map(|i| format!("GPU-{i}.a+b\"c\\d")).collect();
-        Self { inventory: Inventory::new(0), store, remote, ids, kind: Kind::Accelerator, cluster: "cluster1", sending }
+        Self { inventory: Inventory::new(0), store, remote, ids, kind: Kind::Accelerator, cluster: "cluster1", recorder: None, sending }
     }
 
     /// All cards are read at a moment; one without a value is not read.
@@ -140,9 +143,11 @@ impl Cards {
             max_subjects: 10_000,
             max_values: 1_000_000,
         };
+        let own = |id: &String| (if self.kind == Kind::Node { "node" } else { "uuid" }.into(), id.clone());
+        let node = self.recorder.iter().map(|_| ("node".into(), "worker1".into()));
         let subject = |id: &String| BatchSubject {
             kind: self.kind,
-            identity: vec![(if self.kind == Kind::Node { "node" } else { "uuid" }.into(), id.clone())],
+            identity: std::iter::once(own(id)).chain(node.clone()).collect(),
             labels: vec![],
             parent: None,
             observed_at_ms: None,
@@ -155,9 +160,12 @@ impl Cards {
         let points = self.ids.iter().enumerate().filter_map(point).collect();
         self.inventory.apply(&source, Batch { subjects, points, ..Batch::default() }, at_ms);
         let next = self.inventory.prepare(at_ms, i64::MAX).unwrap();
-        self.remote.note(&next.snapshot, &next.points).unwrap();
-        let points: Vec<Point> =
+        let mut points: Vec<Point> =
             next.points.into_iter().map(|p| Point { subject: p.subject, metric: WATTS.into(), at_ms: p.at_ms, value: p.value }).collect();
+        if let Some(recorder) = &self.recorder {
+            recorder.lock().unwrap().note(&next.snapshot, &mut points);
+        }
+        self.remote.note(&next.snapshot, points.iter().map(|p| &p.subject)).unwrap();
         self.store.commit(next.snapshot.sequence, at_ms, &points).unwrap();
         self.inventory.publish(next.snapshot);
     }
@@ -254,6 +262,56 @@ async fn what_leaves_for_prometheus_comes_back_as_the_embedded_store_has_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_leaves_for_victoria_metrics_comes_back_as_the_embedded_store_has_it() {
     what_leaves_comes_back(VICTORIA).await;
+}
+
+async fn the_account_comes_back(program: &'static str) {
+    if !is_installed(program) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Part::start(program, dir.path(), None).await;
+    let mut cards = Cards::new(&dir.path().join("history"), 4, engine.write());
+    cards.recorder = Some(Mutex::default());
+    let first = kcloud_monitor::now_ms() - 900_000;
+    for i in 0..40i64 {
+        cards.tick(first + i * 15_000, |card| Some(value(card, i)));
+    }
+    let counts = cards.all_sent().await;
+    assert_eq!((counts.refused, counts.out_of_order, counts.unknown, counts.dropped), (0, 0, 0, 0), "{counts:?}");
+    let series = [
+        ("node/cluster1/worker1".to_owned(), power::SERVER_WATTS),
+        ("node/cluster1/worker1".to_owned(), power::SERVER_METHOD),
+        (power::cluster_series("cluster1"), power::CLUSTER_WATTS),
+        (power::cluster_series("cluster1"), power::CLUSTER_KNOWN),
+        (power::group_series("cluster1", By::Vendor, "unknown"), power::GROUP_WATTS),
+    ];
+    let viewer = cards.viewer(&dir.path().join("viewer"), &engine);
+    let window = (first - 60_000, first + 900_000);
+    for (subject, metric) in series {
+        let ours = cards.store.raw(&subject, metric, window.0, window.1).unwrap();
+        assert!(ours.len() >= 40, "{subject} {metric}: {}", ours.len());
+        until("the same from the engine", async || {
+            let (viewer, subject) = (viewer.clone(), subject.clone());
+            let theirs = blocking(move || viewer.raw(&subject, metric, window.0, window.1).unwrap()).await;
+            (theirs == ours).then_some(())
+        })
+        .await;
+    }
+    let query = format!("{}/api/v1/query?query=kcloud_group_power_watts&time={}", engine.base(), (first + 300_000) / 1_000);
+    let body: serde_json::Value = serde_json::from_str(&reqwest::get(query).await.unwrap().text().await.unwrap()).unwrap();
+    let all = body["data"]["result"].as_array().unwrap();
+    let row = all.iter().find(|r| r["metric"]["breakdown_by"] == "vendor").expect("a row of a view");
+    assert_eq!((row["metric"]["cluster"].as_str(), row["metric"]["category"].as_str()), (Some("cluster1"), Some("unknown")), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_account_of_power_comes_back_from_prometheus_as_it_was_noted() {
+    the_account_comes_back(PROMETHEUS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_account_of_power_comes_back_from_victoria_metrics_as_it_was_noted() {
+    the_account_comes_back(VICTORIA).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,6 +103,15 @@ fn responses(route: &Route, has_path: bool) -> Value {
             good["content"] = Format::ALL.into_iter().map(of).collect();
             good
         }
+        Answer::Socket => json!({ "description": "The connection is a WebSocket from here on" }),
+        Answer::Report => {
+            let mut good = ok("application/pdf", json!({ "type": "string", "format": "binary" }));
+            for format in crate::report::Format::ALL {
+                let media = format.media_type().split(';').next().unwrap_or_default();
+                good["content"][media] = json!({ "schema": if media == "application/json" { json!({ "type": "object" }) } else { json!({ "type": "string", "format": "binary" }) } });
+            }
+            good
+        }
         Answer::Rows => {
             let mut schema = schemas::envelope();
             schema["properties"]["metadata"] = reference("ExportMetadata");
@@ -122,7 +131,15 @@ fn responses(route: &Route, has_path: bool) -> Value {
         }
     };
     let is_taken_on = route.method == "POST" && route.path.ends_with("/export/jobs");
-    let mut all = Map::from_iter([(if is_taken_on { "202" } else { "200" }.to_owned(), good)]);
+    let is_socket = matches!(route.answer, Answer::Socket);
+    let status = if is_socket {
+        "101"
+    } else if is_taken_on {
+        "202"
+    } else {
+        "200"
+    };
+    let mut all = Map::from_iter([(status.to_owned(), good)]);
     if matches!(route.answer, Answer::File) {
         for (status, description) in [
             ("206", "The ranges that were asked for"),
@@ -144,8 +161,9 @@ fn responses(route: &Route, has_path: bool) -> Value {
             "Several have this name; lists them",
             has_path && ["/accelerators/", "/infrastructure/"].iter().any(|d| route.path.contains(d)),
         ),
-        ("409", "Not in this state; says why", route.path.contains("/plugins/") && route.method == "POST"),
         ("409", "Not done yet", matches!(route.answer, Answer::File)),
+        ("426", "Asked without `Upgrade: websocket`", is_socket),
+        ("409", "Not in this state; says why", ["/plugins/", "/alerts/"].iter().any(|d| route.path.contains(d)) && route.method == "POST"),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),
         ("500", "The host failed on this request", true),
         ("502", "The engine that answers for the past does not", route.query.contains(&"period")),

@@ -2,19 +2,31 @@
 
 use serde_json::{Value, json};
 
+use super::super::v1::alerts::{SEVERITIES, STATES};
 use super::super::v1::export::request::resource_names;
 use super::super::v1::hardware::sensors::TYPES;
 use super::super::v1::infrastructure::nodes::ROLES;
 use crate::export::Format;
 use crate::export::plan::AGGREGATES;
 use crate::power::By;
+use crate::report::{Format as ReportFormat, Lang, Template};
+use crate::stream::topic::Resource;
 
 pub(super) fn in_query(path: &str, name: &str) -> Value {
     let is_export = path.contains("/export/");
     let text = || json!({ "type": "string" });
     let flag = || json!({ "type": "boolean", "default": false });
+    let positive = || json!({ "type": "number", "exclusiveMinimum": 0 });
     let moment = || json!({ "type": "string", "format": "date-time" });
     let (schema, description) = match name {
+        "state" => (
+            json!({ "type": "string", "enum": STATES }),
+            "State of an alert: pending or firing in the list, firing or resolved in the history",
+        ),
+        "severity" => (json!({ "type": "string", "enum": SEVERITIES }), "Severity of an alert"),
+        "rule" => (text(), "Name of a rule"),
+        "acknowledged" => (json!({ "type": "boolean" }), "Only those that somebody acknowledged, or only the others"),
+        "silenced" => (json!({ "type": "boolean" }), "Only those that a silence covers, or only the others"),
         "cluster" => (text(), "Name of a configured cluster"),
         "node" => (text(), "Name of a node, as in `worker1`"),
         "status" => (text(), "One of the states that the field `status` of the rows may have"),
@@ -47,10 +59,22 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
             json!({ "type": "string", "default": "5m" }),
             "How far back: a number with a unit (s m h d w mo). `1m` is one month, as documented",
         ),
-        "breakdown_by" => (json!({ "type": "string", "enum": By::NAMES }), "The view; in a time series all but `workload`"),
+        "breakdown_by" => (json!({ "type": "string", "enum": By::NAMES }), "The view"),
         "include_efficiency" => (flag(), "With what the watts are for"),
         "resource_types" => (text(), "Parts to show beneath the total, separated by commas: gpus npus nodes pods vms ipmi"),
-        "format" => (json!({ "type": "string", "enum": Format::ALL.map(Format::name), "default": "json" }), "What kind of file"),
+        "resource_type" if path.ends_with("/stream/metrics") => {
+            (json!({ "type": "string", "enum": Resource::METRICS, "default": "gpus" }), "Whose metric")
+        }
+        "resource_type" if path.contains("/stream/") || path.contains("/events/") => {
+            (json!({ "type": "string", "enum": Resource::POWER }), "Each of these beside the total")
+        }
+        "metric_name" if path.contains("/stream/") => (
+            json!({ "type": "string", "default": "utilization" }),
+            "utilization, temperature, memory_usage, power, or a documented field such as `clock_sm_mhz`",
+        ),
+        "format" if !path.ends_with("/report") => {
+            (json!({ "type": "string", "enum": Format::ALL.map(Format::name), "default": "json" }), "What kind of file")
+        }
         "aggregate" => (
             json!({ "type": "string", "enum": AGGREGATES.map(|(name, _)| name) }),
             "What becomes of the observations of a step. Default: the mean of gauges, the last of counters and states",
@@ -74,9 +98,25 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
         "metric_name" => {
             (json!({ "type": "string", "enum": ["utilization", "temperature", "memory_usage", "power"] }), "Which metric; needed")
         }
+        "interval" => (json!({ "type": "integer", "minimum": 1, "maximum": 60, "default": 5 }), "Seconds between two frames at least"),
+        "delta" => (flag(), "After the first frame only what changed"),
+        "threshold_watts" => (positive(), "Told when more is drawn"),
+        "clear_watts" => (positive(), "Cleared when less is drawn; default: 95 % of the threshold"),
+        "for" => (text(), "How long the threshold must be passed: a number with a unit (s m h d w mo)"),
+        "spike_percent" => (positive(), "A jump by more than this is told; default: 10"),
+        "last_event_id" => (text(), "As the header `Last-Event-ID`, for who cannot set it"),
         "step" => (text(), "Distance of the points: a number with a unit (s m h d w mo). Default: a sixtieth of the window"),
         "start_time" | "start" => (moment(), "Start of the window, RFC 3339 with any offset; not with `period`"),
         "end_time" | "end" => (moment(), "End of the window, RFC 3339 with any offset; default: now"),
+        "template" => (json!({ "type": "string", "enum": Template::NAMES, "default": "daily" }), "Which report"),
+        "format" => (json!({ "type": "string", "enum": ReportFormat::NAMES, "default": "pdf" }), "What kind of file"),
+        "lang" => (json!({ "type": "string", "enum": Lang::NAMES }), "Language of what is read by eye; default: as configured"),
+        "timezone" => (text(), "Where days begin: `Z`, or an offset such as `+09:00`; default: as configured"),
+        "start_date" => (
+            json!({ "type": "string", "format": "date" }),
+            "First day; of a monthly report any day of it. Default: the last whole day, week or month",
+        ),
+        "end_date" => (json!({ "type": "string", "format": "date" }), "Last day, which is in it"),
         other => (text(), other),
     };
     json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": description })
@@ -84,6 +124,8 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
 
 pub(super) fn in_path(path: &str, name: &str) -> Value {
     let description = match name {
+        "id" if path.contains("/silences/") => "A silence's id",
+        "id" if path.contains("/alerts/") => "An alert's id",
         "id" if path.contains("/keys/") => "An API key's id",
         "id" if path.contains("/jobs/") => "A job's id",
         "id" if path.contains("/containers/") => "A runtime id (percent-encoded, or without its scheme), or `namespace/pod/container`",

@@ -1,6 +1,7 @@
 //! One module a domain, named as in the URLs.
 
 pub(super) mod accelerators;
+pub(super) mod alerts;
 pub(super) mod auth;
 pub(super) mod clusters;
 pub(super) mod export;
@@ -8,6 +9,7 @@ pub(super) mod fleet;
 pub(super) mod hardware;
 pub(super) mod infrastructure;
 mod listing;
-pub(super) mod monitoring;
+pub(crate) mod monitoring;
+pub(super) mod stream;
 mod timed;
-mod view;
+pub(crate) mod view;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::super::envelope::rfc3339;
+pub(super) use crate::catalogue::documented as catalogue_name;
 use crate::catalogue::{Catalogue, METRICS};
 use crate::inventory::{Kind, Life, Snapshot, Subject};
 
@@ -48,18 +49,8 @@ impl Class {
     }
 }
 
-/// What a field of the API is called in the catalogue, and the factor from there.
-pub(super) fn catalogue_name(field: &str) -> (String, f64) {
-    match (field.strip_suffix("_percent"), field.strip_suffix("_mb"), field.strip_suffix("_mhz")) {
-        (Some(head), ..) => (format!("{head}_ratio"), 100.0),
-        (_, Some(head), _) => (format!("{head}_bytes"), 1.0 / MIB),
-        (.., Some(head)) => (format!("{head}_hertz"), 1e-6),
-        _ => (field.to_owned(), 1.0),
-    }
-}
-
 /// 0.57 * 100 is 56.99999999999999: what the source said had no more than six digits behind the point.
-pub(super) fn converted(value: f64, factor: f64) -> f64 {
+pub(crate) fn converted(value: f64, factor: f64) -> f64 {
     match factor == 1.0 {
         true => value,
         false => (value * factor * 1e6).round() / 1e6,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::codec::put_varint;
 use super::super::{Observation, names};
 use super::labels::{Known, put_label, varint_bytes};
-use crate::catalogue::{Catalogue, METRICS};
+use crate::catalogue::Catalogue;
 
 /// What ends a series: a NaN that only Prometheus' engines tell from others.
 pub(super) const STALE: u64 = 0x7ff0_0000_0000_0002;
@@ -75,9 +75,8 @@ impl Encoder {
         self.series.resize_with(self.series.len().max(most), || None);
         for (id, subject, metric) in all {
             let name = self.names.entry(metric).or_insert_with_key(|metric| {
-                let known = METRICS.get(Catalogue::known(metric)?.0 as usize)?;
                 let mut label = Vec::new();
-                put_label(&mut label, "__name__", &names::metric(known));
+                put_label(&mut label, "__name__", &names::metric(Catalogue::leaving(metric)?));
                 Some(label.into())
             });
             self.series[id as usize] = Some(Series { subject, name: name.clone(), last_ms: i64::MIN, version: None, is_open: false });

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::super::codec::put_varint;
 use super::super::names;
 use crate::inventory::{Kind, Snapshot, Subject};
+use crate::power::series_labels;
 
 /// Labels of a subject, encoded as `repeated Label labels = 1` of a `TimeSeries`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +39,7 @@ pub(super) fn varint_bytes(n: u64) -> usize {
 }
 
 impl Labels {
-    fn of(subject: &Subject, external: &BTreeMap<String, String>, fingerprint: u64) -> Self {
-        let mut all = names::labels(subject);
+    fn of<'a>(mut all: BTreeMap<String, &'a str>, external: &'a BTreeMap<String, String>, fingerprint: u64) -> Self {
         for (name, value) in external {
             // Who it is goes before what an operator says of all.
             all.entry(name.clone()).or_insert(value);
@@ -81,26 +81,27 @@ pub(super) type Versions = Vec<(u64, Arc<Labels>)>;
 
 /// Labels of all subjects.
 #[derive(Default)]
-pub(super) struct Known(HashMap<Arc<str>, Versions>);
+pub(super) struct Known {
+    all: HashMap<Arc<str>, Versions>,
+    /// What the account of power says of itself, and when it last did: no snapshot has a subject of it.
+    without_subject: HashMap<Arc<str>, i64>,
+}
 
-/// What makes other series of a subject: another life under its name, or other labels of the operator. What is learned of its
+/// What makes other series of a subject: another life under its name (or other labels of the operator). What is learned of its
 /// identity later does not, or a spelling that changes back and forth would begin series without end.
-fn fingerprint(subject: &Subject, external: u64) -> u64 {
-    let life = match subject.kind {
+fn life(subject: &Subject) -> Option<&str> {
+    match subject.kind {
         Kind::Pod => subject.label("uid"),
         Kind::Container => subject.label("runtime_id"),
         _ => None,
-    };
-    let mut hasher = DefaultHasher::new();
-    (external, &subject.cluster, life).hash(&mut hasher);
-    hasher.finish()
+    }
 }
 
 impl Known {
     pub(super) fn restore(&mut self, subject: &str, from: u64, labels: Labels) {
-        let versions = match self.0.get_mut(subject) {
+        let versions = match self.all.get_mut(subject) {
             Some(versions) => versions,
-            None => self.0.entry(subject.into()).or_default(),
+            None => self.all.entry(subject.into()).or_default(),
         };
         versions.push((from, Arc::new(labels)));
         versions.sort_by_key(|(from, _)| *from);
@@ -108,8 +109,8 @@ impl Known {
 
     /// Subjects of a snapshot whose labels are new or changed with it, among those that `named` gives.
     pub(super) fn news<'a>(
-        &self,
-        snapshot: &'a Snapshot,
+        &mut self,
+        snapshot: &Snapshot,
         named: impl Iterator<Item = &'a Arc<str>>,
         external: &BTreeMap<String, String>,
     ) -> Vec<(&'a Arc<str>, Labels)> {
@@ -122,10 +123,22 @@ impl Known {
             if last.replace(id) == Some(id) {
                 continue;
             }
-            let Some(subject) = snapshot.get(id) else { continue };
-            let fingerprint = fingerprint(subject, of_external);
-            if self.0.get(id).and_then(|v| v.last()).is_none_or(|(_, known)| known.fingerprint != fingerprint) {
-                news.push((&subject.id, Labels::of(subject, external, fingerprint)));
+            let subject = snapshot.get(id);
+            let own = subject.is_none().then(|| series_labels(id)).flatten();
+            let (cluster, life) = match (subject, &own) {
+                (Some(subject), _) => (&*subject.cluster, life(subject)),
+                (None, Some(own)) => (own.get("cluster").copied().unwrap_or_default(), None),
+                (None, None) => continue,
+            };
+            if own.is_some() {
+                self.without_subject.insert(id.clone(), snapshot.at_ms);
+            }
+            let mut hasher = DefaultHasher::new();
+            (of_external, cluster, life).hash(&mut hasher);
+            let fingerprint = hasher.finish();
+            if self.all.get(id).and_then(|v| v.last()).is_none_or(|(_, known)| known.fingerprint != fingerprint) {
+                let all = own.or_else(|| subject.map(|s| names::labels(s))).unwrap_or_default();
+                news.push((id, Labels::of(all, external, fingerprint)));
             }
         }
         news.sort_by_key(|(id, _)| *id);
@@ -134,25 +147,29 @@ impl Known {
     }
 
     pub(super) fn add(&mut self, subject: &Arc<str>, from: u64, labels: Labels) {
-        self.0.entry(subject.clone()).or_default().push((from, Arc::new(labels)));
+        self.all.entry(subject.clone()).or_default().push((from, Arc::new(labels)));
     }
 
     /// The labels that held at a sequence, and from which on.
     pub(super) fn at(&self, subject: &str, sequence: u64) -> Option<&(u64, Arc<Labels>)> {
-        let versions = self.0.get(subject)?;
+        let versions = self.all.get(subject)?;
         // Labels that are only known from later on are better than none.
         versions.iter().rev().find(|(from, _)| *from <= sequence).or(versions.first())
     }
 
     pub(super) fn version(&self, subject: &str, from: u64) -> Option<&Arc<Labels>> {
-        self.0.get(subject)?.iter().find(|(f, _)| *f == from).map(|(_, l)| l)
+        self.all.get(subject)?.iter().find(|(f, _)| *f == from).map(|(_, l)| l)
     }
 
-    /// Forgets versions that no row after `sent` needs, and subjects of which `is_there` knows nothing. Gives their keys.
-    pub(super) fn sweep(&mut self, sent: u64, is_there: impl Fn(&str) -> bool) -> Vec<(Arc<str>, u64)> {
+    /// Forgets versions that no row after `sent` needs, and subjects that a snapshot has no more. Gives their keys.
+    pub(super) fn sweep(&mut self, sent: u64, snapshot: &Snapshot) -> Vec<(Arc<str>, u64)> {
         let mut gone = Vec::new();
-        self.0.retain(|subject, versions| {
-            let keep = match is_there(subject) || versions.iter().any(|(from, _)| *from > sent) {
+        let lately = snapshot.at_ms - super::SWEEP.as_millis() as i64;
+        self.without_subject.retain(|_, at| *at >= lately);
+        let without_subject = &self.without_subject;
+        self.all.retain(|subject, versions| {
+            let is_there = snapshot.get(subject).is_some() || without_subject.contains_key(subject);
+            let keep = match is_there || versions.iter().any(|(from, _)| *from > sent) {
                 true => versions.iter().rposition(|(from, _)| *from <= sent).unwrap_or(0),
                 false => versions.len(),
             };

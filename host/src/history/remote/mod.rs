@@ -22,7 +22,7 @@ use rand::Rng;
 use super::embedded::Embedded;
 use super::endpoint::{Endpoint, said};
 use super::{History, HistoryError};
-use crate::inventory::{NewPoint, Snapshot};
+use crate::inventory::Snapshot;
 use encode::{Body, Encoder, MAX_SAMPLES};
 use labels::Known;
 use state::{Cursor, State};
@@ -117,9 +117,8 @@ impl RemoteWrite {
         })
     }
 
-    /// Notes whose points come next, before they are committed. Waits for the disk.
-    pub fn note(&self, snapshot: &Snapshot, points: &[NewPoint]) -> Result<(), HistoryError> {
-        let named = points.iter().map(|p| &p.subject);
+    /// Notes whose points come next (ids of their subjects), before they are committed. Waits for the disk.
+    pub fn note<'a>(&self, snapshot: &Snapshot, named: impl Iterator<Item = &'a Arc<str>>) -> Result<(), HistoryError> {
         let news = lock(&self.known).news(snapshot, named, &self.settings.labels);
         if !news.is_empty() {
             self.state.put_labels(snapshot.sequence, news.iter().map(|(id, l)| (&***id, l)))?;
@@ -129,7 +128,7 @@ impl RemoteWrite {
         if lock(&self.swept).elapsed() >= SWEEP {
             *lock(&self.swept) = Instant::now();
             let done = lock(&self.cursor).done;
-            let gone = lock(&self.known).sweep(done, |id| snapshot.get(id).is_some());
+            let gone = lock(&self.known).sweep(done, snapshot);
             self.state.drop_labels(gone.iter().map(|(id, from)| (&**id, *from)))?;
         }
         Ok(())

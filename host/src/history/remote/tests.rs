@@ -159,7 +159,7 @@ impl Host {
         let said = Said { subjects: subjects.iter().map(subject).collect(), points: points.flatten().collect(), ..Said::default() };
         assert_eq!(self.inventory.apply(&info, said, at_ms), Vec::<String>::new());
         let next = self.inventory.prepare(at_ms, i64::MAX).unwrap();
-        self.remote.note(&next.snapshot, &next.points).unwrap();
+        self.remote.note(&next.snapshot, next.points.iter().map(|p| &p.subject)).unwrap();
         let name = |m: MetricId| Arc::<str>::from(Catalogue::metric(m).unwrap().name);
         let points: Vec<Point> =
             next.points.into_iter().map(|p| Point { subject: p.subject, metric: name(p.metric), at_ms: p.at_ms, value: p.value }).collect();

@@ -4,11 +4,13 @@
 //! `[…]` a list of, `{…}` a map to, `*` anything; `?` behind it may be null. `~` before a field: not always there.
 
 mod accelerators;
+mod alerts;
 mod clusters;
 mod export;
 mod hardware;
 mod infrastructure;
 mod monitoring;
+mod report;
 mod system;
 
 use serde_json::{Map, Value, json};
@@ -17,13 +19,15 @@ type Fields = &'static [(&'static str, &'static str, &'static str)];
 type Shapes = &'static [(&'static str, &'static [Fields])];
 
 /// To add a domain: a file beside this one, and its line here.
-const ALL: [Shapes; 8] = [
+const ALL: [Shapes; 10] = [
     COMMON,
     accelerators::SHAPES,
+    alerts::SHAPES,
     infrastructure::SHAPES,
     hardware::SHAPES,
     clusters::SHAPES,
     monitoring::SHAPES,
+    report::SHAPES,
     export::SHAPES,
     system::SHAPES,
 ];
@@ -69,7 +73,7 @@ const COMMON: Shapes = &[
         ("timestamp", "t", ""),
     ]]),
     ("Error", &[&[
-        ("code", "UNAUTHORIZED|FORBIDDEN|NOT_FOUND|INVALID_PARAMETER|AMBIGUOUS_ID|CONFLICT|TOO_MANY_REQUESTS|METHOD_NOT_ALLOWED|UNAVAILABLE|INTERNAL_ERROR", ""),
+        ("code", "UNAUTHORIZED|FORBIDDEN|NOT_FOUND|INVALID_PARAMETER|AMBIGUOUS_ID|CONFLICT|TOO_MANY_REQUESTS|METHOD_NOT_ALLOWED|UPGRADE_REQUIRED|UNAVAILABLE|INTERNAL_ERROR", ""),
         ("message", "s", ""),
         ("details", "{*}", "By code: the parameter, the candidates"),
     ]]),
@@ -77,7 +81,7 @@ const COMMON: Shapes = &[
 ];
 
 /// Rows of which `fields` may choose a part.
-const CHOSEN: [&str; 8] = ["Gpu", "Npu", "Accelerator", "Node", "Pod", "Container", "Vm", "BmcSensor"];
+const CHOSEN: [&str; 9] = ["Alert", "Gpu", "Npu", "Accelerator", "Node", "Pod", "Container", "Vm", "BmcSensor"];
 
 /// All shapes by name.
 pub(super) fn components() -> Map<String, Value> {

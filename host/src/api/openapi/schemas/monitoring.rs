@@ -9,12 +9,21 @@ const STAT: Fields = &[
     ("avg_power_watts", "n?", "Mean over those that are known"),
 ];
 
+/// What every stream says of itself.
+const STREAM: super::Fields = &[
+    ("url", "s", ""),
+    ("description", "s", ""),
+    ("query_parameters", "{s}", "What each means"),
+    ("active_connections", "i", ""),
+    ("status", "available", ""),
+];
+
 #[rustfmt::skip] // One row a field.
 pub(super) const SHAPES: Shapes = &[
     ("Window", &[&[
         ("start_time", "t", ""),
         ("end_time", "t", "The step in which it lies is shown, too"),
-        ("step_seconds", "n", "Steps begin at multiples of it from the Unix epoch"),
+        ("~step_seconds", "n", "Steps begin at multiples of it from the Unix epoch"),
         ("period", "s?", "As it was asked for"),
     ]]),
     ("Power", &[&[
@@ -163,4 +172,14 @@ pub(super) const SHAPES: Shapes = &[
         ("datapoints", "[@Datapoint]", ""),
     ]]),
     ("Datapoint", &[&[("timestamp", "n", "Seconds since the Unix epoch"), ("value", "n?", "")]]),
+    ("StreamInfo", &[&[
+        ("websocket_endpoints", "{@StreamEndpoint}", "power and metrics"),
+        ("sse_endpoints", "{@EventEndpoint}", "power_events"),
+        ("active_connections", "i", "Over all endpoints"),
+        ("max_connections", "i", "More are answered 503"),
+        ("topics", "i", "Different streams that are read; who asks for the same shares one"),
+        ("usage_example", "{s}", "websocket and sse"),
+    ]]),
+    ("StreamEndpoint", &[STREAM, &[("update_interval_seconds", "i", "Where none is asked for")]]),
+    ("EventEndpoint", &[STREAM, &[("event_types", "[s]", "")]]),
 ];

@@ -20,6 +20,7 @@ use super::listing::known_cluster;
 use super::timed::off_thread;
 use crate::inventory::Snapshot;
 use crate::power::By;
+pub(crate) use now::{PARTS, totals};
 
 /// An answer's `data` and what is to be said about it.
 pub(super) struct Answer {
@@ -39,7 +40,7 @@ impl Answer {
 }
 
 /// Watts in the API: milliwatts and finer are noise of adding.
-fn watts(value: Option<f64>) -> Option<f64> {
+pub(crate) fn watts(value: Option<f64>) -> Option<f64> {
     value.map(|w| (w * 1e3).round() / 1e3)
 }
 

@@ -10,7 +10,7 @@ use super::{Answer, tree, watts};
 use crate::inventory::{Kind, Snapshot};
 use crate::power::{self, By, Facility, Method, Row, Server, Share, Sum};
 
-const PARTS: [&str; 6] = ["gpus", "npus", "nodes", "pods", "vms", "ipmi"];
+pub(crate) const PARTS: [&str; 6] = ["gpus", "npus", "nodes", "pods", "vms", "ipmi"];
 
 /// `resource_types=gpus,nodes`: which parts are shown beneath the total.
 pub(super) fn parts(given: Option<&str>) -> Result<Vec<&'static str>, Problem> {
@@ -62,7 +62,8 @@ fn cards(snapshot: &Snapshot, cluster: Option<&str>, class: &str) -> Sum {
     Sum::of(all.map(|(_, w)| w))
 }
 
-pub(super) fn power(snapshot: &Snapshot, cluster: Option<&str>, facilities: &[Facility], shown: &[&str]) -> Answer {
+/// The total, what of it is drawn by what, and how much of it is known.
+pub(crate) fn totals(snapshot: &Snapshot, cluster: Option<&str>, shown: &[&str]) -> Map<String, Value> {
     let account = snapshot.account();
     let total = account.total(cluster);
     let bmc = |s: &Server| s.ways.iter().find(|(m, _)| (Method::Dcmi..=Method::Psu).contains(m)).map(|(_, w)| *w);
@@ -84,8 +85,6 @@ pub(super) fn power(snapshot: &Snapshot, cluster: Option<&str>, facilities: &[Fa
         *qualities.entry(quality).or_default() += 1;
     }
     let of_cards = Sum::of(account.machines(cluster).flat_map(|s| account.cards_of(snapshot, s)).map(|(_, w)| w));
-    let efficiency = power::efficiency(snapshot, facilities, cluster);
-    let covering = power::covering(snapshot, facilities, cluster).unwrap_or_default();
     let data = json!({
         "total_power_watts": watts(total.watts),
         "breakdown": {
@@ -101,8 +100,18 @@ pub(super) fn power(snapshot: &Snapshot, cluster: Option<&str>, facilities: &[Fa
             "unattached_chassis": account.unattached_chassis,
             "oldest_seconds": total.oldest_ms.map(|at| tree::age(snapshot, at)),
         },
-        "tree": tree::of(snapshot, cluster, &efficiency, &covering),
     });
+    match data {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+pub(super) fn power(snapshot: &Snapshot, cluster: Option<&str>, facilities: &[Facility], shown: &[&str]) -> Answer {
+    let efficiency = power::efficiency(snapshot, facilities, cluster);
+    let covering = power::covering(snapshot, facilities, cluster).unwrap_or_default();
+    let mut data = Value::Object(totals(snapshot, cluster, shown));
+    data["tree"] = tree::of(snapshot, cluster, &efficiency, &covering);
     Answer { warnings: warnings(snapshot, cluster), ..Answer::of(data) }
 }
 

@@ -108,8 +108,7 @@ pub(super) fn power(
     configured: Vec<String>,
     facilities: &[Facility],
 ) -> Result<Rendered, Problem> {
-    const VIEWS: [&str; 5] = ["cluster", "node", "namespace", "vendor", "resource_type"];
-    let by = params.one_of("breakdown_by", &VIEWS)?.and_then(By::parse);
+    let by = params.one_of("breakdown_by", &By::NAMES)?.and_then(By::parse);
     let with_efficiency = params.flag("include_efficiency")?;
     let (limit, _) = params.page()?;
     let limit = if params.get("limit").is_some() { limit } else { ROWS };
@@ -156,7 +155,13 @@ pub(super) fn power(
             }
         }
     }
-    Ok(Rendered { warnings: warnings.into(), window: used(&window, params), ..Rendered::object(&data)? })
+    Ok(Rendered { seam: seam(history, &window), warnings: warnings.into(), window: used(&window, params), ..Rendered::object(&data)? })
+}
+
+/// Which part of a window an engine answers for.
+fn seam(history: &dyn History, window: &Window) -> Option<Arc<Value>> {
+    let halves = history.halves((window.start, window.end), window.step)?;
+    Some(Arc::new(json!({ "source": halves.engine, "until": rfc3339(halves.until_ms) })))
 }
 
 /// The largest rows of a view now, over time, with what is in none of them; and how many rows are not shown.
@@ -276,8 +281,11 @@ pub(super) fn metrics(history: &dyn History, snapshot: &Snapshot, params: &Param
     let path = if params.get("metric_name").is_some() { "metrics" } else { "temperature" };
     let link = params.link(&format!("/api/v1/monitoring/timeseries/{path}"), total)?;
     let warnings: Vec<String> = window.warning.iter().cloned().collect();
-    // What `power/` makes never leaves the host's own store.
-    let halves = Catalogue::known(&name).and_then(|_| history.halves((window.start, window.end), window.step));
-    let seam = halves.map(|h| Arc::new(json!({ "source": h.engine, "until": rfc3339(h.until_ms) })));
-    Ok(Rendered { seam, link, warnings: warnings.into(), window: used(&window, params), ..Rendered::list(&rows, total)? })
+    Ok(Rendered {
+        seam: seam(history, &window),
+        link,
+        warnings: warnings.into(),
+        window: used(&window, params),
+        ..Rendered::list(&rows, total)?
+    })
 }

@@ -400,9 +400,21 @@ fn a_view_that_there_is_not_is_refused_with_those_that_there_are() {
     let error = format!("{:?}", view(&params("breakdown_by=planet")).unwrap_err());
     assert!(error.contains("breakdown_by") && error.contains("resource_type"), "{error}");
     let (world, history, _dir) = past();
-    let query = params("period=1h&breakdown_by=workload");
+    let query = params("period=1h&breakdown_by=planet");
     let error = series::power(&history, &world.inventory.current(), &query, vec![], &[]).err().unwrap();
-    assert!(format!("{error:?}").contains("cluster, node, namespace, vendor, resource_type"), "{error:?}");
+    assert!(format!("{error:?}").contains("cluster, node, namespace, workload, vendor, resource_type"), "{error:?}");
+}
+
+#[test]
+fn what_a_workload_drew_is_read_over_time() {
+    let (world, history, _dir) = past();
+    let query = params("start=2023-11-14T22:15:00Z&end=2023-11-14T22:25:00Z&step=60s&breakdown_by=workload&cluster=cluster1");
+    let body = data(series::power(&history, &world.inventory.current(), &query, vec!["cluster1".into()], &[]));
+    let rows = body["breakdown_timeseries"].as_object().unwrap();
+    let of = |name: &str| rows[name].as_array().unwrap().iter().map(|p| p["value"].clone()).collect::<Vec<_>>();
+    let name = rows.keys().find(|k| *k != "unattributed").unwrap();
+    assert!(name.starts_with("ml/"), "{rows:?}");
+    assert_eq!((of(name)[5].as_f64(), of("unattributed")[5].as_f64()), (Some(350.0), Some(3_150.0)), "{name}");
 }
 
 #[test]

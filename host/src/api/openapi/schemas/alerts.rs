@@ -1,0 +1,60 @@
+//! Shapes of `/monitoring/alerts`.
+
+use super::Shapes;
+
+#[rustfmt::skip]
+pub(super) const SHAPES: Shapes = &[
+    ("Alert", &[&[
+        ("id", "s", "The same from its beginning to its end"),
+        ("rule", "s", ""),
+        ("state", "pending|firing|resolved", "pending: its condition holds, not yet for as long as its rule says"),
+        ("severity", "info|warning|critical", ""),
+        ("cluster", "s", ""),
+        ("node", "s?", ""),
+        ("resource_type", "s", "gpu, npu, node, source, cluster …"),
+        ("resource_id", "s", "Id of what it is about; of a source plugin/target"),
+        ("labels", "{s}", "As they were when it fired; silences look at these"),
+        ("message", "s", "Empty while it is pending"),
+        ("message_ko", "s?", "The same in Korean, where the rule has it"),
+        ("value", "n?", "The last that is known, in the rule's unit"),
+        ("threshold", "n?", "What the value is held against"),
+        ("unit", "s", ""),
+        ("since", "t", "Its condition has held since"),
+        ("fired_at", "t?", ""),
+        ("ended_at", "t?", ""),
+        ("end_reason", "cleared|expired|gone|rule_removed?", "expired: it did not happen again; gone: what it is about is not watched any more"),
+        ("unknown", "unsupported|stale|denied|error|absent?", "Why it is not known whether its condition still holds; it stays as it was"),
+        ("acknowledged", "@AlertAcknowledged?", ""),
+        ("silenced_by", "[s]", "Ids of the silences that cover it"),
+    ]]),
+    ("AlertAcknowledged", &[&[("by", "s", ""), ("at", "t", ""), ("comment", "s", "")]]),
+    ("AlertAcknowledgement", &[&[("~comment", "s", "At most 500 bytes")]]),
+    ("AlertDone", &[&[("timestamp", "t", ""), ("resource_type", "s", ""), ("message", "s", "What was done"), ("data", "@Alert", "")]]),
+    ("AlertRule", &[&[
+        ("name", "s", ""),
+        ("severity", "info|warning|critical", ""),
+        ("origin", "s", "ready-made, or the file that has it or changes it"),
+        ("pending", "i", "Its alerts now"),
+        ("firing", "i", ""),
+        ("for_seconds", "n?", "Its condition holds for this long before it fires"),
+        ("keep_seconds", "n?", "What only happens counts for this long"),
+        ("definition", "{*}", "The rule as it is written"),
+    ]]),
+    ("AlertMatcher", &[&[("name", "s", "A label of alerts"), ("value", "s", "A * at its end means any ending")]]),
+    ("AlertSilenceRequest", &[&[
+        ("matchers", "[@AlertMatcher]", "All must match; 1 to 16"),
+        ("~comment", "s", "At most 500 bytes"),
+        ("~duration", "s", "Such as 30m, 2h, 7d; this or ends_at"),
+        ("~ends_at", "t", "Within 365 days"),
+    ]]),
+    ("AlertSilence", &[&[
+        ("id", "s", ""),
+        ("matchers", "[@AlertMatcher]", ""),
+        ("created_by", "s", ""),
+        ("comment", "s", ""),
+        ("starts_at", "t", ""),
+        ("ends_at", "t", ""),
+        ("covers", "i", "Alerts that it keeps quiet now"),
+    ]]),
+    ("AlertSilenceDone", &[&[("timestamp", "t", ""), ("resource_type", "s", ""), ("message", "s", ""), ("data", "@AlertSilence", "")]]),
+];

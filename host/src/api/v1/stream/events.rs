@@ -1,0 +1,142 @@
+//! Server-sent events. The bytes of an event are the same for all its readers, and are written as they are.
+
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::super::super::params::Params;
+use super::super::super::{App, Problem};
+use super::super::listing::known_cluster;
+use super::{HEARTBEAT, Reading, same_site};
+use crate::api::rfc3339;
+use crate::auth::{AuthError, Principal};
+use crate::now_ms;
+use crate::stream::topic::Topic;
+use crate::stream::{Endpoint, Next, Place, Reader, id_of, stopped};
+
+/// Milliseconds after which a client comes back.
+const RETRY_MS: u32 = 3_000;
+
+pub(in crate::api) async fn power(
+    State(app): State<App>,
+    who: Option<Extension<Principal>>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let topic = Topic::events(&params)?;
+    known_cluster(&app, &params)?;
+    open(&app, who, &params, &headers, Endpoint::PowerEvents, topic)
+}
+
+/// An answer that goes on.
+pub(super) fn open(
+    app: &App,
+    who: Option<Extension<Principal>>,
+    params: &Params,
+    headers: &HeaderMap,
+    endpoint: Endpoint,
+    topic: Topic,
+) -> Result<Response, Problem> {
+    let Extension(principal) = who.ok_or(AuthError::Missing)?;
+    same_site(headers)?;
+    let given = headers.get("last-event-id").and_then(|v| v.to_str().ok()).or(params.get("last_event_id"));
+    let last = match given.filter(|t| !t.is_empty()) {
+        None => None,
+        Some(text) => {
+            Some(id_of(text).ok_or_else(|| Problem::parameter("last_event_id", text, "the id of an event, as in 1234 or 1234.1"))?)
+        }
+    };
+    let place = app.streams.enter(endpoint)?;
+    let (reader, goes_on) = app.streams.read(topic, last)?;
+    let mut first = format!("retry: {RETRY_MS}\n\n");
+    if let Some(last) = given.filter(|_| last.is_some() && !goes_on) {
+        let reason = "what followed that event is not kept; the next one is the whole world";
+        first.push_str(&format!(
+            "event: reset\ndata: {}\n\n",
+            json!({ "last_event_id": last, "reason": reason, "timestamp": rfc3339(now_ms()) })
+        ));
+    }
+    let stop = place.hub().stopping();
+    let events = Events {
+        reader,
+        reading: Reading { auth: app.auth.clone(), principal },
+        place,
+        stop,
+        first: Some(first),
+        beat: Instant::now() + HEARTBEAT,
+        is_done: false,
+    };
+    let body = Body::from_stream(futures::stream::unfold(events, |mut events| async {
+        let bytes = events.next().await?;
+        Some((Ok::<_, Infallible>(bytes), events))
+    }));
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL.as_str(), "no-store"),
+        // Proxies that gather answers would hold events back.
+        ("x-accel-buffering", "no"),
+    ];
+    Ok((headers, body).into_response())
+}
+
+struct Events {
+    reader: Reader,
+    reading: Reading,
+    place: Place,
+    stop: watch::Receiver<bool>,
+    first: Option<String>,
+    /// When it says that it is there, whatever else it says, and looks whether the reader may go on.
+    beat: Instant,
+    is_done: bool,
+}
+
+impl Events {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first.into());
+        }
+        if self.is_done {
+            return None;
+        }
+        let counts = self.place.hub().counts();
+        let (kind, reason) = tokio::select! {
+            next = self.reader.next() => return match next {
+                Next::Frame(frame) => {
+                    counts.sent.fetch_add(1, Ordering::Relaxed);
+                    counts.sent_bytes.fetch_add(frame.text.len() as u64, Ordering::Relaxed);
+                    Some(frame.text.clone().into())
+                }
+                Next::Lag(missed) => {
+                    counts.missed.fetch_add(missed, Ordering::Relaxed);
+                    Some(said("lag", &json!({ "timestamp": rfc3339(now_ms()), "missed": missed })))
+                }
+                Next::End => None,
+            },
+            () = tokio::time::sleep_until(self.beat) => match self.reading.check() {
+                Ok(()) => {
+                    self.beat = Instant::now() + HEARTBEAT;
+                    return Some(Bytes::from_static(b": heartbeat\n\n"));
+                }
+                Err(why) => ("error", why.to_string()),
+            },
+            () = self.reading.expired() => ("error", AuthError::Expired.to_string()),
+            () = stopped(&mut self.stop) => ("goodbye", "the host stops".to_owned()),
+        };
+        // The last words.
+        self.is_done = true;
+        Some(said(kind, &json!({ "timestamp": rfc3339(now_ms()), "reason": reason })))
+    }
+}
+
+/// An event that is this reader's own: it has no id.
+fn said(kind: &str, data: &serde_json::Value) -> Bytes {
+    format!("event: {kind}\ndata: {data}\n\n").into()
+}

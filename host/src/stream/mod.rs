@@ -1,0 +1,307 @@
+//! Streams: what is drawn and read now, told to any number of readers.
+//!
+//! In: each published snapshot and each change of an alert. Out: frames, made and encoded once a topic and snapshot, whose
+//! bytes all readers share. It must never let one reader cost another anything, and never keep more than its rings hold.
+
+mod channel;
+mod frame;
+mod threshold;
+pub mod topic;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
+
+use crate::alerts::{Alerts, Transition};
+use crate::inventory::Inventory;
+pub use channel::{Channel, Frame, Id, Next, Reader};
+pub use frame::{alert, id_of};
+use topic::Topic;
+
+/// A snapshot is published this often at most; a frame may be this much of it early, so that it is of the newest.
+const EARLY: Duration = Duration::from_millis(125);
+/// A topic without readers goes on for this long, so that who comes back has missed nothing.
+const LINGER: Duration = Duration::from_secs(60);
+/// Topics at once: each is asked for by a client.
+const TOPICS: usize = 1_024;
+
+/// What streams may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_connections: 20_000 }
+    }
+}
+
+/// What a connection reads, for the counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    Power,
+    Metrics,
+    PowerEvents,
+    SystemEvents,
+}
+
+impl Endpoint {
+    pub const ALL: [Self; 4] = [Self::Power, Self::Metrics, Self::PowerEvents, Self::SystemEvents];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Power => "power",
+            Self::Metrics => "metrics",
+            Self::PowerEvents => "power_events",
+            Self::SystemEvents => "system_events",
+        }
+    }
+}
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Frames that were made, and their bytes.
+    pub made: AtomicU64,
+    pub made_bytes: AtomicU64,
+    /// Frames that were handed to readers, and their bytes.
+    pub sent: AtomicU64,
+    pub sent_bytes: AtomicU64,
+    /// Frames that readers were too slow for.
+    pub missed: AtomicU64,
+    /// Connections that were refused, and those ended because nothing went through.
+    pub refused: AtomicU64,
+    pub stuck: AtomicU64,
+}
+
+/// Why a stream cannot be had.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refused {
+    #[error("{0} streams are open, which is the limit")]
+    Connections(usize),
+    #[error("{TOPICS} different streams are read, which is the limit; ask for one that others read")]
+    Topics,
+    #[error("the host stops")]
+    Stopping,
+}
+
+type Topics = Arc<Mutex<HashMap<Topic, Arc<Channel>>>>;
+
+/// All streams of a host.
+pub struct Hub {
+    inventory: Arc<Inventory>,
+    alerts: Arc<Alerts>,
+    topics: Topics,
+    open: [AtomicUsize; Endpoint::ALL.len()],
+    limits: Limits,
+    counts: Arc<Counts>,
+    stop: watch::Sender<bool>,
+    left: Notify,
+}
+
+/// A place among the open connections, given back when it is dropped.
+pub struct Place {
+    hub: Arc<Hub>,
+    endpoint: Endpoint,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.hub.open[self.endpoint as usize].fetch_sub(1, Ordering::Relaxed);
+        self.hub.left.notify_waiters();
+    }
+}
+
+impl Place {
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+}
+
+impl Hub {
+    /// `alerts` are told to every reader of their cluster.
+    pub fn new(inventory: Arc<Inventory>, alerts: Arc<Alerts>, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            inventory,
+            alerts,
+            topics: Topics::default(),
+            open: Default::default(),
+            limits,
+            counts: Arc::default(),
+            stop: watch::Sender::new(false),
+            left: Notify::new(),
+        })
+    }
+
+    /// A place for one more connection.
+    pub fn enter(self: &Arc<Self>, endpoint: Endpoint) -> Result<Place, Refused> {
+        if *self.stop.borrow() {
+            return Err(Refused::Stopping);
+        }
+        self.open[endpoint as usize].fetch_add(1, Ordering::Relaxed);
+        let place = Place { hub: self.clone(), endpoint };
+        if self.open_connections() > self.limits.max_connections {
+            self.counts.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::Connections(self.limits.max_connections));
+        }
+        Ok(place)
+    }
+
+    /// A reader of a topic, which is made where nobody reads it yet. Says whether it goes on after `last`.
+    pub fn read(&self, topic: Topic, last: Option<Id>) -> Result<(Reader, bool), Refused> {
+        let mut topics = self.topics();
+        if let Some(channel) = topics.get(&topic) {
+            return Ok(channel.reader(last));
+        }
+        if topics.len() >= TOPICS {
+            self.counts.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::Topics);
+        }
+        let channel = Arc::new(Channel::new(topic.clone()));
+        topics.insert(topic, channel.clone());
+        let reader = channel.reader(last);
+        let feed = Feed { inventory: self.inventory.clone(), counts: self.counts.clone(), topics: self.topics.clone(), channel };
+        tokio::spawn(feed.run(self.alerts.transitions(), self.stop.subscribe()));
+        Ok(reader)
+    }
+
+    fn topics(&self) -> MutexGuard<'_, HashMap<Topic, Arc<Channel>>> {
+        self.topics.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Ends every stream; no new one is opened.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Is done when no stream is open any more.
+    pub async fn ended(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.open_connections() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Is done when the streams are to end.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    pub fn open(&self, endpoint: Endpoint) -> usize {
+        self.open[endpoint as usize].load(Ordering::Relaxed)
+    }
+
+    pub fn open_connections(&self) -> usize {
+        Endpoint::ALL.iter().map(|e| self.open(*e)).sum()
+    }
+
+    pub fn topic_count(&self) -> usize {
+        self.topics().len()
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Number of the newest snapshot.
+    pub fn sequence(&self) -> crate::inventory::Sequence {
+        self.inventory.current().sequence
+    }
+}
+
+/// Waits until the streams are to end.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // No hub, no streams.
+    drop(stop.wait_for(|stopped| *stopped).await);
+}
+
+/// Feeds one topic. Holds nothing of the hub that would keep it.
+struct Feed {
+    inventory: Arc<Inventory>,
+    counts: Arc<Counts>,
+    topics: Topics,
+    channel: Arc<Channel>,
+}
+
+impl Feed {
+    async fn run(self, mut alerts: broadcast::Receiver<Arc<Transition>>, mut stop: watch::Receiver<bool>) {
+        let mut published = self.inventory.published();
+        published.mark_changed();
+        // Something new is there, and goes out as soon as the interval allows.
+        let mut is_new = false;
+        let mut due = Instant::now();
+        let mut empty_since: Option<Instant> = None;
+        let mut look = tokio::time::interval(LINGER / 12);
+        loop {
+            tokio::select! {
+                changed = published.changed(), if !is_new => match changed {
+                    Ok(()) => is_new = true,
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep_until(due), if is_new => {
+                    is_new = false;
+                    published.mark_unchanged();
+                    due = Instant::now() + self.channel.topic.interval() - EARLY;
+                    self.make().await;
+                }
+                told = alerts.recv() => match told {
+                    Ok(transition) => self.tell(&transition),
+                    // More at once than anybody reads: they stand in the list of alerts.
+                    Err(broadcast::error::RecvError::Lagged(missed)) => tracing::warn!(missed, "a stream did not tell all changes of alerts"),
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                _ = stop.changed() => return,
+                _ = look.tick() => {}
+            }
+            match (self.channel.readers(), empty_since) {
+                (0, None) => empty_since = Some(Instant::now()),
+                (0, Some(since)) if since.elapsed() >= LINGER => {
+                    let mut topics = self.topics.lock().unwrap_or_else(|e| e.into_inner());
+                    // Under the lock nobody comes in between.
+                    if self.channel.readers() == 0 {
+                        topics.remove(&self.channel.topic);
+                        return;
+                    }
+                }
+                (0, _) => {}
+                _ => empty_since = None,
+            }
+        }
+    }
+
+    async fn make(&self) {
+        let snapshot = self.inventory.current();
+        // Before the first collection there is nothing to say.
+        if snapshot.at_ms == 0 || !self.channel.is_due(&snapshot) {
+            return;
+        }
+        let channel = self.channel.clone();
+        let made = tokio::task::spawn_blocking(move || channel.take(snapshot)).await;
+        match made {
+            Ok(bytes) => {
+                self.counts.made.fetch_add(1, Ordering::Relaxed);
+                self.counts.made_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
+            Err(error) => tracing::error!(%error, topic = self.channel.name(), "a frame was not made"),
+        }
+    }
+
+    fn tell(&self, transition: &Transition) {
+        let topic = &self.channel.topic;
+        if topic.filter.has_cluster(&transition.cluster) {
+            self.channel.tell(|id| alert(transition, self.channel.name(), &topic.wire, id));
+        }
+    }
+}
