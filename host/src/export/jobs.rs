@@ -377,7 +377,7 @@ fn said(error: &ExportError) -> String {
         ExportError::History(_) => "history did not answer".to_owned(),
         ExportError::Io(e) if matches!(e.kind(), ErrorKind::FileTooLarge | ErrorKind::QuotaExceeded) => e.to_string(),
         ExportError::Io(e) if e.kind() == ErrorKind::StorageFull => "the disk is full".to_owned(),
-        ExportError::Io(_) | ExportError::Stopped => "the file could not be written".to_owned(),
+        ExportError::Io(_) | ExportError::Stopped | ExportError::Full => "the file could not be written".to_owned(),
     }
 }
 
