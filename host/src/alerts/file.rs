@@ -196,7 +196,7 @@ type Candidate = (RuleFile, String, Option<(usize, usize)>);
 
 /// The ready-made rules, changed and joined by those of the files, in order of their names. `budgets` are watts by cluster.
 pub fn rules(with_ready_made: bool, budgets: &BTreeMap<String, f64>, files: &[&Rules]) -> (Vec<Arc<Rule>>, Vec<String>) {
-    let mut all: BTreeMap<String, (RuleFile, String, &'static str, Option<(usize, usize)>)> = BTreeMap::new();
+    let mut all: BTreeMap<String, Candidate> = BTreeMap::new();
     let mut problems = Vec::new();
     if with_ready_made {
         match toml::from_str::<File>(READY_MADE) {
