@@ -500,7 +500,7 @@ mod tests {
     fn view() -> View {
         let row = |name: &str, watts: Option<f64>| json!({ "cluster": "cluster1", "category": name, "power_watts": watts, "percentage": 50, "count": 1 });
         power(&json!({
-            "data": { "total_power_watts": 1500.25, "breakdowns": [row("worker1", Some(500.0)), row("워커\u{1b}[2J", Some(1000.25)), row("off1", None)] },
+            "data": { "total_power_watts": 1500.5, "breakdowns": [row("worker1", Some(500.0)), row("워커\u{1b}[2J", Some(1000.25)), row("off1", None)] },
             "metadata": { "as_of": "2026-01-01T00:00:00.000Z" },
         }))
     }
@@ -511,7 +511,7 @@ mod tests {
         let mut screen = Screen::new(&view, None);
         let lines = screen.lines(&view, (80, 10));
         assert_eq!(lines.len(), 10);
-        assert_eq!(lines[0], "1,500.3 W   2026-01-01T00:00:00.000Z");
+        assert_eq!(lines[0], "1,500.5 W   2026-01-01T00:00:00.000Z");
         assert!(lines[1].contains("WATTS▼") && lines[2].contains("워커\u{fffd}[2J") && lines[4].contains('–'), "{lines:#?}");
         assert!(lines[9].contains("q quit   3 rows"));
         assert!(lines.iter().all(|l| !l.contains('\u{1b}')));

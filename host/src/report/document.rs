@@ -116,7 +116,7 @@ pub(super) fn document(report: &Report, lang: Lang, is_whole: bool) -> Document 
     d.cards(&mut blocks);
     let title = match report.template {
         Template::Custom => kind.to_owned(),
-        Template::Monthly => format!("{kind} {}", &zone.day(report.span.start)[..7]),
+        Template::Monthly => format!("{kind} {}", zone.day(report.span.start).get(..7).unwrap_or_default()),
         _ => format!("{kind} {}", zone.day(report.span.start)),
     };
     Document { title, below: vec![window, format!("{clusters} · {made}")], lang, zone, blocks }
@@ -466,7 +466,7 @@ fn ticks(window: &Window) -> Vec<(i64, String)> {
     let mut out = Vec::new();
     while at <= end {
         let text = window.zone.moment(at);
-        out.push((at, if every >= DAY { text[5..10].to_owned() } else { text[11..].to_owned() }));
+        out.push((at, text.get(if every >= DAY { 5..10 } else { 11..16 }).unwrap_or_default().to_owned()));
         at += every;
     }
     out

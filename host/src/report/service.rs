@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::gather::{Ask, Stop, gather};
 use super::render::{Format, ReportError, file_name, render};
@@ -142,6 +142,10 @@ impl Reports {
     pub async fn make(&self, ask: Ask, formats: Vec<Format>, lang: Lang) -> Result<Vec<Made>, ReportError> {
         let slot = tokio::time::timeout(WAITS, self.slots.clone().acquire_owned()).await;
         let Ok(Ok(slot)) = slot else { return Err(ReportError::Busy) };
+        self.made(slot, ask, formats, lang).await
+    }
+
+    async fn made(&self, slot: OwnedSemaphorePermit, ask: Ask, formats: Vec<Format>, lang: Lang) -> Result<Vec<Made>, ReportError> {
         let waits = Waits(Stop::default());
         let (stop, history, inventory, alerts) = (waits.0.clone(), self.history.clone(), self.inventory.clone(), self.alerts.clone());
         let work = tokio::task::spawn_blocking(move || {
@@ -254,7 +258,9 @@ impl Reports {
         };
         for scope in scopes {
             let ask = self.ask(window.clone(), scope, clusters.to_vec());
-            let made = self.make(ask, plan.formats.clone(), plan.lang).await.map_err(|e| e.to_string())?;
+            // It waits for its turn, however many are due at once.
+            let slot = self.slots.clone().acquire_owned().await.map_err(|e| e.to_string())?;
+            let made = self.made(slot, ask, plan.formats.clone(), plan.lang).await.map_err(|e| e.to_string())?;
             for file in made {
                 files.push(file.name.clone());
                 if let Some(dir) = plan.delivery.directory.clone() {
