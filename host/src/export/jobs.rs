@@ -106,7 +106,7 @@ impl Job {
         // Packing and making durable is left when the last row is written.
         let part = part.min(0.99);
         let ran = record.started_ms.map_or(0.0, |at| (now_ms - at) as f64 / 1e3);
-        ((part * 1e4).round() / 1e2, (part >= 0.01).then(|| (ran / part * (1.0 - part)).ceil()))
+        ((part * 1e4).round() / 1e2, (part >= 0.001).then(|| (ran / part * (1.0 - part)).ceil()))
     }
 
     fn change(&self, dir: &Path, change: impl FnOnce(&mut Record)) -> std::io::Result<()> {
