@@ -90,7 +90,6 @@ fn serve() -> Result<()> {
             kept_dir: at("kept"),
             history_dir: at("history"),
             alerts_dir: at("alerts"),
-            exports: kcloud_monitor::export::Exports::open(&at("exports"), kcloud_monitor::export::Limits::default())?,
             reports_dir: at("reports"),
             history_keep: Keep::default(),
             exports: kcloud_monitor::export::Exports::default(),
