@@ -78,8 +78,8 @@ impl Book {
         }
     }
 
-    /// Takes a verdict over.
-    pub fn apply(&mut self, rule: &Rule, i: u16, who: &Who<'_>, verdict: Verdict, cause: Cause<'_>, now_ms: i64, out: &mut Out) {
+    /// Takes the verdict of a rule, which comes with its place, over.
+    pub fn apply(&mut self, (rule, i): (&Rule, u16), who: &Who<'_>, verdict: Verdict, cause: Cause<'_>, now_ms: i64, out: &mut Out) {
         let key = who.key();
         let place = self.active.get(&*key).and_then(|all| all.iter().position(|a| a.rule == i));
         let Some(place) = place else {

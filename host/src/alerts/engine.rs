@@ -243,7 +243,7 @@ impl Engine {
             let rule = &rules[*i as usize];
             let verdict = rule.verdict(old, new, lost);
             if verdict.is_news() || (has_alert && alerted.contains(i)) {
-                book.apply(rule, *i, &who, verdict, Cause::default(), now_ms, out);
+                book.apply((rule, *i), &who, verdict, Cause::default(), now_ms, out);
             }
             note_lost(rule, old, new, lost);
         }
@@ -255,7 +255,7 @@ impl Engine {
                         set_of
                             .vanished
                             .iter()
-                            .for_each(|i| book.apply(&rules[*i as usize], *i, &who, Verdict::Not(None), Cause::default(), now_ms, out));
+                            .for_each(|i| book.apply((&rules[*i as usize], *i), &who, Verdict::Not(None), Cause::default(), now_ms, out));
                     }
                 }
                 _ => drop(missing.insert(new.id.clone(), set)),
@@ -312,7 +312,7 @@ impl Engine {
                 continue;
             }
             let verdict = Verdict::Happened { value: None, previous: None };
-            self.book.apply(&rule, i, &Who::Subject(subject), verdict, Cause { event: Some(event), previous: None }, now_ms, out);
+            self.book.apply((&rule, i), &Who::Subject(subject), verdict, Cause { event: Some(event), previous: None }, now_ms, out);
             out.rows.told.push(told.clone());
             self.remember(told);
             while self.told_order.len() > MOST_TOLD {
@@ -330,7 +330,7 @@ impl Engine {
             let Some(s) = snapshot.get(id) else { continue };
             let verdict = vanished(snapshot, s, now_ms);
             for i in &sets[*set as usize].vanished {
-                book.apply(&rules[*i as usize], *i, &Who::Subject(s), verdict, Cause::default(), now_ms, out);
+                book.apply((&rules[*i as usize], *i), &Who::Subject(s), verdict, Cause::default(), now_ms, out);
             }
         }
     }
@@ -365,7 +365,7 @@ impl Engine {
             }
             for (i, rule) in &of_sources {
                 if rule.lets_in(|key| who.label(key)) {
-                    book.apply(rule, *i, &who, verdict, Cause::default(), now_ms, out);
+                    book.apply((rule, *i), &who, verdict, Cause::default(), now_ms, out);
                 }
             }
         }
@@ -417,7 +417,7 @@ impl Engine {
                         Verdict::Happened { previous, .. } => previous,
                         _ => None,
                     };
-                    self.book.apply(rule, *i, &who, verdict, Cause { event: None, previous }, now_ms, out);
+                    self.book.apply((rule, *i), &who, verdict, Cause { event: None, previous }, now_ms, out);
                 }
             }
             let is_of = |rule: u16| of.iter().any(|(i, _)| *i == rule);
@@ -433,7 +433,7 @@ impl Engine {
         let mut due = Vec::new();
         book.retain(
             |active| {
-                let Some(rule) = rules.get(active.rule as usize) else { return None };
+                let rule = rules.get(active.rule as usize)?;
                 match active.alert.state() {
                     State::Pending if now_ms - active.alert.since_ms >= rule.hold_ms => due.push((active.alert.key.clone(), active.rule)),
                     State::Firing if rule.is_of_moments() && now_ms - active.alert.held_ms > rule.keep_ms => return Some(End::Expired),

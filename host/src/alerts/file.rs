@@ -191,9 +191,12 @@ fn place(text: &str, at: usize) -> Place {
     (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or("").chars().count() + 1)
 }
 
+/// A rule as it stands after all files: with the name of its file, and its place where it has one.
+type Candidate = (RuleFile, String, Option<(usize, usize)>);
+
 /// The ready-made rules, changed and joined by those of the files, in order of their names. `budgets` are watts by cluster.
 pub fn rules(with_ready_made: bool, budgets: &BTreeMap<String, f64>, files: &[&Rules]) -> (Vec<Arc<Rule>>, Vec<String>) {
-    let mut all: BTreeMap<String, (RuleFile, String, &'static str, Option<(usize, usize)>)> = BTreeMap::new();
+    let mut all: BTreeMap<String, Candidate> = BTreeMap::new();
     let mut problems = Vec::new();
     if with_ready_made {
         match toml::from_str::<File>(READY_MADE) {
@@ -203,7 +206,7 @@ pub fn rules(with_ready_made: bool, budgets: &BTreeMap<String, f64>, files: &[&R
                     rule.enabled = Some(!budgets.is_empty());
                     rule.budgets = Some(budgets.clone());
                 }
-                (rule.name.clone(), (rule, READY_MADE_ORIGIN.to_owned(), READY_MADE_ORIGIN, None))
+                (rule.name.clone(), (rule, READY_MADE_ORIGIN.to_owned(), None))
             })),
             // A test holds that they read.
             Err(error) => problems.push(format!("the ready-made rules: {error}")),
@@ -213,17 +216,17 @@ pub fn rules(with_ready_made: bool, budgets: &BTreeMap<String, f64>, files: &[&R
         for (i, rule) in file.rules.iter().enumerate() {
             let short = std::path::Path::new(&file.origin).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
             match all.get(&rule.name) {
-                Some((_, _, _, Some((other, at)))) => problems.push(format!(
+                Some((_, _, Some((other, at)))) => problems.push(format!(
                     "{}: name = {:?}: a rule of this name stands at {} already",
                     file.at(i, "name"),
-                    rule.name,
+                    rule.name.chars().take(80).collect::<String>(),
                     files[*other].at(*at, "name")
                 )),
                 Some((base, ..)) => {
                     let changed = base.clone().changed_by(rule);
-                    all.insert(rule.name.clone(), (changed, short, "changed", Some((f, i))));
+                    all.insert(rule.name.clone(), (changed, short, Some((f, i))));
                 }
-                None => drop(all.insert(rule.name.clone(), (rule.clone(), short, "own", Some((f, i))))),
+                None => drop(all.insert(rule.name.clone(), (rule.clone(), short, Some((f, i))))),
             }
         }
     }
@@ -231,7 +234,7 @@ pub fn rules(with_ready_made: bool, budgets: &BTreeMap<String, f64>, files: &[&R
         problems.push(format!("{} rules; at most {MOST_RULES} are allowed, the others are not taken", all.len()));
     }
     let mut rules = Vec::new();
-    for (rule, origin, _, from) in all.into_values().take(MOST_RULES) {
+    for (rule, origin, from) in all.into_values().take(MOST_RULES) {
         let name = rule.name.clone();
         match check(rule, &origin) {
             Ok(None) => {}

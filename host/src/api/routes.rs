@@ -228,6 +228,7 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/system/version", "system", "Versions of host, API and plugin contract", NONE, Plain("Version"), || get(system::version)),
     row("/api/v1/system/capabilities", "system", "What is loaded", NONE, Plain("Capabilities"), || get(system::capabilities)),
     row("/api/v1/system/metrics", "system", "The host's own counters as Prometheus text", NONE, PROMETHEUS, || get(system::metrics)),
+    row("/api/v1/system/events", "system", "What happens to plugins, as server-sent events", NONE, EVENTS, || get(stream::system::plugins)),
     row("/api/v1/system/plugins", "system", "Plugins, their state and why", NONE, Plain("PluginList"), || get(plugins::list)),
     row("/api/v1/system/plugins/{name}", "system", "One plugin with its targets, its past and the end of its log", NONE, Plain("PluginDetail"), || get(plugins::detail)),
     admin(posted(row("/api/v1/system/plugins/{name}/approve", "system", "Grants what it asks for, or what the body says", NONE, Plain("PluginDone"), || post(plugins::approve)), Some("Approval"))),

@@ -33,7 +33,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             at_once: 4,
-            max_rows: 5_000_000,
+            max_rows: 1_000_000,
             jobs_at_once: 2,
             max_jobs: 100,
             max_file_bytes: 4 << 30,

@@ -106,7 +106,7 @@ impl Job {
         // Packing and making durable is left when the last row is written.
         let part = part.min(0.99);
         let ran = record.started_ms.map_or(0.0, |at| (now_ms - at) as f64 / 1e3);
-        ((part * 1e4).round() / 1e2, (part >= 0.01).then(|| (ran / part * (1.0 - part)).ceil()))
+        ((part * 1e4).round() / 1e2, (part >= 0.001).then(|| (ran / part * (1.0 - part)).ceil()))
     }
 
     fn change(&self, dir: &Path, change: impl FnOnce(&mut Record)) -> std::io::Result<()> {
@@ -377,7 +377,7 @@ fn said(error: &ExportError) -> String {
         ExportError::History(_) => "history did not answer".to_owned(),
         ExportError::Io(e) if matches!(e.kind(), ErrorKind::FileTooLarge | ErrorKind::QuotaExceeded) => e.to_string(),
         ExportError::Io(e) if e.kind() == ErrorKind::StorageFull => "the disk is full".to_owned(),
-        ExportError::Io(_) | ExportError::Stopped => "the file could not be written".to_owned(),
+        ExportError::Io(_) | ExportError::Stopped | ExportError::Full => "the file could not be written".to_owned(),
     }
 }
 

@@ -57,7 +57,7 @@ impl Json {
                 "timestamp": rfc3339(crate::now_ms()), "cluster": plan.cluster.as_deref().unwrap_or("default"), "resource_type": plan.resource,
             })
             .to_string();
-            buffer.extend_from_slice(head[..head.len() - 1].as_bytes());
+            buffer.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
             buffer.extend_from_slice(b",\"data\":[");
         }
         let columns = plan.columns.clone();

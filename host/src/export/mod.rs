@@ -10,6 +10,7 @@ mod exports;
 pub mod jobs;
 mod json;
 mod parquet;
+mod pdf;
 pub mod plan;
 mod source;
 mod stamp;
@@ -40,6 +41,9 @@ pub enum ExportError {
     Io(#[from] std::io::Error),
     #[error("nobody takes it any more")]
     Stopped,
+    /// No error: the format takes no more rows, and says so in the file.
+    #[error("it takes no more rows")]
+    Full,
 }
 
 impl ExportError {
@@ -61,10 +65,11 @@ pub enum Format {
     Csv,
     Excel,
     Parquet,
+    Pdf,
 }
 
 impl Format {
-    pub const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Csv, Self::Excel, Self::Parquet];
+    pub const ALL: [Self; 6] = [Self::Json, Self::Ndjson, Self::Csv, Self::Excel, Self::Parquet, Self::Pdf];
 
     /// As a client writes it.
     pub fn name(self) -> &'static str {
@@ -74,6 +79,7 @@ impl Format {
             Self::Csv => "csv",
             Self::Excel => "excel",
             Self::Parquet => "parquet",
+            Self::Pdf => "pdf",
         }
     }
 
@@ -89,6 +95,7 @@ impl Format {
             Self::Excel => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
             // As documented; `application/vnd.apache.parquet` is younger than the clients.
             Self::Parquet => "application/octet-stream",
+            Self::Pdf => "application/pdf",
         }
     }
 
@@ -119,6 +126,11 @@ impl Format {
                 "Typed columns: UTC milliseconds, dictionary strings, doubles; zstd",
                 &["streamed", "row groups", "units in the schema", "reasons for gaps"],
             ),
+            Self::Pdf => (
+                "PDF",
+                "A table to be read by eye: the first 5,000 rows, and that there are more",
+                &["PDF/A-2b", "searchable", "lang=ko for Korean"],
+            ),
         }
     }
 }
@@ -128,6 +140,8 @@ impl Format {
 pub struct Style {
     /// CSV begins with a byte order mark: Excel in Korean needs it.
     pub bom: bool,
+    /// What is read by eye is in Korean.
+    pub is_korean: bool,
     /// Where parts of a workbook wait.
     pub scratch: PathBuf,
 }
@@ -148,6 +162,7 @@ pub fn encoder(format: Format, plan: &Plan, style: &Style, out: Out) -> Result<B
         Format::Csv => Box::new(csv::Csv::new(out, &plan.columns, style.bom)?),
         Format::Excel => Box::new(excel::Excel::new(out, plan, style)?),
         Format::Parquet => Box::new(parquet::Parquet::new(out, plan)?),
+        Format::Pdf => Box::new(pdf::Pdf::new(out, plan, style)),
     })
 }
 
@@ -176,7 +191,7 @@ pub fn run(
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Summary, ExportError> {
     let mut summary = Summary { held: vec![Held::default(); plan.columns.len()], ..Summary::default() };
-    source::rows(plan, history, progress, &mut |batch| {
+    let read = source::rows(plan, history, progress, &mut |batch| {
         if progress.stop.load(Ordering::Relaxed) || !is_wanted() {
             return Err(ExportError::Stopped);
         }
@@ -186,7 +201,11 @@ pub fn run(
         summary.held.iter_mut().zip(batch.cells).for_each(|(held, cells)| held.add(cells));
         progress.rows.store(summary.rows, Ordering::Relaxed);
         Ok(())
-    })?;
+    });
+    match read {
+        Ok(()) | Err(ExportError::Full) => {}
+        Err(error) => return Err(error),
+    }
     encoder.finish(&summary)?;
     Ok(summary)
 }

@@ -250,27 +250,28 @@ impl Gaps {
         };
         let mut mask = vec![0u64; columns.len().div_ceil(64)];
         let mut last = 0u32;
-        for row in 0..rows {
+        let Self { texts, reasons, masks } = self;
+        for (row, reason) in reasons.iter_mut().enumerate() {
             mask.fill(0);
             gappy.iter().filter(|c| cells[**c][row].is_nan()).for_each(|c| mask[c / 64] |= 1 << (c % 64));
             if mask.iter().all(|m| *m == 0) {
                 continue;
             }
-            if self.masks[last as usize] != mask {
-                last = match self.masks.iter().position(|m| *m == mask) {
+            if masks[last as usize] != mask {
+                last = match masks.iter().position(|m| *m == mask) {
                     Some(known) => known as u32,
                     None => {
                         let empty: Vec<usize> = gappy.iter().copied().filter(|c| mask[c / 64] >> (c % 64) & 1 == 1).collect();
-                        self.masks.push(mask.clone());
-                        self.texts.push(match (columns.len(), empty.as_slice()) {
+                        masks.push(mask.clone());
+                        texts.push(match (columns.len(), empty.as_slice()) {
                             (1, [c]) => why(*c).to_owned(),
                             _ => empty.iter().map(|c| format!("{}={}", columns[*c].name, why(*c))).collect::<Vec<_>>().join(";"),
                         });
-                        self.texts.len() as u32 - 1
+                        texts.len() as u32 - 1
                     }
                 };
             }
-            self.reasons[row] = last;
+            *reason = last;
         }
     }
 

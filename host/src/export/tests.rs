@@ -261,3 +261,20 @@ fn a_workbook_goes_on_in_the_next_sheet_and_cuts_what_no_cell_takes() {
         "only the store's file is left"
     );
 }
+
+#[test]
+fn a_pdf_holds_the_first_pages_and_says_that_there_is_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut plan) = made(dir.path());
+    let one = plan.entries[0].clone();
+    plan.entries.extend(vec![one; 2_000]);
+    let (bytes, summary) = write(Format::Pdf, &plan, &store, &Style::default());
+    assert!(bytes.starts_with(b"%PDF-") && summary.rows <= 5_000, "{}", summary.rows);
+    let path = dir.path().join("rows.pdf");
+    std::fs::write(&path, bytes).unwrap();
+    let Ok(out) = std::process::Command::new("pdftotext").arg("-layout").arg(&path).arg("-").output() else {
+        return eprintln!("NOT RUN: no pdftotext; `apt-get install poppler-utils`");
+    };
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.contains("Only the first 5,000 rows") && text.contains("metrics of gpus") && text.contains("57"), "{}", &text[..2_000]);
+}

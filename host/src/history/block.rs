@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::HistoryError;
 use super::codec::{put_varint, take_varint, unzigzag, zigzag};
@@ -21,8 +22,9 @@ const FOOT: u64 = 8 + 8 + 4 + 8;
 const ENTRY: usize = 8;
 /// Columns of times remembered while a file is written; beyond it they are written again, which only costs space.
 const SHARED_TIMES: usize = 4_096;
-/// Read at once; most records are shorter.
+/// Read at once where nothing says how long a record is; most are shorter. And at most, where the next one's place does.
 const GUESS: usize = 1_024;
+const MOST_GUESS: u64 = 64 << 10;
 
 /// What a file holds. Rollups are of a minute or an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +43,8 @@ impl Tier {
 
 /// One series in one file. `columns` has one column (raw) or five (min, max, sum, count, last), each as long as `times`.
 pub(super) struct Chunk {
-    pub times: Vec<i64>,
+    /// Shared by all series that were read at the same moments.
+    pub times: Arc<Vec<i64>>,
     /// Where the series ended.
     pub ends: Vec<i64>,
     pub columns: Vec<Vec<f64>>,
@@ -59,13 +62,13 @@ impl Chunk {
                 None => ends.push(at),
             }
         }
-        Self { times, ends, columns: vec![values] }
+        Self { times: times.into(), ends, columns: vec![values] }
     }
 
     pub(super) fn rolled(buckets: &[Bucket]) -> Self {
         let column = |of: fn(&Bucket) -> f64| buckets.iter().map(of).collect();
         let columns = vec![column(|b| b.min), column(|b| b.max), column(|b| b.sum), column(|b| b.count), column(|b| b.last)];
-        Self { times: buckets.iter().map(|b| b.at).collect(), ends: Vec::new(), columns }
+        Self { times: Arc::new(buckets.iter().map(|b| b.at).collect()), ends: Vec::new(), columns }
     }
 
     pub(super) fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
@@ -94,7 +97,7 @@ pub(super) struct Reads {
     many: bool,
     directories: HashMap<u64, Vec<u8>>,
     /// By file, the place of the column that was read last, and the column: neighbours mostly share it.
-    times: HashMap<u64, (u64, Vec<i64>)>,
+    times: HashMap<u64, (u64, Arc<Vec<i64>>)>,
 }
 
 impl Reads {
@@ -130,7 +133,7 @@ impl Writer {
             return Err(HistoryError::Damaged("a series has more points than a file takes"));
         }
         self.span = Some(self.span.map_or((*first, *last), |(a, b)| (a.min(*first), b.max(*last))));
-        let times_at = match self.times.get(&chunk.times) {
+        let times_at = match self.times.get(&*chunk.times) {
             Some(at) => *at,
             None => {
                 let mut bytes = Vec::new();
@@ -139,7 +142,7 @@ impl Writer {
                 if self.times.len() >= SHARED_TIMES {
                     self.times.clear();
                 }
-                self.times.insert(chunk.times.clone(), at);
+                self.times.insert(chunk.times.to_vec(), at);
                 at
             }
         };
@@ -254,15 +257,15 @@ impl Block {
     /// The same with some columns of five only; the others are empty.
     pub(super) fn get_some(&self, series: u32, columns: Columns, reads: &mut Reads) -> Result<Option<Chunk>, HistoryError> {
         const DAMAGED: HistoryError = HistoryError::Damaged("a record of a sealed file does not read");
-        let Some(at) = self.find(series, reads)? else { return Ok(None) };
-        let record = self.record(at.into())?;
+        let Some((at, next)) = self.find(series, reads)? else { return Ok(None) };
+        let record = self.record(at.into(), next)?;
         let mut rest = record.as_slice();
         let number = |rest: &mut &[u8]| take_varint(rest).ok_or(DAMAGED);
         let times_at = number(&mut rest)?;
         let times = match reads.times.get(&self.id).filter(|(at, _)| *at == times_at) {
             Some((_, times)) => times.clone(),
             None => {
-                let times = column::times(&self.record(times_at)?)?;
+                let times = Arc::new(column::times(&self.record(times_at, None)?)?);
                 if reads.many {
                     reads.times.insert(self.id, (times_at, times.clone()));
                 }
@@ -289,8 +292,8 @@ impl Block {
         }
     }
 
-    /// Where the record of a series lies.
-    fn find(&self, series: u32, reads: &mut Reads) -> Result<Option<u32>, HistoryError> {
+    /// Where the record of a series lies, and where the next one does, if that is known: they stand in the order of their numbers.
+    fn find(&self, series: u32, reads: &mut Reads) -> Result<Option<(u32, Option<u64>)>, HistoryError> {
         let number = |e: &[u8]| u32::from_le_bytes([e[0], e[1], e[2], e[3]]);
         if reads.many {
             let directory = match reads.directories.entry(self.id) {
@@ -302,7 +305,9 @@ impl Block {
                 }
             };
             let entries = directory.as_chunks::<ENTRY>().0;
-            return Ok(entries.binary_search_by_key(&series, |e| number(e)).ok().map(|i| number(&entries[i][4..])));
+            let found = entries.binary_search_by_key(&series, |e| number(e)).ok();
+            let next = |i: usize| entries.get(i + 1).map_or(self.directory.0, |e| number(&e[4..]).into());
+            return Ok(found.map(|i| (number(&entries[i][4..]), Some(next(i)))));
         }
         let (mut low, mut high) = (0, self.directory.1);
         let mut entry = [0; ENTRY];
@@ -310,7 +315,7 @@ impl Block {
             let middle = (low + high) / 2;
             self.file.read_exact_at(&mut entry, self.directory.0 + middle * ENTRY as u64)?;
             match number(&entry).cmp(&series) {
-                std::cmp::Ordering::Equal => return Ok(Some(number(&entry[4..]))),
+                std::cmp::Ordering::Equal => return Ok(Some((number(&entry[4..]), None))),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
             }
@@ -318,9 +323,10 @@ impl Block {
         Ok(None)
     }
 
-    fn record(&self, at: u64) -> Result<Vec<u8>, HistoryError> {
+    fn record(&self, at: u64, next: Option<u64>) -> Result<Vec<u8>, HistoryError> {
         const DAMAGED: HistoryError = HistoryError::Damaged("a record's checksum differs");
-        let mut bytes = vec![0; GUESS.min(self.bytes.saturating_sub(at) as usize)];
+        let guess = next.and_then(|next| next.checked_sub(at)).map_or(GUESS as u64, |length| length.min(MOST_GUESS));
+        let mut bytes = vec![0; guess.min(self.bytes.saturating_sub(at)) as usize];
         self.file.read_exact_at(&mut bytes, at)?;
         let mut rest = bytes.as_slice();
         let length = take_varint(&mut rest).ok_or(DAMAGED)? as usize;

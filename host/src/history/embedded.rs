@@ -21,7 +21,7 @@ const HOUR: i64 = 60 * MINUTE;
 const SEAL_AFTER: i64 = 2 * HOUR;
 /// Or when they hold this many points a series, over all that hold any: longer columns are hardly smaller (docs/PERFORMANCE.md), and
 /// a target that is read every second must not fill the memory for two hours. All are sealed together, so that files stay large.
-const SEAL_POINTS: u64 = 600;
+const SEAL_POINTS: u64 = 1_024;
 /// That many may come within seconds; a file holds at least this much time, whatever is read how often.
 const SEAL_LEAST: i64 = 5 * MINUTE;
 /// Or when they fill this much memory: half an hour of 8,000 cards.

@@ -29,6 +29,8 @@ pub struct Fleet {
     interval_ms: i64,
     /// What was said last time, by plugin and target.
     said: HashSet<(String, String)>,
+    /// Clusters that could not be read last time: that is said once.
+    failing: HashSet<String>,
 }
 
 /// One subject as the other host knows it.
@@ -107,7 +109,7 @@ fn timed(rows: Vec<Row>) -> Vec<(BTreeMap<String, String>, i64, f64)> {
 impl Fleet {
     /// `interval_ms` is how often it is read.
     pub fn new(engine: Engine, interval_ms: i64) -> Self {
-        Self { engine, interval_ms, said: HashSet::new() }
+        Self { engine, interval_ms, said: HashSet::new(), failing: HashSet::new() }
     }
 
     /// Reads one cluster. Blocking.
@@ -167,9 +169,16 @@ impl Fleet {
                 max_values: MAX_VALUES,
             };
             let all = match self.told(cluster, now_ms) {
-                Ok(all) => all,
+                Ok(all) => {
+                    if self.failing.remove(cluster) {
+                        tracing::info!(cluster, "what other hosts see now is read again");
+                    }
+                    all
+                }
                 Err(error) => {
-                    tracing::warn!(%error, cluster, "what other hosts see now could not be read from the history engine");
+                    if self.failing.insert(cluster.clone()) {
+                        tracing::warn!(%error, cluster, "what other hosts see now could not be read from the history engine");
+                    }
                     let before: Vec<_> = self.said.iter().filter(|(_, t)| *t == target).map(|(p, _)| p.clone()).collect();
                     before.iter().for_each(|plugin| inventory.failed(&info(plugin, 0), &error.to_string()));
                     continue;

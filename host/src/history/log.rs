@@ -21,7 +21,7 @@ const CUT: &str = "cut";
 /// Rows up to this sequence are wholly sealed: those that are still here wait for somebody else.
 const WHOLE: &str = "whole";
 /// Pages that redb keeps in memory: what is read often lies in files.
-const CACHE: usize = 8 << 20;
+const CACHE: usize = 4 << 20;
 const DAMAGED: HistoryError = HistoryError::Damaged("a row of the log does not read");
 
 /// What a start finds.

@@ -32,6 +32,8 @@ const MAX_JOINED_MS: i64 = 5 * 60_000;
 const CONFIRMED_EVERY_MS: i64 = 60_000;
 /// Label keys that are kept once for all subjects.
 const MAX_KEYS: usize = 65_536;
+/// Values of Kubernetes labels that are kept once for all subjects: a fleet has few, and a selector that compares them finds them near.
+const MAX_VALUES: usize = 65_536;
 /// A stamp further ahead than this is the source's clock being wrong.
 const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
@@ -98,6 +100,7 @@ struct Working {
     order: Vec<usize>,
     order_is_old: bool,
     keys: HashSet<Arc<str>>,
+    values: HashSet<Arc<str>>,
 }
 
 struct SourceState {
@@ -154,6 +157,23 @@ fn shared(keys: &mut HashSet<Arc<str>>, key: &str) -> Arc<str> {
     if keys.len() < MAX_KEYS {
         keys.insert(new.clone());
     }
+    new
+}
+
+/// A label's value, one for all where it is one that many may have.
+fn value(values: &mut HashSet<Arc<str>>, key: &str, value: String) -> Arc<str> {
+    if !key.starts_with("label:") {
+        return value.into();
+    }
+    if let Some(known) = values.get(value.as_str()) {
+        return known.clone();
+    }
+    let new: Arc<str> = value.into();
+    if values.len() >= MAX_VALUES {
+        // They come and go; who has one keeps it.
+        values.clear();
+    }
+    values.insert(new.clone());
     new
 }
 
@@ -670,8 +690,8 @@ impl Working {
         let is_bare = !whole && given.is_empty() && readings_given == 0;
         let same = is_bare || said.labels.len() == given.len() && said.labels.iter().zip(&given).all(|(a, b)| *a.0 == *b.0 && *a.1 == *b.1);
         if !same {
-            let keys = &mut self.keys;
-            said.labels = given.into_iter().map(|(k, v)| (shared(keys, &k), v.into())).collect();
+            let (keys, values) = (&mut self.keys, &mut self.values);
+            said.labels = given.into_iter().map(|(k, v)| (shared(keys, &k), value(values, &k, v))).collect();
         }
         said.last_seen_ms = now_ms;
         self.merge(slot, now_ms);

@@ -27,7 +27,7 @@ mod wit;
 pub use breaker::Admission;
 pub use call::{Blame, Failure};
 pub use engine::Runtime;
-pub use plugin::{Fault, Plugin, State, Transition};
+pub use plugin::{Fault, Plugin, State, Told, Transition};
 pub use registry::Registry;
 pub use settings::{OnMissing, Settings};
 pub use wit::contracts;

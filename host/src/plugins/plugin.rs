@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::broadcast;
 
 use super::breaker::{Admission, Breaker, Change};
 use super::call::{Blame, Failure};
@@ -84,6 +85,13 @@ pub struct Transition {
     pub version: Option<String>,
 }
 
+/// A change of state, told to who listens.
+#[derive(Debug)]
+pub struct Told {
+    pub plugin: String,
+    pub transition: Transition,
+}
+
 /// A call that failed.
 #[derive(Debug, Clone)]
 pub struct Fault {
@@ -142,6 +150,7 @@ pub struct Plugin {
     status: Mutex<Status>,
     breaker: Mutex<Breaker>,
     pub log: Arc<log::Tail>,
+    told: broadcast::Sender<Arc<Told>>,
     pub calls: AtomicU64,
     pub out_of_range: AtomicU64,
     pub swaps: AtomicU64,
@@ -154,7 +163,7 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, told: broadcast::Sender<Arc<Told>>) -> Self {
         Self {
             name: settings.name.clone(),
             settings: ArcSwap::from_pointee(settings),
@@ -163,6 +172,7 @@ impl Plugin {
             status: Mutex::default(),
             breaker: Mutex::default(),
             log: Arc::default(),
+            told,
             calls: AtomicU64::new(0),
             out_of_range: AtomicU64::new(0),
             swaps: AtomicU64::new(0),
@@ -259,7 +269,10 @@ impl Plugin {
         if from != state || status.state.is_none() {
             *status.entered.entry(state).or_default() += 1;
         }
-        push(&mut status.transitions, Transition { at_ms: crate::now_ms(), from, to: state, reason: reason.clone(), version });
+        let transition = Transition { at_ms: crate::now_ms(), from, to: state, reason: reason.clone(), version };
+        // Where nobody listens, it is remembered all the same.
+        drop(self.told.send(Arc::new(Told { plugin: self.name.clone(), transition: transition.clone() })));
+        push(&mut status.transitions, transition);
         (status.state, status.reason) = (Some(state), reason);
     }
 

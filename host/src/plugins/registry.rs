@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use super::call::Failure;
 use super::capabilities::Commons;
@@ -15,7 +15,7 @@ use super::contract::Target;
 use super::engine::{MAX_COMPONENT, Runtime};
 use super::generation::Generation;
 use super::kept::Kept;
-use super::plugin::{Plugin, State};
+use super::plugin::{Plugin, State, Told};
 use super::settings::Settings;
 use super::swap::{self, GRACE_SCANS, Work};
 use super::verify::{Candidate, ContentDigest, Policy, Verified};
@@ -40,12 +40,16 @@ pub struct Registry {
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
     queues: Mutex<HashMap<String, Queue>>,
     generations: AtomicU64,
+    told: broadcast::Sender<Arc<Told>>,
     compiling: Semaphore,
     /// Told when something else than before runs, or other targets were found.
     pub changed: Notify,
     /// Told when the directory and the settings are to be looked at again.
     pub look_again: Arc<Notify>,
 }
+
+/// Changes of state that a listener may be behind.
+const TOLD: usize = 1_024;
 
 /// What waits for one plugin: the latest look only, and whether somebody is at it.
 #[derive(Default)]
@@ -55,6 +59,11 @@ struct Queue {
 }
 
 impl Registry {
+    /// Changes of state from now on, of all plugins.
+    pub fn told(&self) -> broadcast::Receiver<Arc<Told>> {
+        self.told.subscribe()
+    }
+
     /// `dir` holds components, `state_dir` the plugins' own small stores, `kept_dir` what outlives a restart.
     pub fn new(
         runtime: Arc<Runtime>,
@@ -75,6 +84,7 @@ impl Registry {
             plugins: RwLock::default(),
             queues: Mutex::default(),
             generations: AtomicU64::new(0),
+            told: broadcast::Sender::new(TOLD),
             compiling: Semaphore::new(COMPILING),
             changed: Notify::new(),
             look_again: Arc::default(),
@@ -176,7 +186,7 @@ impl Registry {
             let file = files.get(&settings.component).cloned();
             let plugin = {
                 let mut plugins = self.plugins.write().unwrap_or_else(|e| e.into_inner());
-                plugins.entry(name).or_insert_with(|| Arc::new(Plugin::new(settings.clone()))).clone()
+                plugins.entry(name).or_insert_with(|| Arc::new(Plugin::new(settings.clone(), self.told.clone()))).clone()
             };
             self.enqueue(plugin, Work { settings, file });
         }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
 use crate::alerts::{Alerts, Transition};
@@ -26,8 +26,10 @@ use topic::Topic;
 const EARLY: Duration = Duration::from_millis(125);
 /// A topic without readers goes on for this long, so that who comes back has missed nothing.
 const LINGER: Duration = Duration::from_secs(60);
-/// Topics at once: each is asked for by a client.
-const TOPICS: usize = 1_024;
+/// Topics at once: each is asked for by a client, and costs a frame an interval.
+const TOPICS: usize = 256;
+/// Frames in the making at once: what is left of the machine answers requests.
+const MAKERS: usize = 2;
 
 /// What streams may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,7 @@ pub struct Hub {
     inventory: Arc<Inventory>,
     alerts: Arc<Alerts>,
     topics: Topics,
+    makers: Arc<Semaphore>,
     open: [AtomicUsize; Endpoint::ALL.len()],
     limits: Limits,
     counts: Arc<Counts>,
@@ -130,6 +133,7 @@ impl Hub {
             inventory,
             alerts,
             topics: Topics::default(),
+            makers: Arc::new(Semaphore::new(MAKERS)),
             open: Default::default(),
             limits,
             counts: Arc::default(),
@@ -165,7 +169,8 @@ impl Hub {
         let channel = Arc::new(Channel::new(topic.clone()));
         topics.insert(topic, channel.clone());
         let reader = channel.reader(last);
-        let feed = Feed { inventory: self.inventory.clone(), counts: self.counts.clone(), topics: self.topics.clone(), channel };
+        let (inventory, counts) = (self.inventory.clone(), self.counts.clone());
+        let feed = Feed { inventory, counts, topics: self.topics.clone(), makers: self.makers.clone(), channel };
         tokio::spawn(feed.run(self.alerts.transitions(), self.stop.subscribe()));
         Ok(reader)
     }
@@ -232,6 +237,7 @@ struct Feed {
     inventory: Arc<Inventory>,
     counts: Arc<Counts>,
     topics: Topics,
+    makers: Arc<Semaphore>,
     channel: Arc<Channel>,
 }
 
@@ -282,6 +288,7 @@ impl Feed {
     }
 
     async fn make(&self) {
+        let Ok(_turn) = self.makers.acquire().await else { return };
         let snapshot = self.inventory.current();
         // Before the first collection there is nothing to say.
         if snapshot.at_ms == 0 || !self.channel.is_due(&snapshot) {

@@ -30,13 +30,33 @@ fn the_node_is_the_targets_else_its_own_name_else_where_it_was_reached() {
     assert!(Seen::text(&mut NodeExporter::default(), &bare, "node_load1 0.5\n").find("node", "node", "10.0.0.11").is_some());
 }
 
-fn cpus(idle: &[f64], at_ms: i64) -> String {
-    let one = |(cpu, idle): (usize, &f64)| {
+fn modes(all: &[(f64, f64)], at_ms: i64) -> String {
+    let one = |(cpu, (idle, user)): (usize, &(f64, f64))| {
         format!(
-            "node_cpu_seconds_total{{cpu=\"{cpu}\",mode=\"idle\"}} {idle} {at_ms}\nnode_cpu_seconds_total{{cpu=\"{cpu}\",mode=\"user\"}} 5 {at_ms}\n"
+            "node_cpu_seconds_total{{cpu=\"{cpu}\",mode=\"idle\"}} {idle} {at_ms}\nnode_cpu_seconds_total{{cpu=\"{cpu}\",mode=\"user\"}} {user} {at_ms}\n"
         )
     };
-    idle.iter().enumerate().map(one).collect()
+    all.iter().enumerate().map(one).collect()
+}
+
+/// With as much time in all modes as the clock says; where that would be less than nothing, none.
+fn cpus(idle: &[f64], at_ms: i64) -> String {
+    let user = |idle: &f64| ((at_ms - 1_764_000_000_000) as f64 / 1e3 + 100.0 - idle).max(0.0);
+    modes(&idle.iter().map(|i| (*i, user(i))).collect::<Vec<_>>(), at_ms)
+}
+
+#[test]
+fn utilisation_is_of_the_time_that_the_processors_counted_however_late_the_read_was() {
+    let mut source = NodeExporter::default();
+    let target = target("http://worker1:9100/metrics", &[]);
+    let begin = 1_764_000_000_000;
+    Seen::text(&mut source, &target, &modes(&[(100.0, 50.0), (100.0, 50.0)], begin));
+    // Ten seconds of both processors, read a quarter of a second late.
+    let seen = Seen::text(&mut source, &target, &modes(&[(110.0, 50.0), (105.0, 55.0)], begin + 10_250));
+    assert_eq!(seen.value(0, "utilization_ratio"), Some(0.25));
+    // Time that was stolen may fall: then the clock must do.
+    let seen = Seen::text(&mut source, &target, &modes(&[(120.0, 40.0), (115.0, 45.0)], begin + 20_250));
+    assert_eq!(seen.value(0, "utilization_ratio"), Some(0.0));
 }
 
 #[test]
@@ -176,6 +196,7 @@ fn two_machines_behind_one_server_stay_two_each_at_its_own_scrape() {
             {"metric":{"__name__":"node_load1","job":"node","instance":"10.0.0.2:9100","node":"worker2"},"value":[1764000010,"2"]},
             {"metric":{"__name__":"node_load5","job":"node","instance":"10.0.0.2:9100","node":"worker2"},"value":[1764000010,"x"]},
             {"metric":{"__name__":"node_cpu_idle_seconds:sum","job":"node","instance":"10.0.0.2:9100","node":"worker2"},"value":[1764000010,"500"]},
+            {"metric":{"__name__":"node_cpu_seconds:sum","job":"node","instance":"10.0.0.2:9100","node":"worker2"},"value":[1764000010,"900"]},
             {"metric":{"__name__":"node_cpu_idle_seconds:count","job":"node","instance":"10.0.0.2:9100","node":"worker2"},"value":[1764000010,"64"]}]"#,
     )
     .unwrap();

@@ -93,6 +93,7 @@ fn serve() -> Result<()> {
             exports: kcloud_monitor::export::Exports::open(&at("exports"), kcloud_monitor::export::Limits::default())?,
             reports_dir: at("reports"),
             history_keep: Keep::default(),
+            exports: kcloud_monitor::export::Exports::default(),
             beyond: Beyond::default(),
             cache_dir: None,
             compiler: None,

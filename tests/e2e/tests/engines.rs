@@ -512,8 +512,11 @@ async fn a_viewer_answers_the_same(program: &'static str) {
         loop {
             let (a, b) = (gpus(&writer).await, gpus(&viewer).await);
             let (c, d) = (power(&writer).await, power(&viewer).await);
-            if a.is_some() && a == b && c.is_some() && c == d {
-                return (a.unwrap(), c.unwrap());
+            if a == b
+                && c == d
+                && let Some(same) = a.clone().zip(c.clone())
+            {
+                return same;
             }
             last = Some((a.map(|a| a[0].clone()), b.map(|b| b[0].clone()), c, d));
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -126,7 +126,7 @@ async fn a_file_says_what_it_is_and_is_not_sent_again_while_nothing_changed() {
 async fn a_client_that_goes_away_stops_the_work() {
     let running = running().await;
     // Many empty rows: long enough to go away from, and nothing to wait for.
-    let mut response = send(&running, reqwest::Method::GET, "metrics?format=csv&resource_type=gpus&period=3d&step=1s").await;
+    let mut response = send(&running, reqwest::Method::GET, "metrics?format=csv&resource_type=gpus&period=12h&step=1s").await;
     assert_eq!(response.status(), 200);
     assert!(!response.chunk().await.unwrap().unwrap().is_empty());
     assert_eq!(running.host.app.exports.active(), 1);
@@ -136,7 +136,7 @@ async fn a_client_that_goes_away_stops_the_work() {
     assert!(text.contains("kcloud_export_files_total{as=\"answer\",format=\"csv\",result=\"stopped\"} 1"), "{text}");
     let rows: u64 =
         text.lines().find_map(|l| l.strip_prefix("kcloud_export_rows_total{as=\"answer\",format=\"csv\"} ")).unwrap().parse().unwrap();
-    assert!(rows < 2_000_000, "{rows} rows were written for nobody");
+    assert!(rows < 500_000, "{rows} rows were written for nobody");
 }
 
 /// Names that break files: formulas, quotes, line ends, Korean, emoji, NUL, and one of ten thousand characters.
@@ -337,7 +337,9 @@ async fn a_job_can_be_watched_and_ended_and_is_its_owners_alone() {
     })
     .await;
     assert!(
-        far["rows"].as_u64() > Some(0) && far["seconds_left"].as_f64() > Some(0.0) && far["rows_expected"] == 18u64 * 60 * 86_400,
+        far["rows"].as_u64() > Some(0)
+            && far["seconds_left"].as_f64() > Some(0.0)
+            && far["rows_expected"].as_u64() >= Some(18 * 60 * 86_400),
         "{far}"
     );
     let file = running.get(&format!("/api/v1/export/jobs/{id}/file")).await;

@@ -59,13 +59,23 @@ async fn every_answer_is_as_the_document_says_with_no_field_more() {
             let extra = if all("include_efficiency") { "&include_efficiency=true" } else { "" };
             queries.extend(["node", "resource_type", "vendor"].map(|by| format!("?breakdown_by={by}{extra}")));
         }
+        // An answer that does not end is read in `stream.rs`.
+        if get["responses"]["200"]["content"].as_object().is_some_and(|c| c.keys().any(|media| media.starts_with("text/event-stream"))) {
+            queries.clear();
+        }
         queries.push("?no_such=1".into());
         for query in queries {
-            let (status, body) = running.get(&format!("{concrete}{query}")).await;
+            let asked = running.client.get(format!("{}{concrete}{query}", running.base)).basic_auth("admin", Some("changeme"));
+            let response = asked.send().await.unwrap();
+            let (status, media) = (response.status().as_u16(), response.headers()["content-type"].to_str().unwrap().to_owned());
+            let text = response.bytes().await.unwrap();
+            let body: Value = serde_json::from_slice(&text).unwrap_or_else(|_| String::from_utf8_lossy(&text).into());
             let answers = &get["responses"][status.to_string()]["content"];
-            let Some(schema) = answers.as_object().and_then(|c| c.values().next()).map(|c| c["schema"].clone()) else {
+            let Some(schema) =
+                answers.as_object().and_then(|c| c.iter().find(|(m, _)| media.starts_with(m.as_str()))).map(|(_, c)| c["schema"].clone())
+            else {
                 // Probes take no notice of a query.
-                panic!("{concrete}{query}: {status} is not documented: {body}");
+                panic!("{concrete}{query}: {status} {media} is not documented: {body}");
             };
             let whole = json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "allOf": [schema], "components": document["components"] });
             let validator = jsonschema::validator_for(&whole).unwrap();
@@ -115,6 +125,8 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_allow() {
             .current_dir(dir)
             .args(["run", &url, "--auth", "admin:changeme", "--phases", "examples,coverage,fuzzing", "--max-examples", "12"])
             .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
+            // What does not end is read in `stream.rs`.
+            .args(["--exclude-path-regex", "/stream/(power|metrics)$|/events(/power)?$"])
             .args(["--seed", "1", "--generation-database", "none", "--request-timeout", "10"])
             .output()
     });
@@ -188,7 +200,7 @@ async fn the_way_from_the_predecessor_leads_to_routes_that_there_are() {
         .keys()
         .filter(|p| p.split('/').nth(3).is_some_and(|d| domains.contains(&d)) && !led.contains(*p))
         // New ones, which nobody comes from.
-        .filter(|p| !p.contains("/monitoring/alerts"))
+        .filter(|p| !p.contains("/monitoring/alerts") && !p.contains("/export/jobs"))
         .filter(|p| !p.ends_with("/pods/{namespace}/{name}/metrics") && !p.contains("/containers/{namespace}/{pod}/{name}"))
         .collect();
     assert!(forgotten.is_empty(), "{forgotten:?}");

@@ -110,7 +110,11 @@ struct Events {
 
 impl Events {
     async fn open(running: &Running, path: &str, last: Option<&str>) -> Self {
-        let mut request = running.client.get(format!("{}/api/v1/monitoring{path}", running.base)).basic_auth("admin", Some("changeme"));
+        Self::at(running, &format!("/api/v1/monitoring{path}"), last).await
+    }
+
+    async fn at(running: &Running, path: &str, last: Option<&str>) -> Self {
+        let mut request = running.client.get(format!("{}{path}", running.base)).basic_auth("admin", Some("changeme"));
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
@@ -435,4 +439,57 @@ async fn the_page_about_streams_says_who_reads() {
     assert!(page.as_str().unwrap().contains("kcloud_stream_connections{endpoint=\"metrics\"} 1"));
     drop(client);
     nobody_reads(&running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_plugins_is_told_as_it_happens() {
+    let running = running(100).await;
+    let mut events = Events::at(&running, "/api/v1/system/events", None).await;
+    let (event, _, data) = events.next().await.unwrap();
+    assert_eq!((event.as_str(), &data["plugins"]), ("plugin_states", &json!([])));
+    std::fs::write(running.plugins_dir().join("broken.wasm"), b"no component").unwrap();
+    running.host.look_again.notify_one();
+    let told = loop {
+        let (_, told) = events.until("plugin_state").await;
+        if told["to"] == "rejected" {
+            break told;
+        }
+    };
+    assert_eq!(told["plugin"], "broken");
+    assert!(told["reason"].as_str().is_some_and(|r| !r.is_empty()), "{told}");
+    let (_, page) = running.get("/api/v1/system/plugins/broken").await;
+    assert_eq!(page["data"]["state"], "rejected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_told_to_the_readers_of_its_cluster() {
+    let running = running(100).await;
+    drawn(&running, "cluster1", &[("worker1", 800.0)]).await;
+    let mut here = open(&running, "/stream/power?cluster=cluster1&interval=60").await;
+    let mut there = open(&running, "/stream/power?cluster=cluster2&interval=60").await;
+    let mut events = Events::open(&running, "/events/power?cluster=cluster1&interval=60", None).await;
+    here.next().await;
+    there.next().await;
+    events.until("power_update").await;
+    // A card of the first cluster has a memory that is worn out.
+    let mut says = Says::default();
+    let node = says.of(Kind::Node, None, &[("node", "worker1")], &[], &[]);
+    says.of(
+        Kind::Accelerator,
+        Some(node),
+        &[("uuid", "GPU-1"), ("node", "worker1"), ("device", "nvidia0")],
+        &[("class", "gpu"), ("vendor", "nvidia"), ("model", "H100")],
+        &[("row_remap_failure", Is::Number(1.0)), ("power_watts", Is::Number(300.0))],
+    );
+    says.say(&running.host.app.inventory, "nvidia-dcgm", "cluster1");
+    let alert = loop {
+        let frame = here.next().await;
+        if frame["type"] == "alert" {
+            break frame;
+        }
+    };
+    assert_eq!((&alert["event"], &alert["cluster"]), (&json!("threshold_exceeded"), &json!("cluster1")));
+    let (_, told) = events.until("threshold_exceeded").await;
+    assert_eq!((&told["alert"], &told["rule"]), (&alert["alert"], &alert["rule"]));
+    assert_eq!(there.say(json!({ "action": "ping" })).await["type"], "pong", "the other cluster's readers hear nothing of it");
 }

@@ -84,7 +84,7 @@ pub(super) async fn run(told: Arc<Told>, mut caller: Caller, alerts: Weak<Alerts
         let now_ms = crate::now_ms();
         let resend_ms = told.spec.resend.as_millis() as i64;
         // Before what fires: else one that ends in between would be sent as firing after its end.
-        let ended = told.ended(|ended| std::mem::take(ended));
+        let ended = told.ended(std::mem::take);
         let Some(all) = alerts.upgrade() else { return };
         let firing = all.look(|book| {
             told.sent(|sent| {

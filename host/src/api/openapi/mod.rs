@@ -95,6 +95,11 @@ fn responses(route: &Route, has_path: bool) -> Value {
         Answer::One(schema) => envelope(reference(schema)),
         Answer::Many(schema) => envelope(json!({ "type": "array", "items": reference(schema) })),
         Answer::Plain(schema) => ok("application/json", reference(schema)),
+        // Of each event; `data` is JSON.
+        Answer::Text(media) if media.starts_with("text/event-stream") => {
+            let text = json!({ "type": "string" });
+            ok(media, json!({ "type": "object", "properties": { "id": text, "event": text, "data": text }, "required": ["event", "data"] }))
+        }
         Answer::Text(media) => ok(media, json!({ "type": "string" })),
         Answer::Socket => json!({ "description": "The connection is a WebSocket from here on" }),
         Answer::Report => {

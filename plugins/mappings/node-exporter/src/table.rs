@@ -13,6 +13,11 @@ pub(crate) const ASKS: &[Ask] = &[
         expression: "sum by (job, instance, node) (node_cpu_seconds_total{mode=\"idle\"})",
     },
     Ask::Value {
+        name: "node_cpu_seconds:sum",
+        of: "node_cpu_seconds_total",
+        expression: "sum by (job, instance, node) (node_cpu_seconds_total)",
+    },
+    Ask::Value {
         name: "node_cpu_idle_seconds:count",
         of: "node_cpu_seconds_total",
         expression: "count by (job, instance, node) (node_cpu_seconds_total{mode=\"idle\"})",

@@ -20,13 +20,13 @@ pub(super) const SHAPES: Shapes = &[
         ("period", "s?", "As it was asked for"),
     ]]),
     ("ExportColumn", &[&[("unit", "s", ""), ("aggregate", "average|minimum|maximum|sum|count|last|p95?", "What became of the observations of a step")]]),
-    ("ExportFormats", &[&[("formats", "{@ExportFormat}", "")]]),
+    ("ExportFormats", &[&[("formats", "{@ExportFormat}", "By name"), ("report_templates", "{@ReportTemplate}", "As /export/templates says, too")]]),
     ("ExportFormat", &[&[
         ("name", "s", ""),
         ("description", "s", ""),
         ("mime_type", "s", ""),
         ("file_extension", "s", ""),
-        ("status", "available", ""),
+        ("status", "available|reports", "reports: of /export/report only"),
         ("features", "[s]", ""),
     ]]),
     ("ExportOrder", &[&[
@@ -45,6 +45,7 @@ pub(super) const SHAPES: Shapes = &[
         ("~end", "s", ""),
         ("~aggregate", "s", ""),
         ("~bom", "*", ""),
+        ("~lang", "s", ""),
     ]]),
     ("ExportJobList", &[&[
         ("timestamp", "t", ""),

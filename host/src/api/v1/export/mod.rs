@@ -19,6 +19,7 @@ use super::super::params::Params;
 use super::super::{App, Problem};
 use crate::export::{self, ExportError, Format, Plan, Progress, Style, stream};
 use crate::inventory::Snapshot;
+use crate::report::Lang;
 
 /// Rows that a file will have, for those who show how far it is.
 const EXPECTED: &str = "x-export-rows-expected";
@@ -49,7 +50,8 @@ fn format(params: &Params) -> Result<Format, Problem> {
 }
 
 fn style(app: &App, params: &Params) -> Result<Style, Problem> {
-    Ok(Style { bom: params.flag("bom")?, scratch: app.exports.scratch.clone() })
+    let is_korean = params.one_of("lang", &Lang::NAMES)?.and_then(Lang::parse) == Some(Lang::Ko);
+    Ok(Style { bom: params.flag("bom")?, is_korean, scratch: app.exports.scratch.clone() })
 }
 
 fn affordable(app: &App, plan: &Plan) -> Result<(), Problem> {
@@ -142,7 +144,7 @@ fn written(app: &App, plan: &Plan, format: Format, style: Style) -> Result<Body,
 
 /// `/export/formats`: what is really there.
 pub(in crate::api) async fn formats() -> axum::Json<Value> {
-    let all: serde_json::Map<String, Value> = Format::ALL
+    let mut all: serde_json::Map<String, Value> = Format::ALL
         .into_iter()
         .map(|f| {
             let (title, description, features) = f.described();
@@ -153,5 +155,10 @@ pub(in crate::api) async fn formats() -> axum::Json<Value> {
             (f.name().to_owned(), row)
         })
         .collect();
-    axum::Json(json!({ "formats": all }))
+    let html = json!({
+        "name": "HTML", "description": "A page that holds all it needs; of reports only", "mime_type": crate::report::Format::Html.media_type(),
+        "file_extension": ".html", "status": "reports", "features": ["self-contained", "charts", "lang=ko for Korean"],
+    });
+    all.insert("html".to_owned(), html);
+    axum::Json(json!({ "formats": all, "report_templates": report::described() }))
 }

@@ -70,8 +70,8 @@ pub(in crate::api) async fn report(State(app): State<App>, params: Params) -> Re
     Ok(response)
 }
 
-/// What reports there are, and those that make themselves with how they fared.
-pub(in crate::api) async fn templates(State(app): State<App>) -> Json<Value> {
+/// What reports there are.
+pub(super) fn described() -> serde_json::Map<String, Value> {
     let of = |template: Template| {
         let (name, description) = match template {
             Template::Daily => ("Daily report", "A day by the hour beside the day before; default: the last whole day"),
@@ -84,11 +84,16 @@ pub(in crate::api) async fn templates(State(app): State<App>) -> Json<Value> {
         });
         (template.name().to_owned(), value)
     };
+    Template::ALL.into_iter().map(of).collect()
+}
+
+/// The same, and those that make themselves with how they fared.
+pub(in crate::api) async fn templates(State(app): State<App>) -> Json<Value> {
     let now = now_ms();
     let settings = app.reports.settings();
     Json(json!({
         "timestamp": rfc3339(now),
-        "templates": Template::ALL.into_iter().map(of).collect::<serde_json::Map<_, _>>(),
+        "templates": described(),
         "timezone": settings.zone, "lang": settings.lang,
         "price_per_kwh": settings.price.as_ref().map(|p| p.per_kwh), "currency": settings.price.as_ref().map(|p| &p.currency),
         "schedules": app.reports.plans(now),

@@ -17,11 +17,11 @@ use crate::power::{self, By};
 /// What `/export/metrics` and `/export/power` take.
 #[rustfmt::skip]
 pub(in crate::api) const METRICS: &[&str] = &[
-    "format", "metric_name", "resource_type", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "aggregate", "bom",
+    "format", "metric_name", "resource_type", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "aggregate", "bom", "lang",
 ];
 #[rustfmt::skip]
 pub(in crate::api) const POWER: &[&str] = &[
-    "format", "resource_type", "breakdown_by", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "aggregate", "bom",
+    "format", "resource_type", "breakdown_by", "cluster", "node", "period", "step", "start_time", "end_time", "start", "end", "aggregate", "bom", "lang",
 ];
 
 /// Whose rows there may be: the name, the same in the singular, and what it means.

@@ -1,5 +1,7 @@
 //! Label selectors as Kubernetes writes them: `a=b, a!=b, a in (x,y), a notin (x,y), a, !a`, all of which must hold.
 
+use std::cell::Cell;
+
 use super::super::super::Problem;
 use crate::inventory::Subject;
 
@@ -13,7 +15,10 @@ enum Demand {
 
 /// What the labels of a subject must be.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Selector(Vec<(String, Demand)>);
+pub(super) struct Selector(Vec<(String, Demand, Place)>);
+
+/// Where a label stood in the last subject: the next one mostly has the same labels.
+type Place = Cell<usize>;
 
 impl Selector {
     /// Takes what stands in a query.
@@ -21,14 +26,21 @@ impl Selector {
         let Some(text) = text else { return Ok(Self::default()) };
         let allowed = "a=b, a!=b, a in (x,y), a notin (x,y), a, !a, joined by commas";
         let all = split(text).and_then(|parts| parts.into_iter().map(demand).collect::<Option<Vec<_>>>());
-        all.map(Self).ok_or_else(|| Problem::parameter("label_selector", text, allowed))
+        let all = all.map(|all| Self(all.into_iter().map(|(key, demand)| (key, demand, Cell::default())).collect()));
+        all.ok_or_else(|| Problem::parameter("label_selector", text, allowed))
     }
 
     /// Whether a subject's labels are so.
     pub(super) fn takes(&self, s: &Subject) -> bool {
-        self.0.iter().all(|(key, demand)| {
-            // Labels are sorted by key.
-            let found = s.labels.binary_search_by(|(k, _)| (**k).cmp(key)).ok().map(|i| &*s.labels[i].1);
+        self.0.iter().all(|(key, demand, place)| {
+            let found = match s.labels.get(place.get()) {
+                Some((k, v)) if **k == **key => Some(&**v),
+                // Labels are sorted by key.
+                _ => s.labels.binary_search_by(|(k, _)| (**k).cmp(key)).ok().map(|i| {
+                    place.set(i);
+                    &*s.labels[i].1
+                }),
+            };
             match demand {
                 Demand::In(values) => found.is_some_and(|v| values.iter().any(|w| w == v)),
                 // As in Kubernetes: what has no such label is taken, too.

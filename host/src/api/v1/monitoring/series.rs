@@ -94,9 +94,15 @@ impl Reader<'_> {
         from_history(self.history.range(subject, metric, self.window.span(), self.window.step, Aggregate::Average))
     }
 
+    /// The same of several subjects, which many threads read where there are many.
+    fn many(&self, subjects: &[String], metric: &str) -> Result<Vec<Vec<Observation>>, Problem> {
+        let subjects: Vec<&str> = subjects.iter().map(String::as_str).collect();
+        from_history(self.history.ranges(&subjects, metric, self.window.span(), self.window.step, Aggregate::Average))
+    }
+
     fn sum(&self, clusters: &[String], metric: &str) -> Result<Vec<Observation>, Problem> {
-        let all: Vec<_> = clusters.iter().map(|c| self.steps(&power::cluster_series(c), metric)).collect::<Result<_, _>>()?;
-        Ok(added(all.into_iter()))
+        let all: Vec<String> = clusters.iter().map(|c| power::cluster_series(c)).collect();
+        Ok(added(self.many(&all, metric)?.into_iter()))
     }
 }
 
@@ -177,20 +183,30 @@ fn breakdown(
     let rows = power::breakdown(snapshot, scope, by);
     affordable(rows.len().min(limit) + 1, read.window)?;
     let left_out = rows.len().saturating_sub(limit);
+    let rows: Vec<power::Row> = rows.into_iter().take(limit).collect();
+    let series = |cluster: &str, category: &str| match by {
+        By::Cluster => power::cluster_series(cluster),
+        By::Node => format!("node/{cluster}/{category}"),
+        by => power::group_series(cluster, by, category),
+    };
+    let metric = match by {
+        By::Cluster => power::CLUSTER_WATTS,
+        By::Node => power::SERVER_WATTS,
+        _ => power::GROUP_WATTS,
+    };
+    // A row that is one in all clusters is the sum of theirs.
+    let of = |row: &power::Row| match &row.cluster {
+        Some(cluster) => vec![series(cluster, &row.category)],
+        None => clusters.iter().map(|c| series(c, &row.category)).collect(),
+    };
+    let subjects: Vec<Vec<String>> = rows.iter().map(of).collect();
+    let mut all = read.many(&subjects.concat(), metric)?.into_iter();
     let (mut out, mut shown) = (Map::new(), Vec::new());
-    for row in rows.into_iter().take(limit) {
-        let of = |cluster: &str| match by {
-            By::Cluster => read.steps(&power::cluster_series(cluster), power::CLUSTER_WATTS),
-            By::Node => read.steps(&format!("node/{cluster}/{}", row.category), power::SERVER_WATTS),
-            by => read.steps(&power::group_series(cluster, by, &row.category), power::GROUP_WATTS),
-        };
-        let (steps, name) = match &row.cluster {
-            Some(cluster) if clusters.len() > 1 && by != By::Cluster => (of(cluster)?, format!("{cluster}/{}", row.category)),
-            Some(cluster) => (of(cluster)?, row.category.to_string()),
-            None => {
-                let all: Vec<_> = clusters.iter().map(|c| of(c)).collect::<Result<_, _>>()?;
-                (added(all.into_iter()), row.category.to_string())
-            }
+    for (row, subjects) in rows.iter().zip(&subjects) {
+        let steps = added(all.by_ref().take(subjects.len()));
+        let name = match &row.cluster {
+            Some(cluster) if clusters.len() > 1 && by != By::Cluster => format!("{cluster}/{}", row.category),
+            _ => row.category.to_string(),
         };
         out.insert(name, points(&steps));
         shown.push(steps);

@@ -78,13 +78,18 @@ pub(super) fn open(
         let bytes = events.next().await?;
         Some((Ok::<_, Infallible>(bytes), events))
     }));
+    Ok(response(body))
+}
+
+/// An answer of events.
+pub(super) fn response(body: Body) -> Response {
     let headers = [
         (header::CONTENT_TYPE.as_str(), "text/event-stream; charset=utf-8"),
         (header::CACHE_CONTROL.as_str(), "no-store"),
         // Proxies that gather answers would hold events back.
         ("x-accel-buffering", "no"),
     ];
-    Ok((headers, body).into_response())
+    (headers, body).into_response()
 }
 
 struct Events {
@@ -137,6 +142,6 @@ impl Events {
 }
 
 /// An event that is this reader's own: it has no id.
-fn said(kind: &str, data: &serde_json::Value) -> Bytes {
+pub(super) fn said(kind: &str, data: &serde_json::Value) -> Bytes {
     format!("event: {kind}\ndata: {data}\n\n").into()
 }

@@ -4,6 +4,7 @@
 
 pub(in crate::api) mod events;
 pub(in crate::api) mod socket;
+pub(in crate::api) mod system;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,11 @@ pub(in crate::api) async fn info(State(app): State<App>, headers: HeaderMap) -> 
                 "url": format!("http://{host}/api/v1/monitoring/events/power"), "description": "Watts, and what is to be told of them",
                 "query_parameters": describe(topic::EVENTS), "active_connections": hub.open(Endpoint::PowerEvents), "status": "available",
                 "event_types": ["power_update", "threshold_exceeded", "threshold_cleared", "power_spike", "lag", "reset", "goodbye"],
+            },
+            "system_events": {
+                "url": format!("http://{host}/api/v1/system/events"), "description": "What happens to plugins", "query_parameters": {},
+                "active_connections": hub.open(Endpoint::SystemEvents), "status": "available",
+                "event_types": ["plugin_states", "plugin_state", "lag", "goodbye"],
             },
         },
         "active_connections": hub.open_connections(), "max_connections": hub.limits().max_connections, "topics": hub.topic_count(),
