@@ -379,7 +379,10 @@ fn incidents(snapshot: &Snapshot, ask: &Ask) -> (Vec<Incident>, usize) {
 
 fn notes(report: &Report, ask: &Ask) -> Vec<[String; 2]> {
     let zone = report.timezone;
-    let hours = |seconds: f64| super::format::number(seconds / 3_600.0, 1);
+    // In minutes where the window is short.
+    let is_short = report.span.end - report.span.start < 3 * HOUR;
+    let (unit, h, ko) = if is_short { (60.0, "min", "분") } else { (3_600.0, "h", "시간") };
+    let hours = |seconds: f64| super::format::number(seconds / unit, 1);
     let mut notes = Vec::new();
     let mut note = |en: String, ko: String| notes.push([en, ko]);
     if report.is_cut {
@@ -399,11 +402,11 @@ fn notes(report: &Report, ask: &Ask) -> Vec<[String; 2]> {
             let (missing, all) = (hours(total.missing_seconds), hours(total.covered_seconds + total.missing_seconds));
             note(
                 format!(
-                    "{missing} h of {all} h were not observed (gaps: {}). Their energy is in no total, and nothing was put in its place.",
+                    "{missing} {h} of {all} {h} were not observed (gaps: {}). Their energy is in no total, and nothing was put in its place.",
                     total.gaps
                 ),
                 format!(
-                    "{all}시간 중 {missing}시간은 관측되지 않았습니다(공백 {}개). 이 시간의 에너지는 합계에 없으며 추정하지 않았습니다.",
+                    "{all}{ko} 중 {missing}{ko}은 관측되지 않았습니다(공백 {}개). 이 시간의 에너지는 합계에 없으며 추정하지 않았습니다.",
                     total.gaps
                 ),
             );
@@ -413,8 +416,8 @@ fn notes(report: &Report, ask: &Ask) -> Vec<[String; 2]> {
     if report.partial_seconds > 0.0 {
         let t = hours(report.partial_seconds);
         note(
-            format!("For {t} h not every server was measured; totals are of those that were."),
-            format!("{t}시간 동안 일부 서버가 측정되지 않았습니다. 합계는 측정된 서버의 값입니다."),
+            format!("For {t} {h} not every server was measured; totals are of those that were."),
+            format!("{t}{ko} 동안 일부 서버가 측정되지 않았습니다. 합계는 측정된 서버의 값입니다."),
         );
     }
     let unseen = report.nodes.iter().filter(|n| n.drawn.energy_kwh.is_none()).count();

@@ -170,7 +170,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
         ("409", "Not done yet", matches!(route.answer, Answer::File)),
         ("429", "Too many failed attempts; says how long to wait", !route.is_open || route.body.is_some()),
         ("500", "The host failed on this request", true),
-        ("502", "The engine that answers for the past does not", route.query.contains(&"period")),
+        ("502", "The engine that answers for the past does not", ["period", "start_date"].iter().any(|q| route.query.contains(q))),
         ("503", "Not now; says when to ask again", !in_system || route.path == "/readyz"),
     ];
     for (status, description, applies) in problems {
