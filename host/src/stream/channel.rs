@@ -60,6 +60,8 @@ struct State {
     snapshot: Option<Arc<Snapshot>>,
     /// All of it in one frame, once somebody asked.
     full: Option<Arc<Frame>>,
+    /// Number of the newest frame that says it.
+    newest: u64,
     /// Of the snapshot's frames so far.
     frames: u32,
 }
@@ -113,8 +115,9 @@ impl Channel {
             bytes += text.len();
             let frame = Arc::new(Frame { id: (snapshot.sequence, frames), text: text.into(), is_update });
             frames += 1;
-            if is_update && !self.topic.is_delta {
-                full = Some(frame.clone());
+            if is_update {
+                state.newest = ring.end();
+                full = (!self.topic.is_delta).then(|| frame.clone());
             }
             ring.push(frame);
         }
@@ -139,17 +142,16 @@ impl Channel {
         self.end.send_replace(end);
     }
 
-    /// The world as the frames up to a number say it.
+    /// The world as it is, and the number of the frame that comes after: what was told of it follows.
     fn full(&self) -> Option<(Arc<Frame>, u64)> {
         let mut state = lock(&self.state);
         let snapshot = state.snapshot.clone()?;
-        let full = state.full.get_or_insert_with(|| {
-            let text = super::frame::whole(&self.topic, &self.name, &snapshot);
+        let State { maker, full, newest, .. } = &mut *state;
+        let full = full.get_or_insert_with(|| {
+            let text = maker.whole(&self.topic, &self.name, &snapshot);
             Arc::new(Frame { id: (snapshot.sequence, 0), text: text.into(), is_update: true })
         });
-        let full = full.clone();
-        let end = lock(&self.ring).end();
-        Some((full, end))
+        Some((full.clone(), *newest + 1))
     }
 
     pub fn readers(&self) -> usize {
@@ -195,8 +197,8 @@ impl Reader {
 
     fn ready(&mut self) -> Option<Next> {
         let Some(next) = self.next else {
-            let (full, end) = self.channel.full()?;
-            self.next = Some(end);
+            let (full, after) = self.channel.full()?;
+            self.next = Some(after);
             return Some(Next::Frame(full));
         };
         let ring = lock(&self.channel.ring);

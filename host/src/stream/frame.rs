@@ -241,23 +241,33 @@ impl Maker {
     pub fn make(&mut self, topic: &Topic, name: &str, snapshot: &Snapshot) -> Vec<Made> {
         let which = if topic.is_delta { Which::Changed(&mut self.values) } else { Which::All };
         let (text, drawn, known) = update(topic, name, snapshot, which);
-        let Wire::Events(limits) = &topic.wire else { return vec![Made { text, is_update: true }] };
-        let mut made = vec![Made { text: event((snapshot.sequence, 0), "power_update", &text), is_update: true }];
-        for told in self.seen.take(limits, snapshot.at_ms, drawn, known) {
+        let told = match &topic.wire {
+            Wire::Events(limits) => self.seen.take(limits, snapshot.at_ms, drawn, known),
+            Wire::Socket => Vec::new(),
+        };
+        let mut made = vec![Made { text: self.written(topic, text, snapshot), is_update: true }];
+        for told in told {
             let id = (snapshot.sequence, made.len() as u32);
             let (kind, data) = of_told(&told, topic, name, snapshot);
             made.push(Made { text: event(id, kind, &data.to_string()), is_update: false });
         }
         made
     }
-}
 
-/// The whole of a snapshot, as a topic's readers get it first.
-pub fn whole(topic: &Topic, name: &str, snapshot: &Snapshot) -> String {
-    let (text, ..) = update(topic, name, snapshot, Which::All);
-    match topic.wire {
-        Wire::Socket => text,
-        Wire::Events(_) => event((snapshot.sequence, 0), "power_update", &text),
+    /// The whole of a snapshot, as a topic's readers get it first.
+    pub fn whole(&self, topic: &Topic, name: &str, snapshot: &Snapshot) -> String {
+        let (text, ..) = update(topic, name, snapshot, Which::All);
+        self.written(topic, text, snapshot)
+    }
+
+    /// An update as it goes out. Who comes later learns from it whether the threshold is passed.
+    fn written(&self, topic: &Topic, mut text: String, snapshot: &Snapshot) -> String {
+        let Wire::Events(limits) = &topic.wire else { return text };
+        if limits.threshold_watts().is_some() {
+            text.pop();
+            text.push_str(&format!(",\"threshold_exceeded\":{}}}", self.seen.is_over()));
+        }
+        event((snapshot.sequence, 0), "power_update", &text)
     }
 }
 

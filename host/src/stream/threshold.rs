@@ -24,6 +24,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Whether the threshold was told as passed and not yet as cleared.
+    pub fn is_over(&self) -> bool {
+        self.told.is_some()
+    }
+
     /// Takes what is drawn at a moment; `None` where nobody knows, which changes nothing.
     pub fn take(&mut self, limits: &Limits, at_ms: i64, now: Option<f64>, known: usize) -> Vec<Told> {
         let Some(watts) = now else {

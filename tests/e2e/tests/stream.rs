@@ -243,7 +243,8 @@ async fn a_frame_is_made_once_for_all_who_ask_for_the_same() {
     }
     let counted = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(hub.topic_count(), 1);
-    assert_eq!((counted(&hub.counts().made), counted(&hub.counts().sent)), (2, 40));
+    until("both frames are counted", async || (counted(&hub.counts().made) == 2).then_some(())).await;
+    assert_eq!(counted(&hub.counts().sent), 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,6 +377,11 @@ async fn events_are_told_when_a_threshold_is_passed_and_when_it_is_cleared() {
     assert_eq!((&told["current_value"], &told["threshold"], &told["severity"]), (&json!(1_200.0), &json!(1_000.0), &json!("critical")));
     let (_, spike) = events.until("power_spike").await;
     assert_eq!((&spike["previous_value"], &spike["change_percent"]), (&json!(800.0), &json!(50.0)));
+    // Who comes now is told so by the first frame, and one of whom it is the first topic hears it, too.
+    let path = "/events/power?threshold_watts=1000&interval=1&spike_percent=40";
+    assert_eq!(Events::open(&running, path, None).await.until("power_update").await.1["threshold_exceeded"], true);
+    let mut first = Events::open(&running, "/events/power?threshold_watts=1100", None).await;
+    assert_eq!(first.until("threshold_exceeded").await.1["threshold"], 1_100.0);
     draw(&running, "cluster1", &[("worker1", 900.0)]);
     let (_, told) = events.until("threshold_cleared").await;
     assert_eq!((&told["current_value"], &told["severity"]), (&json!(900.0), &json!("info")));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Html;
@@ -11,6 +12,7 @@ use kcloud_e2e::{Running, root, until, world};
 use kcloud_monitor::api::{self, ClusterInfo};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// A host whose first cluster's one server with a BMC draws 1,000 W.
 async fn running() -> Running {
@@ -135,11 +137,12 @@ async fn curl_reads_events_until_it_has_enough() {
     assert_eq!((&told["current_value"], &told["threshold"]), (&1_000.0.into(), &900.0.into()));
 }
 
-/// Opens both kinds of stream with tickets, as docs/STREAMS.md says, and writes what came into the page.
-const PAGE: &str = r#"<!doctype html><title>streams</title><p id="socket"></p><p id="events"></p><script>
+/// Opens both kinds of stream with tickets, as docs/STREAMS.md says, and writes what came into the page. It is not loaded before that:
+/// the picture is there when both have come.
+const PAGE: &str = r#"<!doctype html><title>streams</title><p id="socket"></p><p id="events"></p><img src="/picture?ticket=TICKET"><script>
 const headers = { Authorization: "Basic YWRtaW46Y2hhbmdlbWU=" };
 const ticket = async () => (await (await fetch("/api/v1/auth/ticket", { method: "POST", headers })).json()).ticket;
-const put = (id, text) => document.getElementById(id).textContent = text;
+const put = (id, text) => { document.getElementById(id).textContent = text; fetch("/came", { headers }); };
 (async () => {
   const socket = new WebSocket(`ws://${location.host}/api/v1/monitoring/stream/power?cluster=cluster1&ticket=${await ticket()}`);
   socket.onmessage = (m) => { put("socket", "socket " + JSON.parse(m.data).data.total_power_watts + " W"); socket.close(); };
@@ -157,20 +160,28 @@ async fn a_page_in_a_browser_reads_both_kinds_of_stream_with_tickets() {
         return eprintln!("NOT RUN: no chromium; `apt-get install chromium` (cargo xtask test tries to)");
     };
     let running = running().await;
-    let page = Router::new().route("/page", get(async || Html(PAGE)));
+    let ticket = async |base: &str| {
+        let asked = running.client.post(format!("{base}/api/v1/auth/ticket")).basic_auth("admin", Some("changeme")).send().await;
+        let ticket: Value = serde_json::from_str(&asked.expect("a ticket").text().await.expect("text")).expect("JSON");
+        ticket["ticket"].as_str().expect("a ticket").to_owned()
+    };
+    let page = PAGE.replace("TICKET", &ticket(&running.base).await);
+    let came = Arc::new(Semaphore::new(0));
+    let seen = came.clone();
+    let page = Router::new()
+        .route("/page", get(async move || Html(page)))
+        .route("/came", get(async move || came.add_permits(1)))
+        .route("/picture", get(async move || drop(seen.acquire_many(2).await)));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
     let base = format!("http://{}", listener.local_addr().expect("bound"));
     let router = api::router_with(running.host.app.clone(), page).into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let asked =
-        running.client.post(format!("{base}/api/v1/auth/ticket")).basic_auth("admin", Some("changeme")).send().await.expect("a ticket");
-    let ticket: Value = serde_json::from_str(&asked.text().await.expect("text")).expect("JSON");
     let mut command = Command::new(chromium);
     command
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"])
-        .args(["--disable-sync", "--no-first-run", "--timeout=15000", "--dump-dom"])
+        .args(["--disable-sync", "--no-first-run", "--dump-dom"])
         .arg(format!("--user-data-dir={}", running.dir.path().join("profile").display()))
-        .arg(format!("{base}/page?ticket={}", ticket["ticket"].as_str().expect("a ticket")));
+        .arg(format!("{base}/page?ticket={}", ticket(&base).await));
     let dom = run(command).await;
     assert!(dom.contains("socket 1000 W") && dom.contains("event 900 W 1"), "{dom}");
     until("the page's streams are closed", async || (running.host.app.streams.open_connections() == 0).then_some(())).await;

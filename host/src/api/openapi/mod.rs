@@ -159,7 +159,7 @@ fn responses(route: &Route, has_path: bool) -> Value {
         ("400", "A parameter or the body cannot be used; says which, what was given and what is allowed", true),
         ("401", "Credentials are missing, wrong or expired", !route.is_open || route.body.is_some()),
         ("403", "The credentials are not good for this", !route.is_open),
-        ("404", "There is no such resource", has_path || route.query.contains(&"cluster")),
+        ("404", "There is no such resource", has_path || is_taken_on || route.query.contains(&"cluster")),
         (
             "409",
             "Several have this name; lists them",
