@@ -276,10 +276,13 @@ impl Host {
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let (tell, told) = signal::channel(false);
-        let streams = self.app.streams.clone();
+        // A server that is dropped leaves this waiting behind: it must hold nothing of the host.
+        let streams = Arc::downgrade(&self.app.streams);
         let serving = axum::serve(listener.tap_io(|tcp| net::tune(tcp)), service).with_graceful_shutdown(async move {
             stop.await;
-            streams.stop();
+            if let Some(streams) = streams.upgrade() {
+                streams.stop();
+            }
             tell.send_replace(true);
         });
         let mut heard = told;
