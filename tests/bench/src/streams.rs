@@ -227,10 +227,9 @@ fn read() -> Result<()> {
                     for _ in 0..n {
                         let got = got.clone();
                         tokio::spawn(async move {
-                            if let Err(error) = reader(address, &got).await {
-                                if got.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                                    eprintln!("a reader ended: {error:#}");
-                                }
+                            let ended = reader(address, &got).await;
+                            if let (Err(error), 0) = (ended, got.lost.fetch_add(1, Ordering::Relaxed)) {
+                                eprintln!("a reader ended: {error:#}");
                             }
                         });
                         tokio::time::sleep(Duration::from_micros(300)).await;
