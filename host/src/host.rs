@@ -187,8 +187,7 @@ impl Host {
                 // What ends by it is written.
                 let set = tokio::task::spawn_blocking(move || match settings {
                     Some(settings) => alerts.set(&settings),
-                    None if !alerts.is_set() => alerts.set(&alerts::Settings::ready_made()),
-                    None => {}
+                    None => alerts.begin(),
                 });
                 if let Err(error) = set.await {
                     tracing::error!(%error, "rules of alerts were not taken");
@@ -213,7 +212,7 @@ impl Host {
                 }
             }
         });
-        let sending = remote.clone();
+        let (sending, alerts) = (remote.clone(), app.alerts.clone());
         let publish = tokio::spawn(async move {
             let mut tick = tokio::time::interval(PUBLISH);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -222,17 +221,18 @@ impl Host {
                 tick.tick().await;
                 let Some(next) = inventory.prepare(now_ms(), forget_ms.load(Ordering::Relaxed)) else { continue };
                 let (history, remote, catalogue, recorder) = (history.clone(), remote.clone(), catalogue.clone(), recorder.clone());
-                // Durable first: what a client can see is on disk.
-                let committed =
-                    tokio::task::spawn_blocking(move || commit(&*history, remote.as_deref(), &catalogue, &recorder, next)).await;
-                match committed {
-                    Ok((snapshot, result)) => {
-                        if let Err(error) = result {
-                            tracing::error!(%error, "a snapshot's points were not kept; it is served all the same");
-                        }
-                        inventory.publish(snapshot);
+                let (inventory, alerts) = (inventory.clone(), alerts.clone());
+                let published = tokio::task::spawn_blocking(move || {
+                    // Durable first: what a client can see is on disk.
+                    let (snapshot, result) = commit(&*history, remote.as_deref(), &catalogue, &recorder, next);
+                    if let Err(error) = result {
+                        tracing::error!(%error, "a snapshot's points were not kept; it is served all the same");
                     }
-                    Err(error) => tracing::error!(%error, "a snapshot was not published"),
+                    inventory.publish(snapshot.clone());
+                    alerts.look_at(&snapshot, &catalogue, now_ms());
+                });
+                if let Err(error) = published.await {
+                    tracing::error!(%error, "a snapshot was not published, or not looked at");
                 }
             }
         });

@@ -151,7 +151,19 @@ impl Alerts {
 
     /// Puts rules and notifiers in force; those that did not change go on as they are. Waits for the disk.
     pub fn set(self: &Arc<Self>, settings: &Settings) {
-        let _turn = lock(&self.turn);
+        let turn = lock(&self.turn);
+        self.set_in(&turn, settings);
+    }
+
+    /// The ready-made rules, where none were ever given.
+    pub fn begin(self: &Arc<Self>) {
+        let turn = lock(&self.turn);
+        if !lock(&self.engine).is_set() {
+            self.set_in(&turn, &Settings::ready_made());
+        }
+    }
+
+    fn set_in(self: &Arc<Self>, _turn: &MutexGuard<'_, ()>, settings: &Settings) {
         let mut out = Out::default();
         lock(&self.engine).set(settings.rules.clone(), crate::now_ms(), &mut out);
         {
@@ -163,11 +175,6 @@ impl Alerts {
             }
         }
         self.tell(out, crate::now_ms());
-    }
-
-    /// Whether rules were ever given.
-    pub fn is_set(&self) -> bool {
-        lock(&self.engine).is_set()
     }
 
     pub fn rules(&self) -> Vec<Arc<Rule>> {
@@ -268,18 +275,21 @@ impl Alerts {
         Ok(silence)
     }
 
-    /// Follows what is published, for ever.
+    /// Looks again where time alone may make something due, for ever. A snapshot is looked at by who publishes it: in the same turn
+    /// of work, so that alerts keep no thread of their own awake.
     pub async fn run(self: Arc<Self>, inventory: Arc<Inventory>, catalogue: Arc<Catalogue>) {
         let mut published = inventory.published();
         loop {
+            match tokio::time::timeout(TICK, published.changed()).await {
+                // Who published it has looked.
+                Ok(Ok(())) => continue,
+                Ok(Err(_)) => return,
+                Err(_) => {}
+            }
             let (this, snapshot, catalogue) = (self.clone(), inventory.current(), catalogue.clone());
             let looked = tokio::task::spawn_blocking(move || this.look_at(&snapshot, &catalogue, crate::now_ms())).await;
             if let Err(error) = looked {
                 tracing::error!(%error, "a look at the alerts failed");
-            }
-            match tokio::time::timeout(TICK, published.changed()).await {
-                Ok(Ok(())) | Err(_) => {}
-                Ok(Err(_)) => return,
             }
         }
     }

@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::time::{Duration, SystemTime};
 
 use argon2::Argon2;
@@ -24,7 +24,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use file::User;
 use keys::Key;
@@ -101,8 +101,9 @@ pub struct Auth {
     remembered: Cache<[u8; 32], Arc<str>>,
     tickets: Cache<String, Principal>,
     failures: Cache<(String, String), u32>,
-    /// Hashing is heavy on purpose; a flood of wrong passwords must not take the machine.
+    /// Hashing is heavy on purpose: one at a time, so that a flood of wrong passwords takes neither the machine nor its memory.
     hashing: Semaphore,
+    hasher: mpsc::Sender<Job>,
     /// What an unknown user's password is checked against, so that both cost the same.
     decoy: String,
 }
@@ -126,7 +127,8 @@ impl Auth {
             remembered: Cache::builder().max_capacity(10_000).time_to_live(REMEMBER).build(),
             tickets: Cache::builder().max_capacity(10_000).time_to_live(TICKET_LIFE).build(),
             failures: Cache::builder().max_capacity(100_000).time_to_live(WAIT).build(),
-            hashing: Semaphore::new(2),
+            hashing: Semaphore::new(1),
+            hasher: hasher()?,
             decoy: decoy(),
         };
         *auth.written.lock().unwrap_or_else(|e| e.into_inner()) = auth.on_disk();
@@ -279,18 +281,27 @@ impl Auth {
         }
         // By user and address: nobody locks another out from elsewhere.
         let source = (user.chars().take(64).collect::<String>(), peer.to_owned());
-        let tries = self.failures.get(&source).unwrap_or(0);
-        if tries >= FREE_TRIES {
-            return Err(AuthError::Throttled { retry_after_seconds: WAIT.as_secs() });
+        let wait = |tries: u32| match tries >= FREE_TRIES {
+            true => Err(AuthError::Throttled { retry_after_seconds: WAIT.as_secs() }),
+            false => Ok(()),
+        };
+        let failed = || self.failures.get(&source).unwrap_or(0);
+        wait(failed())?;
+        let _permit = self.hashing.acquire().await.map_err(|e| AuthError::Unavailable(e.to_string()))?;
+        // Who waited beside others that said the same finds what they found: the hash is made once, and guesses at one time count as
+        // many as guesses one after the other.
+        if let Some(name) = self.remembered.get(&digest) {
+            return self.principal(&name);
         }
+        wait(failed())?;
         let known = self.users.read().unwrap_or_else(|e| e.into_inner()).get(user).cloned();
         let (is_known, expected) = (known.is_some(), known.map_or_else(|| self.decoy.clone(), |u| u.password));
-        let _permit = self.hashing.acquire().await.map_err(|e| AuthError::Unavailable(e.to_string()))?;
-        let password = password.to_owned();
-        let verified = tokio::task::spawn_blocking(move || verify(&expected, &password));
-        let right = verified.await.map_err(|e| AuthError::Unavailable(e.to_string()))?;
+        let (answer, verified) = oneshot::channel();
+        let gone = || AuthError::Unavailable("nobody checks passwords".to_owned());
+        self.hasher.send(Job { expected, password: password.to_owned(), answer }).map_err(|_| gone())?;
+        let right = verified.await.map_err(|_| gone())?;
         if !(right && is_known) {
-            self.failures.insert(source, tries + 1);
+            self.failures.entry(source).and_upsert_with(|tries| tries.map_or(1, |t| t.into_value() + 1));
             return Err(AuthError::Invalid);
         }
         self.failures.invalidate(&source);
@@ -352,6 +363,26 @@ fn decoy() -> String {
 fn checked_hash(password: &str) -> anyhow::Result<String> {
     anyhow::ensure!(password.len() >= MIN_PASSWORD, "a password has at least {MIN_PASSWORD} bytes");
     hash(password)
+}
+
+/// A password to check.
+struct Job {
+    expected: String,
+    password: String,
+    answer: oneshot::Sender<bool>,
+}
+
+/// Checks passwords until nobody can ask any more. A thread of its own: the 19 MiB of a hash are the same each time, while threads
+/// that come and go would each leave theirs with the allocator.
+fn hasher() -> std::io::Result<mpsc::Sender<Job>> {
+    let (asked, jobs) = mpsc::channel::<Job>();
+    std::thread::Builder::new().name("passwords".to_owned()).spawn(move || {
+        for job in jobs {
+            // Who asked may have gone.
+            let _ = job.answer.send(verify(&job.expected, &job.password));
+        }
+    })?;
+    Ok(asked)
 }
 
 fn verify(hash: &str, password: &str) -> bool {

@@ -65,6 +65,18 @@ async fn guessing_is_slowed_for_the_guesser_alone() {
     assert!(auth.authenticate(Some(&basic("admin", "changeme")), "10.0.0.2").await.is_ok());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_one_time_are_as_few_as_guesses_one_after_the_other() {
+    let auth = Arc::new(Auth::in_memory("admin", "changeme").unwrap());
+    let guesses = (0..40).map(|n| {
+        let auth = auth.clone();
+        tokio::spawn(async move { ask(&auth, &basic("admin", &format!("guess {n}"))).await })
+    });
+    let answers = futures::future::join_all(guesses).await;
+    let checked = answers.iter().filter(|a| matches!(a, Ok(Err(AuthError::Invalid)))).count();
+    assert_eq!(checked, FREE_TRIES as usize);
+}
+
 #[tokio::test]
 async fn the_first_start_makes_a_password_that_is_kept_as_a_private_hash() {
     let dir = tempfile::tempdir().unwrap();

@@ -120,6 +120,10 @@ impl Parquet {
             let path = ColumnPath::new(vec![name.to_owned()]);
             properties = properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
         }
+        // To find the least and the most of text costs a comparison a row; ids are what files are searched by.
+        for name in LABELS.into_iter().filter(|n| *n != "resource_id").chain([REASON]) {
+            properties = properties.set_column_statistics_enabled(ColumnPath::new(vec![name.to_owned()]), EnabledStatistics::None);
+        }
         let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties.build()))?;
         let cells = vec![Vec::new(); plan.columns.len()];
         Ok(Self {
