@@ -4,6 +4,10 @@
 //! no collection, that clients were answered, and that memory and threads came back ([`stage`]). The guest is
 //! `tests/guests/evil`, built against every version of the contract; what no toolchain writes is written by hand ([`raw`]).
 
+/// The host's own: what another keeps of a burst is not what a user would see.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[path = "evil/abi.rs"]
 mod abi;
 #[path = "evil/cpu.rs"]
