@@ -34,7 +34,7 @@ pub struct Ask {
     pub now: i64,
     /// Since when this host keeps events.
     pub started_ms: i64,
-    /// Alerts that fired in the window, as [`alerts`] finds them.
+    /// Alerts that fired in the window, as `alerts` finds them.
     pub alerts: Vec<Incident>,
 }
 

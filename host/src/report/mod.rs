@@ -1,6 +1,6 @@
 //! Reports: what a fleet drew, wasted and suffered over a window, for people.
 //!
-//! In: history and a snapshot. Out: one model ([`Report`]), and files made of it ([`render`]). It waits for the disk and computes:
+//! In: history and a snapshot. Out: one model ([`Report`]), and files made of it (`render`). It waits for the disk and computes:
 //! only [`Reports`] calls it, off the async threads and bounded in number. It never invents: what nobody observed is
 //! counted as missing, and no total is made of it.
 
