@@ -15,15 +15,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::time::{Duration, SystemTime};
 
-use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Argon2, Block, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, oneshot};
 
 use file::User;
@@ -372,17 +373,34 @@ struct Job {
     answer: oneshot::Sender<bool>,
 }
 
-/// Checks passwords until nobody can ask any more. A thread of its own: the 19 MiB of a hash are the same each time, while threads
-/// that come and go would each leave theirs with the allocator.
+/// Checks passwords until nobody can ask any more. A thread of its own with memory of its own: the 19 MiB of a hash are the same each
+/// time, while what is allocated for each stays with the allocator for long.
 fn hasher() -> std::io::Result<mpsc::Sender<Job>> {
     let (asked, jobs) = mpsc::channel::<Job>();
     std::thread::Builder::new().name("passwords".to_owned()).spawn(move || {
+        let mut memory = Vec::new();
         for job in jobs {
             // Who asked may have gone.
-            let _ = job.answer.send(verify(&job.expected, &job.password));
+            let _ = job.answer.send(verify_in(&mut memory, &job.expected, &job.password).unwrap_or(false));
         }
     })?;
     Ok(asked)
+}
+
+/// The same in memory that is there; `None` where the hash cannot be read.
+fn verify_in(memory: &mut Vec<Block>, hash: &str, password: &str) -> Option<bool> {
+    let hash = PasswordHash::new(hash).ok()?;
+    let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
+    let params = Params::try_from(&hash).ok()?;
+    let algorithm = argon2::Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+    let version = hash.version.map_or(Some(Version::default()), |v| Version::try_from(v).ok())?;
+    memory.resize(params.block_count(), Block::new());
+    let mut found = vec![0; expected.as_ref().len()];
+    let argon2 = Argon2::new(algorithm, version, params);
+    argon2.hash_password_into_with_memory(password.as_bytes(), salt.as_ref(), &mut found, &mut memory[..]).ok()?;
+    // What is left of a password in it is nobody's.
+    memory.fill(Block::new());
+    Some(found.ct_eq(expected.as_ref()).into())
 }
 
 fn verify(hash: &str, password: &str) -> bool {
