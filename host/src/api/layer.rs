@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rand::Rng;
@@ -65,6 +65,11 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         (authorization, _) => app.auth.authenticate(authorization.as_deref(), &peer).await,
     };
     let needed = route.map_or(Scope::Read, |r| r.scope);
+    // What only reads once gives a foreign page nothing: it cannot see the answer.
+    let acts = !matches!(*request.method(), Method::GET | Method::HEAD) || route.is_some_and(routes::Route::is_stream);
+    if acts && is_foreign(request.headers()) {
+        return Problem::forbidden("a page of another origin comes with a ticket or a token, not with a password").into_response();
+    }
     match found {
         Ok(principal) if principal.scopes.contains(&needed) && unknown.is_some() => {
             unknown.unwrap_or_else(Problem::internal).into_response()
@@ -76,6 +81,19 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         Ok(_) => Problem::from(AuthError::Scope(needed)).into_response(),
         Err(error) => Problem::from(error).into_response(),
     }
+}
+
+/// A page of another site can make a browser send the password that it remembers. What a page has to know to ask (a token, a ticket) it
+/// may use from anywhere. A browser says itself where a page is from; one that does not, over plain HTTP, names the origin.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    let is_basic = text("authorization").is_some_and(|a| a.get(..6).is_some_and(|s| s.eq_ignore_ascii_case("basic ")));
+    let site = text("origin").and_then(|o| o.split_once("://")).map(|(_, host)| host);
+    is_basic
+        && match text("sec-fetch-site") {
+            Some(from) => matches!(from, "cross-site" | "same-site"),
+            None => headers.contains_key("origin") && (site.is_none() || site != text("host")),
+        }
 }
 
 /// `?ticket=…`; its text needs no decoding.

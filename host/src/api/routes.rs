@@ -53,6 +53,17 @@ pub(super) struct Route {
     handler: fn() -> MethodRouter<App>,
 }
 
+impl Route {
+    /// Whether its answer goes on.
+    pub(super) fn is_stream(&self) -> bool {
+        match self.answer {
+            Socket => true,
+            Text(media) => media.starts_with("text/event-stream"),
+            _ => false,
+        }
+    }
+}
+
 const LIST: &[&str] =
     &["cluster", "node", "status", "vendor", "model", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons"];
 const ALL: &[&str] = &["cluster", "node", "status", "vendor", "model", "limit", "offset", "sort", "fields", "include_metrics"];

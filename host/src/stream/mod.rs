@@ -162,6 +162,11 @@ impl Hub {
         if let Some(channel) = topics.get(&topic) {
             return Ok(channel.reader(last));
         }
+        // One that nobody reads any more gives way to one that somebody asks for.
+        if topics.len() >= TOPICS {
+            let unread = topics.iter().find(|(_, c)| c.readers() == 0).map(|(t, _)| t.clone());
+            unread.and_then(|t| topics.remove(&t));
+        }
         if topics.len() >= TOPICS {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::Topics);
@@ -271,20 +276,27 @@ impl Feed {
                 _ = stop.changed() => return,
                 _ = look.tick() => {}
             }
-            match (self.channel.readers(), empty_since) {
-                (0, None) => empty_since = Some(Instant::now()),
-                (0, Some(since)) if since.elapsed() >= LINGER => {
-                    let mut topics = self.topics.lock().unwrap_or_else(|e| e.into_inner());
-                    // Under the lock nobody comes in between.
-                    if self.channel.readers() == 0 {
-                        topics.remove(&self.channel.topic);
-                        return;
-                    }
-                }
-                (0, _) => {}
-                _ => empty_since = None,
+            if self.channel.readers() > 0 {
+                empty_since = None;
+            } else if self.is_over(*empty_since.get_or_insert_with(Instant::now)) {
+                return;
             }
         }
+    }
+
+    /// Whether a topic without readers is at its end: it gave way to another, or nobody came back.
+    fn is_over(&self, empty_since: Instant) -> bool {
+        let mut topics = self.topics.lock().unwrap_or_else(|e| e.into_inner());
+        // Under the lock nobody comes in between.
+        if self.channel.readers() > 0 {
+            return false;
+        }
+        let is_there = topics.get(&self.channel.topic).is_some_and(|c| Arc::ptr_eq(c, &self.channel));
+        if is_there && empty_since.elapsed() >= LINGER {
+            topics.remove(&self.channel.topic);
+            return true;
+        }
+        !is_there
     }
 
     async fn make(&self) {
@@ -310,5 +322,38 @@ impl Feed {
         if topic.filter.has_cluster(&transition.cluster) {
             self.channel.tell(|id| alert(transition, self.channel.name(), &topic.wire, id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::params::Params;
+
+    #[tokio::test]
+    async fn a_topic_that_nobody_reads_gives_way_and_one_that_is_read_does_not() {
+        let hub = Hub::new(Arc::new(Inventory::new(0)), Arc::default(), Limits::default());
+        let topic = |n: usize| {
+            let params = Params::parse(Some(&format!("cluster=cluster{n}")), topic::POWER).unwrap();
+            Topic::power(&params).unwrap()
+        };
+        let mut readers: Vec<Reader> = (0..TOPICS).map(|n| hub.read(topic(n), None).unwrap().0).collect();
+        assert_eq!(hub.read(topic(TOPICS), None).err(), Some(Refused::Topics));
+        assert!(hub.read(topic(0), None).is_ok(), "who asks for what others read costs nothing");
+        drop(readers.pop());
+        assert!(hub.read(topic(TOPICS), None).is_ok());
+        assert_eq!(hub.topic_count(), TOPICS);
+    }
+
+    #[tokio::test]
+    async fn places_are_given_back_and_no_more_than_there_are() {
+        let hub = Hub::new(Arc::new(Inventory::new(0)), Arc::default(), Limits { max_connections: 2 });
+        let (one, _two) = (hub.enter(Endpoint::Power).unwrap(), hub.enter(Endpoint::SystemEvents).unwrap());
+        assert_eq!(hub.enter(Endpoint::Power).err(), Some(Refused::Connections(2)));
+        assert_eq!(hub.open_connections(), 2, "who was refused holds nothing");
+        drop(one);
+        assert!(hub.enter(Endpoint::Metrics).is_ok());
+        hub.stop();
+        assert_eq!(hub.enter(Endpoint::Metrics).err(), Some(Refused::Stopping));
     }
 }

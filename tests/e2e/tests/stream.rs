@@ -311,6 +311,17 @@ async fn a_stream_that_cannot_be_had_is_refused_with_the_reason() {
     of("/stream/metrics?metric_name=beauty", auth, 400, "utilization").await;
     of("/stream/power?cluster=cluster9", auth, 404, "cluster9").await;
     of("/stream/power", &[BASIC, ("origin", "https://evil.example")], 403, "ticket").await;
+    // What acts is refused likewise, and a browser's own word goes before names that a proxy may have changed.
+    for (header, value, expected) in [
+        ("origin", "https://evil.example", 403),
+        ("origin", "null", 403),
+        ("sec-fetch-site", "cross-site", 403),
+        ("sec-fetch-site", "same-origin", 200),
+        ("sec-fetch-site", "none", 200),
+    ] {
+        let ticket = running.client.post(format!("{}/api/v1/auth/ticket", running.base)).basic_auth("admin", Some("changeme"));
+        assert_eq!(ticket.header(header, value).send().await.unwrap().status(), expected, "{header}: {value}");
+    }
     let (status, body) = running.get("/api/v1/monitoring/stream/power").await;
     assert_eq!((status, &body["error"]["code"]), (426, &json!("UPGRADE_REQUIRED")));
     let (status, body) = running.get("/api/v1/monitoring/events/power?threshold_watts=-1").await;

@@ -9,18 +9,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::super::super::params::Params;
 use super::super::super::{App, Problem};
 use super::super::listing::known_cluster;
-use super::{HEARTBEAT, Reading, same_site};
+use super::{Line, said};
 use crate::api::rfc3339;
 use crate::auth::{AuthError, Principal};
 use crate::now_ms;
 use crate::stream::topic::Topic;
-use crate::stream::{Endpoint, Next, Place, Reader, id_of, stopped};
+use crate::stream::{Endpoint, Next, Reader, id_of};
 
 /// Milliseconds after which a client comes back.
 const RETRY_MS: u32 = 3_000;
@@ -46,7 +44,6 @@ pub(super) fn open(
     topic: Topic,
 ) -> Result<Response, Problem> {
     let Extension(principal) = who.ok_or(AuthError::Missing)?;
-    same_site(headers)?;
     let given = headers.get("last-event-id").and_then(|v| v.to_str().ok()).or(params.get("last_event_id"));
     let last = match given.filter(|t| !t.is_empty()) {
         None => None,
@@ -64,16 +61,7 @@ pub(super) fn open(
             json!({ "last_event_id": last, "reason": reason, "timestamp": rfc3339(now_ms()) })
         ));
     }
-    let stop = place.hub().stopping();
-    let events = Events {
-        reader,
-        reading: Reading { auth: app.auth.clone(), principal },
-        place,
-        stop,
-        first: Some(first),
-        beat: Instant::now() + HEARTBEAT,
-        is_done: false,
-    };
+    let events = Events { reader, line: Line::new(app, principal, place), first: Some(first) };
     let body = Body::from_stream(futures::stream::unfold(events, |mut events| async {
         let bytes = events.next().await?;
         Some((Ok::<_, Infallible>(bytes), events))
@@ -94,13 +82,8 @@ pub(super) fn response(body: Body) -> Response {
 
 struct Events {
     reader: Reader,
-    reading: Reading,
-    place: Place,
-    stop: watch::Receiver<bool>,
+    line: Line,
     first: Option<String>,
-    /// When it says that it is there, whatever else it says, and looks whether the reader may go on.
-    beat: Instant,
-    is_done: bool,
 }
 
 impl Events {
@@ -108,40 +91,25 @@ impl Events {
         if let Some(first) = self.first.take() {
             return Some(first.into());
         }
-        if self.is_done {
+        if self.line.is_done {
             return None;
         }
-        let counts = self.place.hub().counts();
-        let (kind, reason) = tokio::select! {
-            next = self.reader.next() => return match next {
-                Next::Frame(frame) => {
-                    counts.sent.fetch_add(1, Ordering::Relaxed);
-                    counts.sent_bytes.fetch_add(frame.text.len() as u64, Ordering::Relaxed);
-                    Some(frame.text.clone().into())
-                }
-                Next::Lag(missed) => {
-                    counts.missed.fetch_add(missed, Ordering::Relaxed);
-                    Some(said("lag", &json!({ "timestamp": rfc3339(now_ms()), "missed": missed })))
-                }
-                Next::End => None,
-            },
-            () = tokio::time::sleep_until(self.beat) => match self.reading.check() {
-                Ok(()) => {
-                    self.beat = Instant::now() + HEARTBEAT;
-                    return Some(Bytes::from_static(b": heartbeat\n\n"));
-                }
-                Err(why) => ("error", why.to_string()),
-            },
-            () = self.reading.expired() => ("error", AuthError::Expired.to_string()),
-            () = stopped(&mut self.stop) => ("goodbye", "the host stops".to_owned()),
+        let next = tokio::select! {
+            next = self.reader.next() => next,
+            bytes = self.line.besides() => return Some(bytes),
         };
-        // The last words.
-        self.is_done = true;
-        Some(said(kind, &json!({ "timestamp": rfc3339(now_ms()), "reason": reason })))
+        let counts = self.line.place.hub().counts();
+        match next {
+            Next::Frame(frame) => {
+                counts.sent.fetch_add(1, Ordering::Relaxed);
+                counts.sent_bytes.fetch_add(frame.text.len() as u64, Ordering::Relaxed);
+                Some(frame.text.clone().into())
+            }
+            Next::Lag(missed) => {
+                counts.missed.fetch_add(missed, Ordering::Relaxed);
+                Some(said("lag", &json!({ "timestamp": rfc3339(now_ms()), "missed": missed })))
+            }
+            Next::End => None,
+        }
     }
-}
-
-/// An event that is this reader's own: it has no id.
-pub(super) fn said(kind: &str, data: &serde_json::Value) -> Bytes {
-    format!("event: {kind}\ndata: {data}\n\n").into()
 }

@@ -9,14 +9,19 @@ pub(in crate::api) mod system;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::super::{App, Problem};
+use crate::api::rfc3339;
 use crate::auth::{Auth, AuthError, Principal, Scope};
+use crate::now_ms;
 use crate::stream::topic::{self, INTERVAL, Resource};
-use crate::stream::{Endpoint, Refused};
+use crate::stream::{Endpoint, Place, Refused, stopped};
 use crate::telemetry::Page;
 
 /// A stream that has nothing to say says that it is there, this often.
@@ -25,23 +30,6 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         Self::unavailable(&refused.to_string(), 5)
-    }
-}
-
-/// A page of another site can make a browser send the credentials that it remembers, and read the stream. What a page has to
-/// know to ask (a token, a ticket) it may use from anywhere.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|v: &axum::http::HeaderValue| v.to_str().ok());
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let is_basic = text(header::AUTHORIZATION).is_some_and(|a| a.get(..6).is_some_and(|s| s.eq_ignore_ascii_case("basic ")));
-    let site = origin.to_str().ok().and_then(|o| o.split_once("://")).map(|(_, host)| host);
-    is_basic && (site.is_none() || site != text(header::HOST))
-}
-
-fn same_site(headers: &HeaderMap) -> Result<(), Problem> {
-    match is_foreign(headers) {
-        true => Err(Problem::forbidden("a page of another origin reads streams with a ticket or a token, not with a password")),
-        false => Ok(()),
     }
 }
 
@@ -63,6 +51,46 @@ impl Reading {
             None => std::future::pending().await,
         }
     }
+}
+
+/// What every stream of events says besides its events, and how it ends.
+struct Line {
+    reading: Reading,
+    place: Place,
+    stop: watch::Receiver<bool>,
+    /// When it says that it is there, whatever else it says, and looks whether the reader may go on.
+    beat: Instant,
+    is_done: bool,
+}
+
+impl Line {
+    fn new(app: &App, principal: Principal, place: Place) -> Self {
+        let (reading, stop) = (Reading { auth: app.auth.clone(), principal }, place.hub().stopping());
+        Self { reading, place, stop, beat: Instant::now() + HEARTBEAT, is_done: false }
+    }
+
+    /// Waits until there is something to say besides events: that it is there, or its last words. Loses nothing when it is dropped
+    /// before it is done.
+    async fn besides(&mut self) -> Bytes {
+        let (kind, reason) = tokio::select! {
+            () = tokio::time::sleep_until(self.beat) => match self.reading.check() {
+                Ok(()) => {
+                    self.beat = Instant::now() + HEARTBEAT;
+                    return Bytes::from_static(b": heartbeat\n\n");
+                }
+                Err(why) => ("error", why.to_string()),
+            },
+            () = self.reading.expired() => ("error", AuthError::Expired.to_string()),
+            () = stopped(&mut self.stop) => ("goodbye", "the host stops".to_owned()),
+        };
+        self.is_done = true;
+        said(kind, &json!({ "timestamp": rfc3339(now_ms()), "reason": reason }))
+    }
+}
+
+/// An event that is one reader's own: it has no id.
+fn said(kind: &str, data: &Value) -> Bytes {
+    format!("event: {kind}\ndata: {data}\n\n").into()
 }
 
 pub(in crate::api) async fn info(State(app): State<App>, headers: HeaderMap) -> axum::Json<Value> {

@@ -7,7 +7,6 @@ use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use super::super::super::params::Params;
 use super::super::super::{App, Problem};
 use super::super::listing::known_cluster;
-use super::{HEARTBEAT, Reading, same_site};
+use super::{HEARTBEAT, Reading};
 use crate::api::rfc3339;
 use crate::auth::{AuthError, Principal};
 use crate::now_ms;
@@ -36,24 +35,12 @@ const LAST: Duration = Duration::from_secs(1);
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 type Who = Option<Extension<Principal>>;
 
-pub(in crate::api) async fn power(
-    State(app): State<App>,
-    who: Who,
-    params: Params,
-    h: HeaderMap,
-    up: Upgrade,
-) -> Result<Response, Problem> {
-    open(&app, who, &params, &h, up, Endpoint::Power)
+pub(in crate::api) async fn power(State(app): State<App>, who: Who, params: Params, up: Upgrade) -> Result<Response, Problem> {
+    open(&app, who, &params, up, Endpoint::Power)
 }
 
-pub(in crate::api) async fn metrics(
-    State(app): State<App>,
-    who: Who,
-    params: Params,
-    h: HeaderMap,
-    up: Upgrade,
-) -> Result<Response, Problem> {
-    open(&app, who, &params, &h, up, Endpoint::Metrics)
+pub(in crate::api) async fn metrics(State(app): State<App>, who: Who, params: Params, up: Upgrade) -> Result<Response, Problem> {
+    open(&app, who, &params, up, Endpoint::Metrics)
 }
 
 fn topic_of(endpoint: Endpoint, params: &Params) -> Result<Topic, Problem> {
@@ -63,11 +50,10 @@ fn topic_of(endpoint: Endpoint, params: &Params) -> Result<Topic, Problem> {
     }
 }
 
-fn open(app: &App, who: Who, params: &Params, headers: &HeaderMap, up: Upgrade, endpoint: Endpoint) -> Result<Response, Problem> {
+fn open(app: &App, who: Who, params: &Params, up: Upgrade, endpoint: Endpoint) -> Result<Response, Problem> {
     let Extension(principal) = who.ok_or(AuthError::Missing)?;
     let topic = topic_of(endpoint, params)?;
     known_cluster(app, params)?;
-    same_site(headers)?;
     let up = up.map_err(|_| Problem::upgrade_required())?;
     let place = app.streams.enter(endpoint)?;
     let (reader, _) = app.streams.read(topic, None)?;

@@ -8,36 +8,25 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::json;
-use tokio::sync::{broadcast, watch};
-use tokio::time::Instant;
+use tokio::sync::broadcast;
 
 use super::super::super::{App, Problem};
-use super::events::{response, said};
-use super::{HEARTBEAT, Reading, same_site};
+use super::events::response;
+use super::{Line, said};
 use crate::api::rfc3339;
 use crate::auth::{AuthError, Principal};
 use crate::now_ms;
-use crate::plugins::{Registry, Told};
-use crate::stream::{Endpoint, Place, stopped};
+use crate::plugins::{Registry, Told, Transition};
+use crate::stream::Endpoint;
 
-pub(in crate::api) async fn plugins(
-    State(app): State<App>,
-    who: Option<Extension<Principal>>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub(in crate::api) async fn plugins(State(app): State<App>, who: Option<Extension<Principal>>) -> Result<Response, Problem> {
     let Extension(principal) = who.ok_or(AuthError::Missing)?;
-    same_site(&headers)?;
     let place = app.streams.enter(Endpoint::SystemEvents)?;
-    let stop = place.hub().stopping();
     // Listens before it looks: nothing falls between.
-    let told = app.registry.told();
-    let registry = app.registry.clone();
-    let reading = Reading { auth: app.auth.clone(), principal };
-    let mut plugins =
-        Plugins { registry, told, reading, _place: place, stop, ready: VecDeque::new(), beat: Instant::now() + HEARTBEAT, is_done: false };
+    let (told, registry) = (app.registry.told(), app.registry.clone());
+    let mut plugins = Plugins { registry, told, line: Line::new(&app, principal, place), ready: VecDeque::new() };
     plugins.ready.push_back(plugins.all());
     let body = futures::stream::unfold(plugins, |mut plugins| async {
         let bytes = plugins.next().await?;
@@ -49,13 +38,8 @@ pub(in crate::api) async fn plugins(
 struct Plugins {
     registry: Arc<Registry>,
     told: broadcast::Receiver<Arc<Told>>,
-    reading: Reading,
-    /// Held for as long as it is read.
-    _place: Place,
-    stop: watch::Receiver<bool>,
+    line: Line,
     ready: VecDeque<Bytes>,
-    beat: Instant,
-    is_done: bool,
 }
 
 impl Plugins {
@@ -73,32 +57,27 @@ impl Plugins {
         if let Some(bytes) = self.ready.pop_front() {
             return Some(bytes);
         }
-        if self.is_done {
+        if self.line.is_done {
             return None;
         }
-        let (kind, reason) = tokio::select! {
-            told = self.told.recv() => match told {
-                Ok(told) => return Some(said("plugin_state", &json!({
-                    "type": "plugin_state", "timestamp": rfc3339(told.transition.at_ms), "plugin": told.plugin, "from": told.transition.from.name(),
-                    "to": told.transition.to.name(), "reason": told.transition.reason, "version": told.transition.version,
-                }))),
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    self.ready.push_back(self.all());
-                    return Some(said("lag", &json!({ "timestamp": rfc3339(now_ms()), "missed": missed })));
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            },
-            () = tokio::time::sleep_until(self.beat) => match self.reading.check() {
-                Ok(()) => {
-                    self.beat = Instant::now() + HEARTBEAT;
-                    return Some(Bytes::from_static(b": heartbeat\n\n"));
-                }
-                Err(why) => ("error", why.to_string()),
-            },
-            () = self.reading.expired() => ("error", AuthError::Expired.to_string()),
-            () = stopped(&mut self.stop) => ("goodbye", "the host stops".to_owned()),
+        let told = tokio::select! {
+            told = self.told.recv() => told,
+            bytes = self.line.besides() => return Some(bytes),
         };
-        self.is_done = true;
-        Some(said(kind, &json!({ "timestamp": rfc3339(now_ms()), "reason": reason })))
+        match told {
+            Ok(told) => {
+                let Transition { at_ms, from, to, reason, version } = &told.transition;
+                let data = json!({
+                    "type": "plugin_state", "timestamp": rfc3339(*at_ms), "plugin": told.plugin, "from": from.name(), "to": to.name(),
+                    "reason": reason, "version": version,
+                });
+                Some(said("plugin_state", &data))
+            }
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                self.ready.push_back(self.all());
+                Some(said("lag", &json!({ "timestamp": rfc3339(now_ms()), "missed": missed })))
+            }
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
     }
 }
