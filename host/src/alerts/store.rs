@@ -42,6 +42,23 @@ macro_rules! from_redb {
 }
 from_redb!(redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
 
+impl AlertsError {
+    /// Whether the file itself is at fault, and not the disk, the rights to it, or another host that holds it.
+    fn is_damage(&self) -> bool {
+        let damaged = |e: &redb::StorageError| match e {
+            redb::StorageError::Corrupted(_) => true,
+            redb::StorageError::Io(e) => e.kind() == std::io::ErrorKind::InvalidData,
+            _ => false,
+        };
+        match self {
+            Self::Open(redb::DatabaseError::Storage(e)) => damaged(e),
+            Self::Store(redb::Error::Corrupted(_)) => true,
+            Self::Store(redb::Error::Io(e)) => e.kind() == std::io::ErrorKind::InvalidData,
+            _ => false,
+        }
+    }
+}
+
 /// Rows to write, all of them or none.
 #[derive(Default)]
 pub struct Rows {
@@ -79,9 +96,24 @@ pub struct Found {
 pub struct Store(Database);
 
 impl Store {
+    /// What was kept. A damaged file is put aside under a name of its own: a host that watches and has forgotten who acknowledged what
+    /// is worth more than one that does not start.
     pub fn open(dir: &Path) -> Result<(Self, Found), AlertsError> {
         std::fs::create_dir_all(dir)?;
-        let db = Database::builder().set_cache_size(CACHE).create(dir.join("alerts.redb"))?;
+        let path = dir.join("alerts.redb");
+        match Self::read(&path) {
+            Err(error) if error.is_damage() => {
+                let aside = dir.join(format!("alerts.redb.damaged-{}", crate::now_ms()));
+                std::fs::rename(&path, &aside)?;
+                tracing::error!(%error, aside = %aside.display(), "what was kept of alerts cannot be read and was put aside; they begin anew");
+                Self::read(&path)
+            }
+            read => read,
+        }
+    }
+
+    fn read(path: &Path) -> Result<(Self, Found), AlertsError> {
+        let db = Database::builder().set_cache_size(CACHE).create(path)?;
         let mut found = Found::default();
         let begin = db.begin_write()?;
         for row in begin.open_table(ACTIVE)?.iter()? {

@@ -440,6 +440,22 @@ fn rules_that_change_while_alerts_fire_keep_them_and_those_that_go_end_them() {
 }
 
 #[test]
+fn a_damaged_store_is_put_aside_and_alerts_begin_anew() {
+    for damage in [b"this was never a database".repeat(500), vec![0; 1 << 20]] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("alerts.redb"), &damage).unwrap();
+        let alerts = Alerts::open(dir.path()).unwrap();
+        assert!(alerts.rules().is_empty());
+        drop(alerts);
+        let names = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let aside: Vec<String> = names.filter(|n| n.starts_with("alerts.redb.damaged-")).collect();
+        assert_eq!(aside.len(), 1);
+        assert_eq!(std::fs::read(dir.path().join(&aside[0])).unwrap(), damage, "nothing of it is lost");
+        Alerts::open(dir.path()).expect("the new one is whole");
+    }
+}
+
+#[test]
 fn a_restart_neither_fires_again_nor_forgets_who_knows() {
     let dir = tempfile::tempdir().unwrap();
     let text = format!(

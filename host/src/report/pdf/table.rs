@@ -81,9 +81,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.pdf");
         std::fs::write(&path, pdf).unwrap();
-        if let Ok(keep) = std::env::var("KCLOUD_KEEP_PDF") {
-            std::fs::copy(&path, format!("{keep}/{}.pdf", std::thread::current().name().unwrap_or("t").replace("::", "_"))).unwrap();
-        }
         let out = Command::new("pdftotext").args(["-layout", path.to_str().unwrap(), "-"]).output();
         let out = out.expect("poppler's pdftotext (Debian: poppler-utils) judges what is made here");
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
