@@ -109,6 +109,11 @@ impl From<AuthError> for Problem {
 }
 
 impl Problem {
+    /// What was wrong and what is allowed.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The documented `error`.
     pub(crate) fn error(&self) -> Value {
         json!({ "code": self.code, "message": self.detail, "details": self.details })

@@ -33,6 +33,8 @@ pub(super) struct Excel {
     row: u32,
     most_rows: u32,
     cut: u64,
+    /// Bytes of rows that wait on disk, unpacked.
+    waiting: u64,
     /// Where the rows of the first resources lie in the first sheet.
     lines: Vec<Line>,
     text: Vec<String>,
@@ -74,6 +76,9 @@ fn day(at_ms: i64) -> f64 {
     at_ms as f64 / 86_400_000.0 + EPOCH
 }
 
+/// A cell that waits on disk, about.
+const CELL_BYTES: u64 = 36;
+
 impl Excel {
     pub(super) fn new(out: Out, plan: &Plan, style: &Style) -> Result<Self, ExportError> {
         Self::with_rows(out, plan, style, MOST_ROWS)
@@ -87,7 +92,8 @@ impl Excel {
         book.add_worksheet().set_name("Summary")?;
         // Entries are asked no more.
         let plan = Plan { entries: Vec::new(), remainders: Vec::new(), ..plan.clone() };
-        let mut excel = Self { out, book, style: style.clone(), plan, row: 0, most_rows, cut: 0, lines: Vec::new(), text: Vec::new() };
+        let mut excel =
+            Self { out, book, style: style.clone(), plan, row: 0, most_rows, cut: 0, waiting: 0, lines: Vec::new(), text: Vec::new() };
         excel.next_sheet()?;
         Ok(excel)
     }
@@ -141,6 +147,12 @@ impl Excel {
             }
         }
         self.row += (to - from) as u32;
+        self.waiting += (to - from) as u64 * (LABELS.len() + self.plan.columns.len() + 2) as u64 * CELL_BYTES;
+        if self.waiting > self.style.max_scratch {
+            let limit =
+                format!("its rows would take more than {} bytes of disk until they are packed, which is the limit", self.style.max_scratch);
+            return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, limit).into());
+        }
         Ok(())
     }
 

@@ -289,8 +289,10 @@ pub fn start(
     let job = Job::of(record.clone());
     {
         let mut all = jobs.all();
-        if all.len() >= limits.max_jobs {
-            return Err(Refused::TooMany(limits.max_jobs));
+        // One who asks for much leaves room for the others.
+        let own = all.values().filter(|j| j.record().owner == record.owner).count();
+        if all.len() >= limits.max_jobs || own >= limits.max_jobs.div_ceil(2) {
+            return Err(Refused::TooMany(if all.len() >= limits.max_jobs { limits.max_jobs } else { own }));
         }
         save(&jobs.dir, &record)?;
         all.insert(record.id.clone(), job.clone());
@@ -301,14 +303,19 @@ pub fn start(
             turn = turns.acquire_owned() => turn,
             () = running.cancelled.notified() => return ended(&exports, &running, format, &Err(ExportError::Stopped)),
         };
-        let done = tokio::task::spawn_blocking(move || {
-            let result = write(&exports, &running, work);
-            ended(&exports, &running, format, &result);
-            drop(turn);
+        let (writer, job) = (exports.clone(), running.clone());
+        let result = tokio::task::spawn_blocking(move || write(&writer, &job, work)).await.unwrap_or_else(|error| {
+            // It was torn out of its work: nothing of that stays.
+            if let Some(jobs) = &exports.jobs {
+                remove(&part_path(&jobs.dir, &running.record().id));
+            }
+            Err(Error::other(error.to_string()).into())
         });
-        if let Err(error) = done.await {
-            tracing::error!(%error, "an export's job failed");
+        let noted = tokio::task::spawn_blocking(move || ended(&exports, &running, format, &result)).await;
+        if let Err(error) = noted {
+            tracing::error!(%error, "the end of an export's job was not noted");
         }
+        drop(turn);
     });
     Ok(job)
 }
@@ -359,7 +366,10 @@ fn ended(exports: &Arc<Exports>, job: &Arc<Job>, format: Format, result: &Result
     let is_known = jobs.get(&id).is_some();
     let noted = is_known.then(|| {
         job.change(&jobs.dir, |r| {
-            (r.state, r.error, r.ended_ms) = (state, error, Some(crate::now_ms()));
+            let now = crate::now_ms();
+            (r.state, r.error, r.ended_ms) = (state, error, Some(now));
+            // Kept from its end on, however long it waited and ran.
+            r.expires_ms = now + exports.limits.keep.as_millis() as i64;
             (r.rows, r.bytes) = (job.progress.rows.load(Ordering::Relaxed), if state == State::Done { bytes } else { 0 });
         })
     });
@@ -377,6 +387,7 @@ fn said(error: &ExportError) -> String {
         ExportError::History(_) => "history did not answer".to_owned(),
         ExportError::Io(e) if matches!(e.kind(), ErrorKind::FileTooLarge | ErrorKind::QuotaExceeded) => e.to_string(),
         ExportError::Io(e) if e.kind() == ErrorKind::StorageFull => "the disk is full".to_owned(),
+        ExportError::Plan(_) => error.to_string(),
         ExportError::Io(_) | ExportError::Stopped | ExportError::Full => "the file could not be written".to_owned(),
     }
 }

@@ -41,6 +41,9 @@ pub enum ExportError {
     Io(#[from] std::io::Error),
     #[error("nobody takes it any more")]
     Stopped,
+    /// What was asked for could be had then, and cannot now.
+    #[error("it cannot be had any more: {0}")]
+    Plan(String),
     /// No error: the format takes no more rows, and says so in the file.
     #[error("it takes no more rows")]
     Full,
@@ -135,15 +138,22 @@ impl Format {
     }
 }
 
+impl Default for Style {
+    fn default() -> Self {
+        Self { bom: false, is_korean: false, scratch: PathBuf::default(), max_scratch: u64::MAX }
+    }
+}
+
 /// How a file is to be written.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Style {
     /// CSV begins with a byte order mark: Excel in Korean needs it.
     pub bom: bool,
     /// What is read by eye is in Korean.
     pub is_korean: bool,
-    /// Where parts of a workbook wait.
+    /// Where parts of a workbook wait, and how many bytes of it that may take.
     pub scratch: PathBuf,
+    pub max_scratch: u64,
 }
 
 /// Writes rows of one plan in one format.
@@ -194,6 +204,9 @@ pub fn run(
     let read = source::rows(plan, history, progress, &mut |batch| {
         if progress.stop.load(Ordering::Relaxed) || !is_wanted() {
             return Err(ExportError::Stopped);
+        }
+        if batch.times.is_empty() {
+            return Ok(());
         }
         encoder.batch(batch)?;
         summary.rows += batch.times.len() as u64;

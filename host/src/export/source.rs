@@ -110,10 +110,9 @@ impl Slice<'_> {
             while at < plan.window.1 {
                 let end = plan.window.1.min(at.saturating_add(RAW_SLICE_MS));
                 self.observations(entry, (at, end))?;
-                if !self.times.is_empty() {
-                    let (times, cells) = (self.times.as_slice(), self.cells[0].as_slice());
-                    each(&Batch { entry, times, cells, reasons: &self.gaps.reasons, texts: &self.gaps.texts })?;
-                }
+                // Also where nothing was observed: it is asked there whether to go on.
+                let (times, cells) = (self.times.as_slice(), self.cells[0].as_slice());
+                each(&Batch { entry, times, cells, reasons: &self.gaps.reasons, texts: &self.gaps.texts })?;
                 at = end;
             }
             progress.read(i + 1, plan.entries.len());

@@ -43,20 +43,6 @@ impl Sender {
         move || !to.is_closed()
     }
 
-    /// Tells the other side that what it got is not whole: its connection breaks off.
-    pub fn fail(to: &mpsc::Sender<Result<Bytes, Error>>, runtime: &Handle, why: String) {
-        let sent = runtime.block_on(tokio::time::timeout(PATIENCE, to.send(Err(Error::other(why)))));
-        if !matches!(sent, Ok(Ok(()))) {
-            tracing::debug!("an export failed and nobody listened");
-        }
-    }
-
-    /// What is needed to fail after the sender was given away.
-    pub fn breaker(&self) -> impl FnOnce(String) + Send + use<> {
-        let (to, runtime) = (self.to.clone(), self.runtime.clone());
-        move |why| Self::fail(&to, &runtime, why)
-    }
-
     fn send(&mut self) -> Result<(), Error> {
         if self.piece.is_empty() {
             return Ok(());

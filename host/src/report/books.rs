@@ -61,13 +61,26 @@ pub(super) fn added(all: impl Iterator<Item = Vec<Observation>>) -> Vec<Observat
     .unwrap_or_default()
 }
 
-/// Seconds and kilowatt-hours of the steps in which a card's load was below this share of it.
+/// Seconds of the steps in which a card's load was below this share of it, and the kilowatt-hours of those of them whose watts are
+/// known: none where it was never idle, unknown where no watts are.
 pub(super) fn idle(watts: &[Observation], load: &[Observation], step: i64, span: (i64, i64)) -> (f64, Option<f64>) {
     const IDLE_BELOW: f64 = 0.01;
-    let is_idle = |l: Option<f64>| l.is_some_and(|l| l < IDLE_BELOW);
-    let only: Vec<Observation> = watts.iter().zip(load).map(|(w, l)| (w.0, w.1.filter(|_| is_idle(l.1)))).collect();
-    let energy = power::joules_of_steps(&only, step, span);
-    (energy.covered_ms as f64 / 1e3, energy.kwh())
+    let idle: Vec<Observation> = load.iter().map(|(at, l)| (*at, l.filter(|l| *l < IDLE_BELOW))).collect();
+    let seconds = power::joules_of_steps(&idle, step, span).covered_ms as f64 / 1e3;
+    let only: Vec<Observation> = watts.iter().zip(&idle).map(|(w, l)| (w.0, w.1.filter(|_| l.1.is_some()))).collect();
+    let energy = power::joules_of_steps(&only, step, span).kwh();
+    (seconds, energy.or((seconds == 0.0 && load.iter().any(|l| l.1.is_some())).then_some(0.0)))
+}
+
+/// Steps in which something that is known at other times of the window is not: a total over the others is less than all.
+pub(super) fn silent(all: &[Vec<Observation>]) -> Vec<bool> {
+    let heard: Vec<&Vec<Observation>> = all.iter().filter(|of| of.iter().any(|o| o.1.is_some())).collect();
+    let steps = heard.iter().map(|of| of.len()).max().unwrap_or(0);
+    let is_silent = |i: usize| {
+        let known = heard.iter().filter(|of| of.get(i).is_some_and(|o| o.1.is_some())).count();
+        known > 0 && known < heard.len()
+    };
+    (0..steps).map(is_silent).collect()
 }
 
 /// Means of about so many steps, for a chart.
@@ -111,5 +124,17 @@ mod tests {
         let watts = [(0, Some(100.0)), (60_000, Some(100.0)), (120_000, Some(100.0))];
         let load = [(0, Some(0.0)), (60_000, Some(0.5)), (120_000, None)];
         assert_eq!(idle(&watts, &load, 60_000, (0, 180_000)), (60.0, Some(100.0 * 60.0 / 3.6e6)));
+        let unread = watts.map(|(at, _)| (at, None));
+        assert_eq!(idle(&unread, &load, 60_000, (0, 180_000)), (60.0, None), "idle, and nobody knows at what cost");
+        let busy = watts.map(|(at, _)| (at, Some(0.9)));
+        assert_eq!(idle(&unread, &busy, 60_000, (0, 180_000)), (0.0, Some(0.0)), "never idle costs nothing");
+    }
+
+    #[test]
+    fn a_total_over_some_of_those_that_were_heard_of_is_no_total() {
+        let of = |all: [Option<f64>; 3]| all.iter().enumerate().map(|(i, v)| (i as i64, *v)).collect::<Vec<Observation>>();
+        let (whole, silent_for_a_while, never) = (of([Some(1.0); 3]), of([Some(2.0), None, Some(2.0)]), of([None; 3]));
+        assert_eq!(silent(&[whole, silent_for_a_while, never]), [false, true, false]);
+        assert_eq!(silent(&[of([None, Some(1.0), None])]), [false; 3], "where all are silent, nothing is shown");
     }
 }

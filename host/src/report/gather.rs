@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::books::{added, cost, drawn, held, idle, thinned};
+use super::books::{added, cost, drawn, held, idle, silent, thinned};
 use super::model::{Card, Drawn, Idle, Incident, Part, Price, Report, Row, Span};
 use super::render::ReportError;
 use super::window::{DAY, HOUR, Window};
@@ -202,9 +202,9 @@ impl Reader<'_> {
                 model: label("model"),
                 drawn,
                 average_utilization_percent: (!load.is_empty()).then(|| load.iter().sum::<f64>() / load.len() as f64 * 100.0),
+                known_seconds: power::joules_of_steps(&all[1], self.step, self.span()).covered_ms as f64 / 1e3,
                 idle_seconds,
-                // Known, and never idle: nothing, which is a number.
-                idle_kwh: idle_kwh.or((!load.is_empty()).then_some(0.0)),
+                idle_kwh,
             });
         })?;
         let place = |c: &Card| (c.cluster.clone(), c.node.clone(), c.name.clone());
@@ -231,6 +231,7 @@ pub fn gather(history: &dyn History, snapshot: &Snapshot, ask: &Ask, stop: &Stop
     let sums = read.sums(&clusters, power::CLUSTER_WATTS, window.span(), step)?;
     let rows: Vec<Row> =
         clusters.iter().zip(&sums).map(|(c, s)| Row { cluster: c.clone(), name: c.clone(), drawn: read.drawn(s) }).collect();
+    let silent = silent(&sums);
     let watts = added(sums.into_iter());
     let before = added(read.sums(&clusters, power::CLUSTER_WATTS, window.before, step_before)?.into_iter());
     let servers_known = added(read.sums(&clusters, power::CLUSTER_KNOWN, window.span(), step)?.into_iter());
@@ -240,7 +241,10 @@ pub fn gather(history: &dyn History, snapshot: &Snapshot, ask: &Ask, stop: &Stop
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     };
     let is_partial = |(k, s): &(&Observation, &Observation)| k.1.zip(s.1).is_some_and(|(k, s)| k + 1e-9 < s);
-    let partial = servers_known.iter().zip(&servers).filter(is_partial).count();
+    // Servers that are not known, and whole clusters of which nothing is.
+    let lacking: Vec<bool> = servers_known.iter().zip(&servers).map(|pair| is_partial(&pair)).collect();
+    let steps = lacking.len().max(silent.len());
+    let partial = (0..steps).filter(|i| [&lacking, &silent].iter().any(|all| all.get(*i) == Some(&true))).count();
 
     let (chart, chart_step) = thinned(&watts, step, CHART);
     let mut report = Report {

@@ -79,6 +79,8 @@ pub struct Card {
     #[serde(flatten)]
     pub drawn: Drawn,
     pub average_utilization_percent: Option<f64>,
+    /// In which its load is known.
+    pub known_seconds: f64,
     /// Steps of less than 1 % load, and what it drew in them.
     pub idle_seconds: f64,
     pub idle_kwh: Option<f64>,
@@ -87,9 +89,7 @@ pub struct Card {
 impl Card {
     /// It did nothing in all the time in which its load was known.
     pub fn is_idle_throughout(&self) -> bool {
-        self.average_utilization_percent.is_some_and(|u| u < 1.0)
-            && self.idle_seconds > 0.0
-            && self.idle_seconds >= self.drawn.covered_seconds
+        self.average_utilization_percent.is_some_and(|u| u < 1.0) && self.idle_seconds > 0.0 && self.idle_seconds >= self.known_seconds
     }
 }
 

@@ -64,10 +64,16 @@ impl Format {
     }
 }
 
-/// The name of a report's file; of what a client or a plugin made nothing but letters, digits and `._-` is in it.
+/// A name as a part of a file's: letters, digits and `._-`. What has others gets a number, so that no two become the same.
+pub(super) fn plain(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let kept: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).take(60).collect();
+    if kept == name { kept } else { format!("{kept}-{:08x}", crc32fast::hash(name.as_bytes())) }
+}
+
+/// The name of a report's file.
 pub(super) fn file_name(report: &Report, range: &str, format: Format) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
-    let cluster = report.cluster.as_deref().map(|c| format!("{}-", c.chars().map(plain).take(60).collect::<String>()));
+    let cluster = report.cluster.as_deref().map(|c| format!("{}-", plain(c)));
     format!("kcloud-{}-{}{range}.{}", report.template.name(), cluster.unwrap_or_default(), format.extension())
 }
 

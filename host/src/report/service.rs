@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::gather::{Ask, Stop, gather};
-use super::render::{Format, ReportError, file_name, render};
+use super::render::{Format, ReportError, file_name, plain, render};
 use super::schedule::{Plan, Settings};
 use super::text::Lang;
 use super::window::Window;
@@ -176,9 +176,15 @@ impl Reports {
             for (plan, due) in self.due(now_ms()) {
                 let (reports, clusters) = (self.clone(), clusters.clone());
                 lock(&self.running).insert(plan.name.clone());
+                let name = plan.name.clone();
+                let run = tokio::spawn(async move { reports.run(&plan, due, clusters()).await });
+                let reports = self.clone();
                 tokio::spawn(async move {
-                    reports.run(&plan, due, clusters()).await;
-                    lock(&reports.running).remove(&plan.name);
+                    // Also after a run that was torn out of its work: it is made again.
+                    if let Err(error) = run.await {
+                        tracing::error!(%error, plan = name, "a scheduled report was not made");
+                    }
+                    lock(&reports.running).remove(&name);
                 });
             }
         }
@@ -261,7 +267,9 @@ impl Reports {
             // It waits for its turn, however many are due at once.
             let slot = self.slots.clone().acquire_owned().await.map_err(|e| e.to_string())?;
             let made = self.made(slot, ask, plan.formats.clone(), plan.lang).await.map_err(|e| e.to_string())?;
-            for file in made {
+            for mut file in made {
+                // Plans may share a directory and a receiver.
+                file.name = format!("{}-{}", plain(&plan.name), file.name);
                 files.push(file.name.clone());
                 if let Some(dir) = plan.delivery.directory.clone() {
                     let (name, bytes) = (file.name.clone(), file.bytes.clone());

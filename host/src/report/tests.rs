@@ -148,6 +148,9 @@ fn every_format_of_every_template_and_language_is_made_and_hostile_names_stay_te
     let widths: std::collections::BTreeSet<usize> = csv::Reader::from_reader(csv.as_bytes()).records().map(|r| r.unwrap().len()).collect();
     assert_eq!(widths, [18].into());
     assert_eq!(super::render::file_name(&report, "2026-01-05", Format::Excel), "kcloud-daily-2026-01-05.xlsx");
+    let of = |name: &str| super::render::plain(name);
+    assert_eq!(of("cluster1"), "cluster1");
+    assert!(of("서울") != of("부산") && of("../a").starts_with(".._a-"), "no two names become one, and none leads elsewhere");
 }
 
 #[test]

@@ -233,7 +233,10 @@ impl Window {
             let parameter = if self.template == Template::Custom && start.contains('T') { "start_time" } else { "start_date" };
             return refuse(parameter, start, "a time that has begun");
         }
-        Ok(Self { is_cut: self.end > now, end: self.end.min(now), ..self })
+        let end = self.end.min(now);
+        // What is not over is compared with as much of what was before.
+        let before = (self.before.0, self.before.1.min(self.before.0 + (end - self.start)));
+        Ok(Self { is_cut: self.end > now, end, before: if self.end > now { before } else { self.before }, ..self })
     }
 
     pub fn span(&self) -> (i64, i64) {
@@ -385,6 +388,16 @@ mod tests {
             assert_eq!(Zone::parse(bad), None, "{bad}");
         }
         assert_eq!(Zone::parse("-03:30").unwrap().name(), "-03:30");
+    }
+
+    #[test]
+    fn a_window_that_is_not_over_is_compared_with_as_much_of_the_one_before() {
+        let given = Given { start_date: Some("2026-03-04"), ..Given::default() };
+        let window = Window::of(Template::Daily, Zone::default(), &given, ms("2026-03-04T10:00:00Z")).unwrap();
+        assert!(window.is_cut);
+        assert_eq!((window.length(), window.before), (10 * HOUR, (ms("2026-03-03T00:00:00Z"), ms("2026-03-03T10:00:00Z"))));
+        let whole = Window::of(Template::Daily, Zone::default(), &given, ms("2026-03-05T10:00:00Z")).unwrap();
+        assert_eq!(whole.before.1 - whole.before.0, whole.length());
     }
 
     #[test]

@@ -76,9 +76,8 @@ pub struct Counts {
     pub sent_bytes: AtomicU64,
     /// Frames that readers were too slow for.
     pub missed: AtomicU64,
-    /// Connections that were refused, and those ended because nothing went through.
+    /// Connections and topics that were refused.
     pub refused: AtomicU64,
-    pub stuck: AtomicU64,
 }
 
 /// Why a stream cannot be had.

@@ -118,6 +118,12 @@ async fn a_file_says_what_it_is_and_is_not_sent_again_while_nothing_changed() {
     let text = String::from_utf8(body).unwrap();
     assert_eq!(text.lines().count(), expected + 1, "{text}");
     assert!(text.contains(",unattributed,") && text.contains(",nvidia,"), "{text}");
+    let again = running.client.get(format!("{}/api/v1/export/{path}", running.base)).basic_auth("admin", Some("changeme"));
+    let again = again.header("if-none-match", header(&head, "etag")).send().await.unwrap();
+    assert_eq!(again.status(), 304);
+    // Parts and total add up as means alone: of anything else nothing is said to be left.
+    let most = String::from_utf8(bytes(&running, &format!("{path}&aggregate=maximum")).await).unwrap();
+    assert!(!most.contains(",unattributed,") && most.contains(",nvidia,"), "{most}");
     let formats = running.get("/api/v1/export/formats").await.1;
     assert_eq!(formats["formats"]["csv"]["file_extension"], ".csv");
 }
@@ -137,6 +143,22 @@ async fn a_client_that_goes_away_stops_the_work() {
     let rows: u64 =
         text.lines().find_map(|l| l.strip_prefix("kcloud_export_rows_total{as=\"answer\",format=\"csv\"} ")).unwrap().parse().unwrap();
     assert!(rows < 500_000, "{rows} rows were written for nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_does_not_come_to_its_end_does_not_end_like_a_whole_one() {
+    let running = running().await;
+    let mut response = send(&running, reqwest::Method::GET, "metrics?format=csv&resource_type=gpus&period=12h&step=1s").await;
+    assert!(!response.chunk().await.unwrap().unwrap().is_empty());
+    // The host is on its way down while it is read.
+    running.host.app.exports.end();
+    let end = loop {
+        match response.chunk().await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(end.is_err(), "half a file was given out as a whole one");
 }
 
 /// Names that break files: formulas, quotes, line ends, Korean, emoji, NUL, and one of ten thousand characters.
@@ -369,7 +391,7 @@ async fn a_job_can_be_watched_and_ended_and_is_its_owners_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_grows_beyond_its_limit_fails_and_says_so() {
     let (fleet, address) = fleet(1, Faults::default()).await;
-    let limits = Limits { max_file_bytes: 300_000, max_jobs: 2, ..Limits::default() };
+    let limits = Limits { max_file_bytes: 300_000, max_jobs: 4, ..Limits::default() };
     let running = Running::start_with(&["nvidia-dcgm"], demo_settings(&fleet, address), |o| {
         o.exports = Exports::open(&o.state_dir.with_file_name("small"), limits).unwrap();
     })

@@ -218,7 +218,7 @@ async fn a_plan_catches_up_once_after_a_downtime_tries_again_and_remembers() {
         (state["last_run"]["result"] == "ok").then_some(state)
     })
     .await;
-    let names = [format!("kcloud-daily-cluster1-{}.pdf", date(yesterday())), format!("kcloud-daily-cluster1-{}.csv", date(yesterday()))];
+    let names = ["pdf", "csv"].map(|kind| format!("nightly-kcloud-daily-cluster1-{}.{kind}", date(yesterday())));
     assert_eq!(done["last_run"]["files"], json!(names));
     let mut there: Vec<String> = std::fs::read_dir(out.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     there.sort();

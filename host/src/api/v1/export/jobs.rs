@@ -17,6 +17,7 @@ use super::super::super::params::{Id, Params};
 use super::super::super::{App, Problem};
 use super::{What, format, request, style};
 use crate::auth::{AuthError, Principal, Scope};
+use crate::export::ExportError;
 use crate::export::jobs::{self, Job, Jobs, Order, Refused};
 use crate::export::{self, Format};
 
@@ -84,8 +85,12 @@ pub(in crate::api) async fn create(
             rows_expected: plan.step_ms.map(|_| plan.rows_expected),
             file_stem: plan.file_stem(),
         };
-        let history = app.history.clone();
-        let job = jobs::start(&app.exports, order, move |job, out, is_wanted| {
+        // It is planned again when its turn comes: what waits holds nothing of the model.
+        drop(plan);
+        let (exports, later) = (app.exports.clone(), app.clone());
+        let job = jobs::start(&exports, order, move |job, out, is_wanted| {
+            let plan = what.plan(&later, &later.inventory.current(), &params).map_err(|p| ExportError::Plan(p.detail().to_owned()))?;
+            let history = later.history.clone();
             let encoder = export::encoder(format, &plan, &style, out)?;
             Ok(export::run(&plan, &*history, encoder, &job.progress, is_wanted)?.rows)
         })?;

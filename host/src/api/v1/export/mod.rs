@@ -7,6 +7,8 @@ pub(in crate::api) mod report;
 pub(in crate::api) mod request;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -51,7 +53,7 @@ fn format(params: &Params) -> Result<Format, Problem> {
 
 fn style(app: &App, params: &Params) -> Result<Style, Problem> {
     let is_korean = params.one_of("lang", &Lang::NAMES)?.and_then(Lang::parse) == Some(Lang::Ko);
-    Ok(Style { bom: params.flag("bom")?, is_korean, scratch: app.exports.scratch.clone() })
+    Ok(Style { bom: params.flag("bom")?, is_korean, scratch: app.exports.scratch.clone(), max_scratch: app.exports.limits.max_file_bytes })
 }
 
 fn affordable(app: &App, plan: &Plan) -> Result<(), Problem> {
@@ -122,24 +124,32 @@ fn written(app: &App, plan: &Plan, format: Format, style: Style) -> Result<Body,
     let progress = Arc::new(Progress::default());
     let (sender, mut pieces) = stream::channel(progress.clone());
     let (app, plan) = (app.clone(), plan.clone());
+    let is_whole = Arc::new(AtomicBool::new(false));
+    let whole = is_whole.clone();
     tokio::task::spawn_blocking(move || {
-        let (is_open, break_off, exports) = (sender.watch(), sender.breaker(), app.exports.clone());
-        let is_there = move || is_open() && !exports.is_ending();
+        // It holds the way to the client open until it is known how this ends.
+        let (is_open, exports) = (sender.watch(), app.exports.clone());
+        let is_there = || is_open() && !exports.is_ending();
         let written: Result<(), ExportError> = export::encoder(format, &plan, &style, Box::new(sender))
             .and_then(|encoder| export::run(&plan, &*app.history, encoder, &progress, &is_there))
             .map(drop);
         app.exports.ended("answer", format, &progress, written.as_ref().map(|_| ()));
         drop(running);
         match written {
-            Ok(()) => {}
+            Ok(()) => whole.store(true, Ordering::Release),
             Err(error) if error.is_stop() => tracing::debug!(%error, "an export ended before its end"),
-            Err(error) => {
-                tracing::error!(%error, format = format.name(), "an export failed");
-                break_off("the export failed".to_owned());
-            }
+            Err(error) => tracing::error!(%error, format = format.name(), "an export failed"),
         }
     });
-    Ok(Body::from_stream(futures::stream::poll_fn(move |cx| pieces.poll_recv(cx))))
+    // What has its end is whole: anything else ends with an error, which breaks the connection off.
+    let mut has_ended = false;
+    Ok(Body::from_stream(futures::stream::poll_fn(move |cx| match pieces.poll_recv(cx) {
+        Poll::Ready(None) if !has_ended && !is_whole.load(Ordering::Acquire) => {
+            has_ended = true;
+            Poll::Ready(Some(Err(std::io::Error::other("the export did not come to its end"))))
+        }
+        polled => polled,
+    })))
 }
 
 /// `/export/formats`: what is really there.

@@ -202,6 +202,7 @@ fn of_account(app: &App, snapshot: &Snapshot, params: &Params, by: By) -> Result
     };
     let of = |metric: &str| -> Arc<[Option<Arc<str>>]> { [Some(Arc::from(metric))].into() };
     let (servers, groups) = (of(power::SERVER_WATTS), of(power::GROUP_WATTS));
+    let adds_up = plan.columns.iter().all(|c| c.how == Aggregate::Average);
     if by == By::Cluster {
         plan.columns.extend([column("servers_known_count", "count"), column("servers_count", "count")]);
         let totals: Arc<[Option<Arc<str>>]> =
@@ -219,7 +220,7 @@ fn of_account(app: &App, snapshot: &Snapshot, params: &Params, by: By) -> Result
                     by => entry(&cluster, row.kind, &row.category, None, power::group_series(&cluster, by, &row.category), &groups),
                 });
             }
-            if plan.step_ms.is_some() && only_node.is_none() {
+            if plan.step_ms.is_some() && only_node.is_none() && adds_up {
                 let series = power::group_series(&cluster, by, "unattributed");
                 plan.remainders.push(Remainder {
                     entry: entry(&cluster, "unattributed", "unattributed", None, series, &groups),
@@ -227,6 +228,9 @@ fn of_account(app: &App, snapshot: &Snapshot, params: &Params, by: By) -> Result
                     parts: first..plan.entries.len(),
                 });
             }
+        }
+        if !adds_up {
+            plan.warnings.push("no row of what is unattributed: only means of parts and total add up".to_owned());
         }
         if plan.step_ms.is_none() {
             plan.warnings
