@@ -81,11 +81,22 @@ pub struct Alert {
     pub unknown: Option<Reason>,
     pub acknowledged: Option<Acknowledgement>,
     pub is_spike: bool,
+    /// Of the event that it tells of.
+    #[serde(default)]
+    pub code: Option<Arc<str>>,
+    /// Those who are told have heard that it fires: it was not silenced all the time.
+    #[serde(default = "is_told")]
+    pub is_told: bool,
     /// It only happened: it ends by time.
     pub is_moment: bool,
     /// Ids of silences in force; not kept.
     #[serde(skip)]
     pub silenced_by: Vec<Arc<str>>,
+}
+
+/// Of what an older version kept.
+fn is_told() -> bool {
+    true
 }
 
 /// What an alert is about.
@@ -205,10 +216,10 @@ impl PowerBy {
 
 impl Alert {
     /// One whose condition begins to hold.
-    pub fn begin(rule: &Rule, who: &Who<'_>, now_ms: i64) -> Self {
+    pub fn begin(rule: &Rule, who: &Who<'_>, code: Option<&Arc<str>>, now_ms: i64) -> Self {
         use sha2::{Digest, Sha256};
         let key = who.key();
-        let digest = Sha256::digest(format!("{}\0{key}\0{now_ms}", rule.name));
+        let digest = Sha256::digest(format!("{}\0{key}\0{}\0{now_ms}", rule.name, code.map_or("", |c| c)));
         let id: String = digest.iter().take(12).map(|b| format!("{b:02x}")).collect();
         Self {
             id: id.into(),
@@ -233,6 +244,8 @@ impl Alert {
             unknown: None,
             acknowledged: None,
             is_spike: rule.is_spike(),
+            code: code.cloned(),
+            is_told: false,
             is_moment: rule.is_of_moments(),
             silenced_by: Vec::new(),
         }
@@ -288,6 +301,11 @@ impl Alert {
         self.message_ko = message_ko.map(Arc::from);
     }
 
+    /// What it is told as when it fires.
+    pub fn begun(&self) -> Change {
+        if self.is_spike { Change::PowerSpike } else { Change::ThresholdExceeded }
+    }
+
     /// What streams hear.
     pub fn transition(&self, change: Change, at_ms: i64) -> Transition {
         Transition {
@@ -324,6 +342,7 @@ fn labels(alert: &Alert, rule: &Rule, who: &Who<'_>) -> Labels {
     let own = [
         ("alertname", Some(&*alert.rule)),
         ("cluster", Some(&*alert.cluster)),
+        ("code", alert.code.as_deref()),
         ("node", alert.node.as_deref()),
         ("resource_id", Some(&*alert.resource_id)),
         ("resource_type", Some(&*alert.resource_type)),
@@ -372,6 +391,6 @@ pub struct Silence {
 
 impl Silence {
     pub fn covers(&self, alert: &Alert) -> bool {
-        self.matchers.iter().all(|m| alert.label(&m.name).is_some_and(|v| Pattern::new(&m.value).matches(v)))
+        self.matchers.iter().all(|m| alert.label(&m.name).is_some_and(|v| Pattern::does_match(&m.value, v)))
     }
 }

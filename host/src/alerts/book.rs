@@ -22,6 +22,8 @@ const UNSEEN_MS: i64 = 10 * 60_000;
 #[derive(Default)]
 pub struct Out {
     pub changes: Vec<(Change, Arc<Alert>)>,
+    /// Firing ones whose silence ended: who is told hears of them now, streams did before.
+    pub late: Vec<(Change, Arc<Alert>)>,
     pub rows: Rows,
 }
 
@@ -81,7 +83,9 @@ impl Book {
     /// Takes the verdict of a rule, which comes with its place, over.
     pub fn apply(&mut self, (rule, i): (&Rule, u16), who: &Who<'_>, verdict: Verdict, cause: Cause<'_>, now_ms: i64, out: &mut Out) {
         let key = who.key();
-        let place = self.active.get(&*key).and_then(|all| all.iter().position(|a| a.rule == i));
+        // Each kind of event is an alert of its own.
+        let code = cause.event.map(|e| &e.code);
+        let place = self.active.get(&*key).and_then(|all| all.iter().position(|a| a.rule == i && a.alert.code.as_ref() == code));
         let Some(place) = place else {
             if !verdict.is_news() {
                 return;
@@ -90,7 +94,7 @@ impl Book {
                 self.dropped += 1;
                 return;
             }
-            let mut alert = Alert::begin(rule, who, now_ms);
+            let mut alert = Alert::begin(rule, who, code, now_ms);
             (alert.value, alert.threshold) = match verdict {
                 Verdict::Holds { value, threshold } => (value, threshold),
                 Verdict::Happened { value, .. } => (value, None),
@@ -123,6 +127,7 @@ impl Book {
             (Verdict::Happened { value, previous }, _) => {
                 (alert.value, alert.held_ms, alert.unknown) = (value, now_ms, None);
                 alert.speak(rule, who, Cause { previous: previous.or(cause.previous), ..cause });
+                alert.is_told |= alert.is_spike && alert.silenced_by.is_empty();
                 let again = Arc::new(alert.clone());
                 out.rows.put.push(again.clone());
                 if alert.is_spike {
@@ -248,6 +253,19 @@ impl Book {
         if !over.is_empty() {
             out.rows.unsilenced.extend(over.into_iter().map(|s| s.id));
             self.weigh_silences();
+            self.speak_late(out);
+        }
+    }
+
+    /// Tells of what fires, is silenced no more, and was told to nobody.
+    pub fn speak_late(&mut self, out: &mut Out) {
+        for Active { alert, .. } in self.active.values_mut().flatten() {
+            if alert.state() == State::Firing && !alert.is_told && alert.silenced_by.is_empty() {
+                alert.is_told = true;
+                let alert = Arc::new(alert.clone());
+                out.rows.put.push(alert.clone());
+                out.late.push((alert.begun(), alert));
+            }
         }
     }
 
@@ -268,8 +286,8 @@ fn fire(alert: &mut Alert, rule: &Rule, who: &Who<'_>, cause: Cause<'_>, silence
     alert.fired_ms = Some(now_ms);
     alert.speak(rule, who, cause);
     alert.silenced_by = covering(silences, alert);
+    alert.is_told = alert.silenced_by.is_empty();
     let fired = Arc::new(alert.clone());
-    let change = if alert.is_spike { Change::PowerSpike } else { Change::ThresholdExceeded };
     out.rows.put.push(fired.clone());
-    out.changes.push((change, fired));
+    out.changes.push((fired.begun(), fired));
 }

@@ -11,7 +11,7 @@ const MOST_LABELS: usize = 32;
 /// What only happens counts for this long, unless its rule says otherwise.
 const KEEP_MS: i64 = 3_600_000;
 /// Labels that every alert has already.
-const OWN_LABELS: [&str; 6] = ["alertname", "cluster", "node", "resource_id", "resource_type", "severity"];
+const OWN_LABELS: [&str; 7] = ["alertname", "cluster", "code", "node", "resource_id", "resource_type", "severity"];
 
 /// What is wrong, and at which key.
 pub struct Fault(pub &'static str, pub String);
@@ -334,8 +334,14 @@ const KINDS: [Kind; 15] = [
 
 fn gate(file: &ClauseFile) -> Checked<Clause> {
     let (base, factor) = metric(&file.metric, "and")?;
+    let is_bound = file.above.is_some() || file.below.is_some();
     let test = match &file.state {
-        Some(_) if file.above.is_some() || file.below.is_some() => return fault("and", "and: state, above or below, one of them"),
+        _ if file.known == Some(true) => return fault("and", "and: known = true says nothing: what is compared is known"),
+        _ if file.known.is_some() && (is_bound || file.state.is_some() || file.of.is_some()) => {
+            return fault("and", "and: known = false stands alone with its metric");
+        }
+        _ if file.known.is_some() => Test::Unknown,
+        Some(_) if is_bound => return fault("and", "and: state, above or below, one of them"),
         Some(state) => Test::State(states(&base, Some(state), "and")?),
         None => Test::Bound(bound(file.above, file.below, None).map_err(|Fault(_, text)| Fault("and", format!("and: {text}")))?),
     };

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::alert::{Cause, End, State, Who};
 use super::book::{Book, Out};
 use super::rule::{Condition, Lost, PowerBy, PowerTest, Rule, Verdict, is_stale, jump, note_lost, vanished};
-use super::store::Found;
+use super::store::{Found, Rows};
 use crate::catalogue::Catalogue;
-use crate::inventory::{Event, Kind, Life, Reason, Snapshot, Subject};
+use crate::inventory::{Event, HOLDS_NOW, Kind, Life, Reason, Snapshot, Subject};
 use crate::power::{self, By};
 
 /// Events that are remembered as told.
@@ -67,8 +67,9 @@ pub struct Engine {
 
 impl Engine {
     /// Begins with what was kept.
-    pub fn with(found: Found, now_ms: i64) -> Self {
+    pub fn with(mut found: Found, now_ms: i64) -> Self {
         let mut engine = Self::default();
+        found.told.sort_by_key(|(_, at)| *at);
         for (told, _) in found.told {
             engine.remember(told);
         }
@@ -79,6 +80,17 @@ impl Engine {
     fn remember(&mut self, told: Told) {
         if self.told.insert(told.clone()) {
             self.told_order.push_back(told);
+        }
+    }
+
+    /// Everything that is to be on disk.
+    pub fn rows(&self) -> Rows {
+        Rows {
+            put: self.book.all().filter(|a| a.state() == State::Firing).cloned().map(Arc::new).collect(),
+            ended: self.book.ended.iter().cloned().collect(),
+            told: self.told_order.iter().cloned().collect(),
+            silences: self.book.silences.clone(),
+            ..Rows::default()
         }
     }
 
@@ -104,7 +116,9 @@ impl Engine {
                 let was = before.get(active.rule as usize);
                 active.rule = *now;
                 let new = &rules[*now as usize];
-                let is_other = was.is_some_and(|was| std::mem::discriminant(&was.condition) != std::mem::discriminant(&new.condition));
+                let kind = |rule: &Rule| (rule.kind, std::mem::discriminant(&rule.condition));
+                let is_other = was.is_some_and(|was| kind(was) != kind(new))
+                    || (active.alert.severity, &*active.alert.unit) != (new.severity, new.unit);
                 is_other.then_some(End::RuleRemoved)
             },
             now_ms,
@@ -127,6 +141,9 @@ impl Engine {
         if !self.is_set {
             return out;
         }
+        // Who looks by the clock may come after who brought a newer one.
+        let newest = self.last.clone().filter(|last| last.sequence > snapshot.sequence);
+        let snapshot = newest.as_ref().unwrap_or(snapshot);
         let is_new = self.last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, snapshot));
         if is_new || self.is_full {
             self.rules.iter().for_each(|rule| rule.resolve(catalogue));
@@ -245,8 +262,9 @@ impl Engine {
             if verdict.is_news() || (has_alert && alerted.contains(i)) {
                 book.apply((rule, *i), &who, verdict, Cause::default(), now_ms, out);
             }
-            note_lost(rule, old, new, lost);
         }
+        // After all of them looked: two rules may look at one counter.
+        set_of.readings.iter().for_each(|i| note_lost(&rules[*i as usize], old, new, lost));
         if !set_of.vanished.is_empty() {
             match new.life {
                 Life::Live => {
@@ -313,8 +331,12 @@ impl Engine {
             }
             let verdict = Verdict::Happened { value: None, previous: None };
             self.book.apply((&rule, i), &Who::Subject(subject), verdict, Cause { event: Some(event), previous: None }, now_ms, out);
-            out.rows.told.push(told.clone());
-            self.remember(told);
+            // What holds when a source is first heard has a key without a moment: it is no news after a start.
+            let standing = first_key(&event.key).map(|key| Told { key: key.into(), ..told.clone() });
+            for told in standing.into_iter().chain([told]) {
+                out.rows.told.push(told.clone());
+                self.remember(told);
+            }
             while self.told_order.len() > MOST_TOLD {
                 if let Some(old) = self.told_order.pop_front() {
                     self.told.remove(&old);
@@ -364,8 +386,9 @@ impl Engine {
                 continue;
             }
             for (i, rule) in &of_sources {
-                if rule.lets_in(|key| who.label(key)) {
-                    book.apply((rule, *i), &who, verdict, Cause::default(), now_ms, out);
+                match rule.lets_in(|key| who.label(key)) {
+                    true => book.apply((rule, *i), &who, verdict, Cause::default(), now_ms, out),
+                    false => book.retain_of(&who.key(), |active| (active.rule == *i).then_some(End::RuleRemoved), now_ms, out),
                 }
             }
         }
@@ -391,10 +414,12 @@ impl Engine {
                 let who = Who::Sum { by, cluster: &cluster, name: &name };
                 seen.insert(who.key().into_owned());
                 for (i, rule) in &of {
-                    if !rule.lets_in(|key| who.label(key)) {
+                    let Condition::Power { test, .. } = &rule.condition else { continue };
+                    let is_budgeted = !matches!(test, PowerTest::Budgets { watts, .. } if !watts.contains_key(&*name));
+                    if !is_budgeted || !rule.lets_in(|key| who.label(key)) {
+                        self.book.retain_of(&who.key(), |active| (active.rule == *i).then_some(End::RuleRemoved), now_ms, out);
                         continue;
                     }
-                    let Condition::Power { test, .. } = &rule.condition else { continue };
                     let verdict = match test {
                         PowerTest::Spike { percent, least_watts } => {
                             let key = (*i, who.key().into_owned());
@@ -435,7 +460,10 @@ impl Engine {
             |active| {
                 let rule = rules.get(active.rule as usize)?;
                 match active.alert.state() {
-                    State::Pending if now_ms - active.alert.since_ms >= rule.hold_ms => due.push((active.alert.key.clone(), active.rule)),
+                    // One observation alone does not hold for any time.
+                    State::Pending if now_ms - active.alert.since_ms >= rule.hold_ms && active.alert.held_ms > active.alert.since_ms => {
+                        due.push((active.alert.key.clone(), active.rule))
+                    }
                     State::Firing if rule.is_of_moments() && now_ms - active.alert.held_ms > rule.keep_ms => return Some(End::Expired),
                     State::Firing if !rule.is_of_moments() && now_ms - active.alert.held_ms > FORGET_MS => return Some(End::Gone),
                     _ => {}
@@ -452,6 +480,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// The key of what held again (`now:KEY@MILLISECONDS`), as it was when it held first.
+fn first_key(key: &str) -> Option<&str> {
+    let (first, at) = key.rsplit_once('@')?;
+    (first.starts_with(HOLDS_NOW) && at.bytes().all(|b| b.is_ascii_digit())).then_some(first)
 }
 
 /// A sum that lacks a part is at least what it says: it may be too much already, but never little enough.
@@ -487,7 +521,7 @@ fn sums(snapshot: &Snapshot, by: PowerBy) -> Vec<(String, String, Option<f64>, u
                 let cluster = c.to_string();
                 rows.into_iter()
                     .filter(|r| &*r.category != "unattributed")
-                    .map(move |r| (cluster.clone(), r.category.to_string(), r.watts, 1, 1))
+                    .map(move |r| (cluster.clone(), r.category.to_string(), r.watts, r.known, r.count))
                     .collect::<Vec<_>>()
             };
             clusters.iter().flat_map(of).collect()

@@ -120,6 +120,9 @@ pub struct ClauseFile {
     pub below: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<OneOrMany>,
+    /// `false`: nobody says the metric.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<bool>,
 }
 
 /// The keys that say what is looked for; one of these of another form replaces them all.

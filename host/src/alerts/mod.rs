@@ -43,6 +43,8 @@ use store::{Rows, Store};
 const LAG: usize = 16_384;
 /// Time alone makes something due this often, where no snapshot comes.
 const TICK: Duration = Duration::from_secs(1);
+/// A disk that did not take something is tried this often.
+const REWRITE_MS: i64 = 10_000;
 /// Alerts that one look tells of by name in the log.
 const NAMED: usize = 5;
 
@@ -117,6 +119,8 @@ pub struct Alerts {
     transitions: broadcast::Sender<Arc<Transition>>,
     looks: Mutex<Histogram>,
     not_kept: AtomicU64,
+    /// Since when the disk lacks something: all of it is written anew, and tried no more often than [`REWRITE_MS`].
+    lacks_ms: Mutex<Option<i64>>,
 }
 
 impl Default for Alerts {
@@ -135,6 +139,7 @@ impl Alerts {
             transitions: broadcast::Sender::new(LAG),
             looks: Mutex::default(),
             not_kept: AtomicU64::new(0),
+            lacks_ms: Mutex::default(),
         }
     }
 
@@ -193,6 +198,9 @@ impl Alerts {
     /// Durable first, then told.
     fn tell(&self, out: Out, now_ms: i64) {
         self.keep(&out.rows, now_ms);
+        if !out.late.is_empty() {
+            lock(&self.notifiers).iter().for_each(|n| n.hear(&out.late));
+        }
         if out.changes.is_empty() {
             return;
         }
@@ -214,9 +222,24 @@ impl Alerts {
 
     fn keep(&self, rows: &Rows, now_ms: i64) {
         let Some(store) = &self.store else { return };
-        if let Err(error) = store.write(rows, now_ms) {
+        let mut lacks = lock(&self.lacks_ms);
+        let written = match *lacks {
+            None => store.write(rows, now_ms),
+            Some(at) if (0..REWRITE_MS).contains(&(now_ms - at)) => return,
+            Some(_) => store.rewrite(&lock(&self.engine).rows(), now_ms),
+        };
+        *lacks = written.as_ref().err().map(|_| now_ms);
+        if let Err(error) = written {
             self.not_kept.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "alerts are not kept; they are told all the same");
+            tracing::error!(%error, "alerts are not kept until the disk takes them; they are told all the same");
+        }
+    }
+
+    /// Writes what somebody ordered, and refuses the order where that cannot be.
+    fn keep_order(&self, rows: &Rows) -> Result<(), ChangeError> {
+        match &self.store {
+            Some(store) => Ok(store.write(rows, crate::now_ms())?),
+            None => Ok(()),
         }
     }
 
@@ -228,35 +251,34 @@ impl Alerts {
     /// Notes that somebody knows. Waits for the disk.
     pub fn acknowledge(&self, id: &str, by: &str, comment: &str) -> Result<Alert, ChangeError> {
         let _turn = lock(&self.turn);
-        let now_ms = crate::now_ms();
-        let mut engine = lock(&self.engine);
-        let is_over = engine.book.ended.iter().any(|(_, a)| &*a.id == id);
-        let Some(alert) = engine.book.get_mut(id) else {
-            return Err(if is_over { ChangeError::NotNow("it has ended already".to_owned()) } else { ChangeError::NotFound });
+        let known = Acknowledgement { by: by.into(), at_ms: crate::now_ms(), comment: comment.into() };
+        let next = {
+            let mut engine = lock(&self.engine);
+            let is_over = engine.book.ended.iter().any(|(_, a)| &*a.id == id);
+            let Some(alert) = engine.book.get_mut(id) else {
+                return Err(if is_over { ChangeError::NotNow("it has ended already".to_owned()) } else { ChangeError::NotFound });
+            };
+            if alert.state() == State::Pending {
+                return Err(ChangeError::NotNow("it does not fire yet".to_owned()));
+            }
+            Alert { acknowledged: Some(known.clone()), ..alert.clone() }
         };
-        if alert.state() == State::Pending {
-            return Err(ChangeError::NotNow("it does not fire yet".to_owned()));
+        // Nobody else changes anything meanwhile: it is this one's turn. Who only reads does not wait for the disk.
+        self.keep_order(&Rows { put: vec![Arc::new(next.clone())], ..Rows::default() })?;
+        if let Some(alert) = lock(&self.engine).book.get_mut(id) {
+            alert.acknowledged = Some(known);
         }
-        let mut next = alert.clone();
-        next.acknowledged = Some(Acknowledgement { by: by.into(), at_ms: now_ms, comment: comment.into() });
-        let put = vec![Arc::new(next.clone())];
-        if let Some(store) = &self.store {
-            store.write(&Rows { put, ..Rows::default() }, now_ms)?;
-        }
-        *alert = next.clone();
         Ok(next)
     }
 
     /// Keeps alerts quiet. Waits for the disk.
     pub fn silence(&self, silence: Silence) -> Result<(), ChangeError> {
         let _turn = lock(&self.turn);
-        let mut engine = lock(&self.engine);
-        if engine.book.silences.len() >= MOST_SILENCES {
+        if self.look(|book| book.silences.len()) >= MOST_SILENCES {
             return Err(ChangeError::NotNow(format!("there are {MOST_SILENCES} silences already; delete one, or let some end")));
         }
-        if let Some(store) = &self.store {
-            store.write(&Rows { silences: vec![silence.clone()], ..Rows::default() }, crate::now_ms())?;
-        }
+        self.keep_order(&Rows { silences: vec![silence.clone()], ..Rows::default() })?;
+        let mut engine = lock(&self.engine);
         engine.book.silences.push(silence);
         engine.book.weigh_silences();
         Ok(())
@@ -265,13 +287,17 @@ impl Alerts {
     /// Ends a silence. Waits for the disk.
     pub fn unsilence(&self, id: &str) -> Result<Silence, ChangeError> {
         let _turn = lock(&self.turn);
-        let mut engine = lock(&self.engine);
-        let place = engine.book.silences.iter().position(|s| &*s.id == id).ok_or(ChangeError::NotFound)?;
-        if let Some(store) = &self.store {
-            store.write(&Rows { unsilenced: vec![id.into()], ..Rows::default() }, crate::now_ms())?;
-        }
-        let silence = engine.book.silences.remove(place);
-        engine.book.weigh_silences();
+        let place = self.look(|book| book.silences.iter().position(|s| &*s.id == id)).ok_or(ChangeError::NotFound)?;
+        self.keep_order(&Rows { unsilenced: vec![id.into()], ..Rows::default() })?;
+        let mut out = Out::default();
+        let silence = {
+            let mut engine = lock(&self.engine);
+            let silence = engine.book.silences.remove(place);
+            engine.book.weigh_silences();
+            engine.book.speak_late(&mut out);
+            silence
+        };
+        self.tell(out, crate::now_ms());
         Ok(silence)
     }
 

@@ -92,6 +92,8 @@ pub enum Test {
     Bits(u64),
     /// One of these states.
     State(Vec<bool>),
+    /// Nobody says it.
+    Unknown,
 }
 
 /// By what watts are added up.
@@ -169,6 +171,11 @@ impl Pattern {
 
     pub fn matches(&self, value: &str) -> bool {
         if self.is_open { value.starts_with(&self.text) } else { value == self.text }
+    }
+
+    /// The same for a text that was not made a pattern of.
+    pub fn does_match(text: &str, value: &str) -> bool {
+        text.strip_suffix('*').map_or(value == text, |open| value.starts_with(open))
     }
 }
 
@@ -288,6 +295,7 @@ impl Clause {
         let value = match self.quantity.value(old, new) {
             Ok(Some(value)) => value,
             Ok(None) => return Verdict::Same,
+            Err(_) if matches!(self.test, Test::Unknown) => return Verdict::Holds { value: None, threshold: None },
             Err(reason) => return Verdict::Unknown(reason),
         };
         match &self.test {
@@ -310,7 +318,7 @@ impl Clause {
             Test::State(states) if states.get(value as usize).copied().unwrap_or(false) => {
                 Verdict::Holds { value: Some(value), threshold: None }
             }
-            Test::Bits(_) | Test::State(_) => Verdict::Not(Some(value)),
+            Test::Bits(_) | Test::State(_) | Test::Unknown => Verdict::Not(Some(value)),
         }
     }
 }

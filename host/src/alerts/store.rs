@@ -139,7 +139,22 @@ impl Store {
         if rows.is_empty() {
             return Ok(());
         }
+        self.put(rows, now_ms, false)
+    }
+
+    /// Writes everything anew: what was there is forgotten.
+    pub fn rewrite(&self, all: &Rows, now_ms: i64) -> Result<(), AlertsError> {
+        self.put(all, now_ms, true)
+    }
+
+    fn put(&self, rows: &Rows, now_ms: i64, is_anew: bool) -> Result<(), AlertsError> {
         let write = self.0.begin_write()?;
+        if is_anew {
+            write.delete_table(ACTIVE)?;
+            write.delete_table(ENDED)?;
+            write.delete_table(SILENCES)?;
+            write.delete_table(TOLD)?;
+        }
         {
             let mut active = write.open_table(ACTIVE)?;
             for alert in &rows.put {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::alert::{End, Matcher, Silence, State};
+use super::engine::Told;
+use super::store::Found;
 use super::*;
 use crate::inventory::batch::{Batch, BatchEvent, BatchGap, BatchPoint, BatchSubject, Coverage};
-use crate::inventory::{Kind, Quality, Reason, SourceInfo};
+use crate::inventory::{HOLDS_NOW, Kind, Quality, Reason, SourceInfo};
 
 const SECOND: i64 = 1_000;
 const START: i64 = 1_764_000_000_000;
@@ -99,7 +101,7 @@ impl Stage {
                     severity: Severity::Critical,
                     code: (*code).to_owned(),
                     message: "as the driver says".to_owned(),
-                    key: format!("GPU-1/{code}"),
+                    key: format!("{}GPU-1/{code}", if at_ms.is_some() { "" } else { HOLDS_NOW }),
                 })
                 .collect();
         }
@@ -285,7 +287,7 @@ fn an_xid_says_what_it_means_in_both_languages_and_is_told_once() {
     let alert = &out.changes[0].1;
     assert!(alert.message.starts_with("xid:79: GPU has fallen off the bus; drain the node"), "{}", alert.message);
     assert!(alert.message_ko.as_deref().unwrap().contains("GPU가 버스에서 사라짐"));
-    assert_eq!(out.rows.told.len(), 1);
+    assert_eq!(out.rows.told.len(), 2, "as it is, and as it will stand there after a start");
     // The gauge keeps the last code for ever: the event is the same one.
     stage.say(Says { events: &[("xid:79", None)], ..Says::default() });
     assert_eq!(stage.look(15).changes.len(), 0);
@@ -296,6 +298,93 @@ fn an_xid_says_what_it_means_in_both_languages_and_is_told_once() {
     stage.say(Says { events: &[("xid:777", None)], ..Says::default() });
     let out = stage.look(15);
     assert!(out.changes[0].1.message.contains("as the driver says"), "{:?}", out.changes);
+}
+
+#[test]
+fn an_xid_that_comes_again_is_told_again_and_each_code_is_an_alert_of_its_own() {
+    let text = "[[rules]]\nname = \"xid\"\nseverity = \"critical\"\nevent = \"xid:*\"\nkeep = \"1h\"\nmessage = \"{code}\"\n";
+    let mut stage = Stage::new(text);
+    let tell = |stage: &mut Stage, seconds: i64, code: Option<&str>| {
+        let events: Vec<(&str, Option<i64>)> = code.into_iter().map(|c| (c, None)).collect();
+        stage.now += seconds * SECOND;
+        stage.say(Says { events: &events, ..Says::default() });
+        stage.look(0).changes.into_iter().map(|(c, a)| (c, a.message.to_string())).collect::<Vec<_>>()
+    };
+    let fired = |code: &str| (ThresholdExceeded, code.to_owned());
+    assert_eq!(tell(&mut stage, 15, None), []);
+    assert_eq!(tell(&mut stage, 15, Some("xid:79")), [fired("xid:79")]);
+    assert_eq!(tell(&mut stage, 15, Some("xid:79")), []);
+    // Another code while the first still counts, and the first one again.
+    assert_eq!(tell(&mut stage, 15, Some("xid:48")), [fired("xid:48")]);
+    assert_eq!(tell(&mut stage, 15, Some("xid:79")), [], "it fires already");
+    assert_eq!(stage.engine.book.all().count(), 2);
+    let held: Vec<i64> = stage.engine.book.all().filter(|a| a.code.as_deref() == Some("xid:79")).map(|a| a.held_ms).collect();
+    assert_eq!(held, [stage.now], "but it happened just now");
+    assert_eq!(tell(&mut stage, 3_700, Some("xid:79")).len(), 2, "both ended by time");
+    assert_eq!(tell(&mut stage, 15, None), []);
+    assert_eq!(tell(&mut stage, 15, Some("xid:79")), [fired("xid:79")], "a card that was reset and fails again");
+    // What stands there after a start was told before.
+    let told = stage.engine.rows().told.into_iter().map(|t| (t, 0)).collect();
+    let mut again = Stage::over(Engine::with(Found { told, ..Found::default() }, stage.now), text);
+    again.now = stage.now;
+    assert_eq!(tell(&mut again, 15, Some("xid:79")), []);
+}
+
+#[test]
+fn one_observation_holds_for_no_time() {
+    let mut stage = Stage::new(&one(&format!("{HOT}for = \"30s\"")));
+    stage.tell(0, &[("temperature_celsius", 90.0)]);
+    assert_eq!(stage.look(44).changes.len(), 0);
+    assert_eq!(stage.tell(1, &[("temperature_celsius", 90.0)]), [ThresholdExceeded]);
+}
+
+#[test]
+fn two_rules_about_one_counter_both_see_what_grew_behind_a_gap() {
+    let second = one("metric = \"ecc_uncorrected_total\"\nincreases = 2.0").replace("\"r\"", "\"s\"");
+    let mut stage = Stage::new(&format!("{}{second}", one("metric = \"ecc_uncorrected_total\"\nincreases = 1.0")));
+    assert_eq!(stage.tell(0, &[("ecc_uncorrected_total", 7.0)]), []);
+    stage.now += 15 * SECOND;
+    stage.say(Says { gaps: &[("ecc_uncorrected_total", Reason::Error)], ..Says::default() });
+    stage.look(0);
+    assert_eq!(stage.tell(15, &[("ecc_uncorrected_total", 9.0)]).len(), 2);
+}
+
+#[test]
+fn a_snapshot_that_comes_late_changes_nothing() {
+    let mut stage = Stage::new(&one(HOT));
+    stage.tell(0, &[("temperature_celsius", 70.0)]);
+    let old = stage.inventory.current();
+    assert_eq!(stage.tell(15, &[("temperature_celsius", 90.0)]), [ThresholdExceeded]);
+    assert_eq!(stage.engine.evaluate(&old, &stage.catalogue, stage.now + SECOND).changes.len(), 0);
+    assert_eq!(stage.state(), Some(State::Firing));
+}
+
+#[test]
+fn who_is_told_hears_of_what_a_silence_hid_when_it_ends_and_of_the_end_of_what_was_told() {
+    let mut stage = Stage::new(&one(HOT));
+    let silence = |ends_ms| Silence {
+        id: "s".into(),
+        matchers: vec![Matcher { name: "alertname".into(), value: "r".into() }],
+        by: "mina".into(),
+        comment: String::new(),
+        starts_ms: START,
+        ends_ms,
+    };
+    stage.engine.book.silences.push(silence(START + 60 * SECOND));
+    let out = stage.look(0);
+    assert!(out.late.is_empty());
+    assert_eq!(stage.tell(1, &[("temperature_celsius", 90.0)]), [ThresholdExceeded], "streams hear it");
+    assert!(!stage.alert().unwrap().is_told);
+    let out = stage.look(60);
+    assert_eq!(out.late.iter().map(|(change, a)| (*change, a.is_told)).collect::<Vec<_>>(), [(ThresholdExceeded, true)]);
+    assert_eq!((out.changes.len(), out.rows.put.len()), (0, 1), "and after a restart it is not told again");
+    assert!(stage.look(60).late.is_empty());
+    stage.engine.book.silences.push(silence(i64::MAX));
+    stage.engine.book.weigh_silences();
+    stage.now += SECOND;
+    stage.say(Says { numbers: &[("temperature_celsius", 70.0)], ..Says::default() });
+    let out = stage.look(0);
+    assert_eq!((out.changes[0].0, out.changes[0].1.is_told), (ThresholdCleared, true));
 }
 
 #[test]
@@ -370,6 +459,13 @@ fn a_sum_that_lacks_a_part_may_be_too_much_but_never_little_enough() {
         say(&mut engine, &mut world, Some(1_100.0), false),
         [("b".into(), ThresholdExceeded, "cluster cluster1 1100 1000".into()), ("s".into(), PowerSpike, "800 1100".into())]
     );
+    // What has no budget any more is over none.
+    let (mut other, mut out) = (Engine::default(), Out::default());
+    other.set(read(text).unwrap(), world.now, &mut out);
+    assert_eq!(other.evaluate(&world.snapshot(), &catalogue, world.now).changes.len(), 1);
+    other.set(read(&text.replace("cluster1", "cluster3")).unwrap(), world.now, &mut out);
+    let ended = other.evaluate(&world.snapshot(), &catalogue, world.now + SECOND);
+    assert_eq!(ended.changes.iter().map(|(_, a)| a.end).collect::<Vec<_>>(), [Some(End::RuleRemoved)]);
     // Half of the cluster is not known: the budget does not clear.
     assert_eq!(say(&mut engine, &mut world, Some(500.0), true), [("s".into(), PowerSpike, "1100 500".into())]);
     assert_eq!(engine.book.all().find(|a| &*a.rule == "b").unwrap().unknown, Some(Reason::Absent));
@@ -434,6 +530,10 @@ fn rules_that_change_while_alerts_fire_keep_them_and_those_that_go_end_them() {
     stage.engine.set(read(&one("metric = \"temperature_celsius\"\nabove = 95.0")).unwrap(), stage.now, &mut out);
     assert_eq!(stage.look(1).changes[0].0, ThresholdCleared);
     stage.tell(15, &[("temperature_celsius", 99.0)]);
+    // Of another severity it is another alert.
+    let mut out = Out::default();
+    stage.engine.set(read(&one(HOT).replace("warning", "critical")).unwrap(), stage.now, &mut out);
+    assert_eq!((out.changes[0].1.end, stage.look(1).changes[0].1.severity), (Some(End::RuleRemoved), Severity::Critical));
     let mut out = Out::default();
     stage.engine.set(Vec::new(), stage.now, &mut out);
     assert_eq!(out.changes[0].1.end, Some(End::RuleRemoved));
@@ -453,6 +553,23 @@ fn a_damaged_store_is_put_aside_and_alerts_begin_anew() {
         assert_eq!(std::fs::read(dir.path().join(&aside[0])).unwrap(), damage, "nothing of it is lost");
         Alerts::open(dir.path()).expect("the new one is whole");
     }
+}
+
+#[test]
+fn a_store_that_is_written_anew_holds_what_is_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path()).unwrap();
+    let told = |key: &str| Told { rule: "r".into(), subject: "GPU-1".into(), key: key.into() };
+    store.write(&Rows { told: vec![told("old")], ..Rows::default() }, START).unwrap();
+    let mut stage = Stage::new(&one(HOT));
+    stage.tell(0, &[("temperature_celsius", 90.0)]);
+    stage.tell(15, &[("temperature_celsius", 70.0)]);
+    stage.tell(15, &[("temperature_celsius", 91.0)]);
+    store.rewrite(&stage.engine.rows(), stage.now).unwrap();
+    drop(store);
+    let (_, found) = Store::open(dir.path()).unwrap();
+    assert_eq!((found.active.len(), found.ended.len(), found.told.len()), (1, 1, 0));
+    assert_eq!(found.active[0].id, stage.alert().unwrap().id);
 }
 
 #[test]
@@ -563,6 +680,23 @@ fn the_ready_made_rules_read_and_can_be_changed_switched_off_and_given_budgets()
 }
 
 #[test]
+fn a_card_that_is_slowed_down_by_heat_has_one_alert_of_it() {
+    for (reasons, expected) in [(&[("throttle_reasons", 64.0)] as &[_], "accelerator-throttled"), (&[], "accelerator-throttled-by-heat")] {
+        let mut stage = Stage::new("");
+        stage.engine.set(rules(true, &Default::default(), &[]).0, stage.now, &mut Out::default());
+        let mut fired = Vec::new();
+        for i in 0..10 {
+            stage.now += 15 * SECOND;
+            let numbers: Vec<(&str, f64)> =
+                [("throttle_thermal_seconds_total", f64::from(i) * 10.0)].iter().chain(reasons).copied().collect();
+            stage.say(Says { numbers: &numbers, ..Says::default() });
+            fired.extend(stage.look(0).changes.iter().map(|(_, a)| a.rule.to_string()));
+        }
+        assert_eq!(fired, [expected]);
+    }
+}
+
+#[test]
 fn a_rule_that_does_not_check_says_where_why_and_what_is_allowed() {
     for (text, expected) in [
         (
@@ -597,6 +731,8 @@ fn a_rule_that_does_not_check_says_where_why_and_what_is_allowed() {
         ("power_by = \"rack\"\nabove = 1.0", "`cluster`, `node`, `namespace`"),
         ("power_by = \"cluster\"\nbudgets = { cluster1 = -1.0 }", "above 0"),
         ("vanished = false", "vanished = false says nothing"),
+        ("metric = \"power_watts\"\nabove = 1.0\nand = [{ metric = \"power_watts\", known = true }]", "says nothing"),
+        ("metric = \"power_watts\"\nabove = 1.0\nand = [{ metric = \"power_watts\", known = false, above = 1.0 }]", "stands alone"),
         ("metric = \"power_watts\"\nabove = 1.0\nlabels = { severity = \"x\" }", "of its own"),
         ("metric = \"power_watts\"\nabove = 1.0\nlabels = { \"a-b\" = \"x\" }", "no label name"),
         ("metric = \"power_watts\"\nabove = 1.0\nmessage_ko = \"{temp}\"", "{temp} is no placeholder"),

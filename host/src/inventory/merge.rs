@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::batch::{Batch, BatchSubject, Coverage};
 use super::identity::{NodeNames, keys};
-use super::{Event, Kind, Labels, Life, Quality, Reading, Reason, Sequence, Severity, Snapshot, Source, Subject, Value};
+use super::{Event, HOLDS_NOW, Kind, Labels, Life, Quality, Reading, Reason, Sequence, Severity, Snapshot, Source, Subject, Value};
 use crate::catalogue::{Catalogue, MetricId};
 use crate::plugins::limits::Bucket;
 
@@ -107,6 +107,8 @@ struct SourceState {
     info: SourceInfo,
     public: Arc<Source>,
     subjects: HashSet<usize>,
+    /// What held of its subjects in its last answer, by keys that begin with [`HOLDS_NOW`].
+    holding: HashSet<(usize, Arc<str>)>,
 }
 
 /// What the model keeps of one plugin.
@@ -288,7 +290,7 @@ impl Working {
             consecutive_failures: 0,
             is_gone: false,
         });
-        let state = SourceState { info: info.clone(), public, subjects: HashSet::new() };
+        let state = SourceState { info: info.clone(), public, subjects: HashSet::new(), holding: HashSet::new() };
         self.free_gone();
         let index = match self.free_sources.pop() {
             Some(free) => {
@@ -365,10 +367,23 @@ impl Working {
         if ahead > 0 {
             problems.push(format!("{ahead} readings are stamped more than five minutes ahead of this host; not taken"));
         }
+        let mut holding = HashSet::new();
         for event in batch.events {
             let Some(slot) = slots[event.subject as usize] else { continue };
             let subject = self.slots[slot].subject.id.clone();
-            let key: Arc<str> = event.key.into();
+            let mut key: Arc<str> = event.key.into();
+            if key.starts_with(HOLDS_NOW) {
+                let before = &self.sources[source as usize];
+                let (held, was_heard) = (before.holding.contains(&(slot, key.clone())), before.subjects.contains(&slot));
+                holding.insert((slot, key.clone()));
+                if held {
+                    continue;
+                }
+                // It began while this source was listened to.
+                if was_heard {
+                    key = format!("{key}@{now_ms}").into();
+                }
+            }
             if !self.event_keys.insert((subject.clone(), key.clone())) {
                 continue;
             }
@@ -388,6 +403,12 @@ impl Working {
                 self.event_keys.remove(&(old.subject.clone(), old.key.clone()));
             }
         }
+        let before = &mut self.sources[source as usize].holding;
+        if !before.is_empty() {
+            let named: HashSet<usize> = slots.iter().flatten().copied().collect();
+            before.retain(|(slot, _)| !named.contains(slot));
+        }
+        before.extend(holding);
         let (mut not_said, not_begun) = (0, Held::of(&mut self.held, info).not_begun);
         let gone: HashSet<u32> = batch.tombstones.into_iter().collect();
         for (i, subject) in batch.subjects.into_iter().enumerate() {

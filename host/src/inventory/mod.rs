@@ -136,9 +136,13 @@ pub struct Event {
     pub severity: Severity,
     pub code: Arc<str>,
     pub message: Arc<str>,
+    /// One event, however often it is said. Of what holds now: `now:…`, with `@` and when it began where that was seen.
     pub key: Arc<str>,
     pub source: u16,
 }
+
+/// Begins the key of an event that says what holds now: said again after an answer without it, it is another event.
+pub const HOLDS_NOW: &str = "now:";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

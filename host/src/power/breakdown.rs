@@ -42,6 +42,8 @@ pub struct Row {
     pub watts: Option<f64>,
     /// Servers, cards, pods or VMs in it.
     pub count: usize,
+    /// Of these, those whose watts are known.
+    pub known: usize,
 }
 
 /// Rows of a view over one cluster, or all; the largest first.
@@ -56,9 +58,11 @@ pub fn breakdown(snapshot: &Snapshot, cluster: Option<&str>, by: By) -> Vec<Row>
             kind,
             watts: None,
             count: 0,
+            known: 0,
         });
         row.watts = watts.map_or(row.watts, |w| Some(row.watts.unwrap_or(0.0) + w));
         row.count += count;
+        row.known += if watts.is_some() { count } else { 0 };
     };
     let account = snapshot.account();
     match by {

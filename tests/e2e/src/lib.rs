@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kcloud_fleet_sim::{Faults, Fleet, FleetConfig};
+use kcloud_monitor::alerts;
 use kcloud_monitor::api::ClusterInfo;
 use kcloud_monitor::auth::Auth;
 use kcloud_monitor::export::{Exports, Limits};
@@ -60,6 +61,7 @@ pub struct Running {
     pub dir: tempfile::TempDir,
     pub settings: Arc<Mutex<Vec<Settings>>>,
     facilities: Arc<Mutex<Vec<Facility>>>,
+    alerts: Arc<Mutex<Option<alerts::Settings>>>,
     pub client: reqwest::Client,
     serving: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
@@ -78,12 +80,12 @@ impl Running {
         for name in components {
             std::fs::copy(component(name), plugins_dir.join(format!("{name}.wasm"))).expect("copied");
         }
-        Self::over(dir, settings, change).await
+        Self::over(dir, settings, Arc::default(), change).await
     }
 
     /// Ends it and starts another over the same directories.
     pub async fn restart(self, settings: Vec<Settings>) -> Self {
-        let Self { host, dir, serving, client, .. } = self;
+        let Self { host, dir, serving, client, alerts: rules, .. } = self;
         // Its idle connections keep the host's tasks alive.
         drop(client);
         serving.abort();
@@ -93,10 +95,15 @@ impl Running {
         drop(host);
         until("the history is closed", async || held.strong_count().eq(&0).then_some(())).await;
         until("the alerts are closed", async || alerts.strong_count().eq(&0).then_some(())).await;
-        Self::over(dir, settings, |_| ()).await
+        Self::over(dir, settings, rules, |_| ()).await
     }
 
-    async fn over(dir: tempfile::TempDir, settings: Vec<Settings>, change: impl FnOnce(&mut Options)) -> Self {
+    async fn over(
+        dir: tempfile::TempDir,
+        settings: Vec<Settings>,
+        alerts: Arc<Mutex<Option<alerts::Settings>>>,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         let settings = Arc::new(Mutex::new(settings));
         let mut options = Options {
             plugins_dir: dir.path().join("plugins"),
@@ -120,8 +127,9 @@ impl Running {
         };
         change(&mut options);
         let facilities: Arc<Mutex<Vec<Facility>>> = Arc::default();
-        let (shared, metered) = (settings.clone(), facilities.clone());
+        let (shared, metered, rules) = (settings.clone(), facilities.clone(), alerts.clone());
         let look = move || Look {
+            alerts: rules.lock().expect("not poisoned").clone(),
             facilities: Some(metered.lock().expect("not poisoned").clone()),
             ..shared.lock().expect("not poisoned").clone().into()
         };
@@ -131,7 +139,14 @@ impl Running {
         let base = format!("http://{}", listener.local_addr().expect("bound"));
         let answering = host.clone();
         let serving = tokio::spawn(async move { answering.serve(listener, std::future::pending()).await });
-        Self { host, base, dir, settings, facilities, client: reqwest::Client::new(), serving }
+        Self { host, base, dir, settings, facilities, alerts, client: reqwest::Client::new(), serving }
+    }
+
+    /// Rules and who is told, from now on and over a restart.
+    pub async fn set_alerts(&self, settings: alerts::Settings) {
+        *self.alerts.lock().expect("not poisoned") = Some(settings.clone());
+        let alerts = self.host.app.alerts.clone();
+        tokio::task::spawn_blocking(move || alerts.set(&settings)).await.expect("they are set");
     }
 
     /// What is metered around the servers from now on.

@@ -33,13 +33,8 @@ fn settings(text: &str, notifiers: Vec<Spec>) -> Settings {
 
 async fn running(settings: Settings) -> Running {
     let running = Running::start(&[], vec![]).await;
-    take(&running, settings).await;
+    running.set_alerts(settings).await;
     running
-}
-
-async fn take(running: &Running, settings: Settings) {
-    let alerts = running.host.app.alerts.clone();
-    tokio::task::spawn_blocking(move || alerts.set(&settings)).await.unwrap();
 }
 
 /// Cards of worker1 at these temperatures; hostile text in a label of the first.
@@ -131,7 +126,6 @@ async fn an_alert_is_listed_acknowledged_silenced_and_ends_in_the_history_over_a
     assert_eq!(running.get(&format!("{list}?silenced=true")).await.1["data"][0]["resource_id"], "GPU-2");
 
     let running = running.restart(vec![]).await;
-    take(&running, settings(HOT, vec![])).await;
     let kept = running.get(&one).await.1;
     assert_eq!((&kept["data"]["acknowledged"]["by"], &kept["data"]["fired_at"]), (&json!("admin"), &alert["fired_at"]));
     cards(&running, &[70.0, 60.0, 85.0]);

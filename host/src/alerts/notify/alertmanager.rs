@@ -67,7 +67,10 @@ impl Told {
 
 impl Hear for Told {
     fn hear(&self, news: &[News]) {
-        let over = news.iter().filter(|(change, alert)| *change == Change::ThresholdCleared && self.is_told(alert)).map(|(_, a)| a.clone());
+        let over = news
+            .iter()
+            .filter(|(change, a)| *change == Change::ThresholdCleared && a.severity >= self.spec.least && super::is_heard(*change, a))
+            .map(|(_, a)| a.clone());
         let dropped = self.ended(|ended| {
             ended.extend(over);
             let over = ended.len().saturating_sub(MOST_ENDED);

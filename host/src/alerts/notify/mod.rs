@@ -108,6 +108,14 @@ impl Notifier {
     }
 }
 
+/// Whether a change gets through the silences: an end does where the beginning did, so that no pager stays open.
+fn is_heard(change: Change, alert: &Alert) -> bool {
+    match change {
+        Change::ThresholdCleared => alert.is_told,
+        _ => alert.silenced_by.is_empty(),
+    }
+}
+
 /// What became of one request.
 enum Outcome {
     Taken,

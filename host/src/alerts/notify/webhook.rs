@@ -50,7 +50,7 @@ impl Queue {
 
 impl Hear for Queue {
     fn hear(&self, news: &[News]) {
-        let told = news.iter().filter(|(_, a)| a.severity >= self.spec.least && a.silenced_by.is_empty());
+        let told = news.iter().filter(|(change, a)| a.severity >= self.spec.least && super::is_heard(*change, a));
         let dropped = self.change(|waiting| {
             waiting.extend(told.cloned());
             let over = waiting.len().saturating_sub(MOST_WAITING);

@@ -3,6 +3,7 @@
 //! Alerts change without a snapshot: nothing here comes from the cache.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -144,17 +145,18 @@ pub(in crate::api) async fn rules(State(app): State<App>, params: Params, header
     let (limit, offset) = params.page()?;
     respond_now(&app, &headers, "alert_rule", &params, || {
         let all = app.alerts.rules();
-        let rows: Vec<Value> = all.iter().skip(offset).take(limit).map(|r| rule(&app, r)).collect();
+        let mut counts: HashMap<Arc<str>, [usize; 2]> = HashMap::new();
+        app.alerts.look(|book| {
+            book.all().for_each(|a| counts.entry(a.rule.clone()).or_default()[usize::from(a.state() == AlertState::Firing)] += 1);
+        });
+        let rows: Vec<Value> =
+            all.iter().skip(offset).take(limit).map(|r| rule(r, counts.get(&r.name).copied().unwrap_or_default())).collect();
         let link = params.link("/api/v1/monitoring/alerts/rules", all.len())?;
         Ok(Rendered { link, ..Rendered::list(&rows, all.len())? })
     })
 }
 
-fn rule(app: &App, r: &Rule) -> Value {
-    let [pending, firing] = app.alerts.look(|book| {
-        let of = |state| book.all().filter(|a| a.rule == r.name && a.state() == state).count();
-        [of(AlertState::Pending), of(AlertState::Firing)]
-    });
+fn rule(r: &Rule, [pending, firing]: [usize; 2]) -> Value {
     json!({
         "name": r.name, "severity": r.severity, "origin": r.origin, "pending": pending, "firing": firing,
         "for_seconds": (!r.is_of_moments()).then_some(r.hold_ms as f64 / 1e3), "keep_seconds": r.is_of_moments().then_some(r.keep_ms as f64 / 1e3),
@@ -265,8 +267,15 @@ impl SilenceRequest {
     }
 }
 
-fn silence_row(app: &App, s: &Silence) -> Map<String, Value> {
-    let covers = app.alerts.look(|book| book.all().filter(|a| a.silenced_by.contains(&s.id)).count());
+/// How many alerts each silence covers.
+fn covered(app: &App) -> HashMap<Arc<str>, usize> {
+    let mut all = HashMap::new();
+    app.alerts.look(|book| book.all().flat_map(|a| &a.silenced_by).for_each(|id| *all.entry(id.clone()).or_default() += 1));
+    all
+}
+
+fn silence_row(covered: &HashMap<Arc<str>, usize>, s: &Silence) -> Map<String, Value> {
+    let covers = covered.get(&s.id).copied().unwrap_or(0);
     fields([
         ("id", json!(s.id)),
         ("matchers", json!(s.matchers)),
@@ -282,7 +291,8 @@ pub(in crate::api) async fn silences(State(app): State<App>, params: Params, hea
     let (limit, offset) = params.page()?;
     respond_now(&app, &headers, "alert_silence", &params, || {
         let all: Vec<Silence> = app.alerts.look(|book| book.silences.clone());
-        let rows: Vec<_> = all.iter().skip(offset).take(limit).map(|s| silence_row(&app, s)).collect();
+        let covered = covered(&app);
+        let rows: Vec<_> = all.iter().skip(offset).take(limit).map(|s| silence_row(&covered, s)).collect();
         let link = params.link("/api/v1/monitoring/alerts/silences", all.len())?;
         Ok(Rendered { link, ..Rendered::list(&rows, all.len())? })
     })
@@ -300,7 +310,7 @@ pub(in crate::api) async fn silence(
     let (alerts, kept) = (app.alerts.clone(), silence.clone());
     change("silence", silence.id.to_string(), move || alerts.silence(kept)).await?;
     tracing::info!(silence = %silence.id, matchers = ?silence.matchers, until_ms = silence.ends_ms, by = ?principal.name, "an operator's order: silenced");
-    Ok(done("alert_silence", "silenced", Value::Object(silence_row(&app, &silence))))
+    Ok(done("alert_silence", "silenced", Value::Object(silence_row(&covered(&app), &silence))))
 }
 
 pub(in crate::api) async fn unsilence(
@@ -312,5 +322,5 @@ pub(in crate::api) async fn unsilence(
     let (alerts, asked) = (app.alerts.clone(), id.clone());
     let silence = change("silence", id, move || alerts.unsilence(&asked)).await?;
     tracing::info!(silence = %silence.id, by = ?principal.name, "an operator's order: a silence ended");
-    Ok(done("alert_silence", "the silence is ended", Value::Object(silence_row(&app, &silence))))
+    Ok(done("alert_silence", "the silence is ended", Value::Object(silence_row(&covered(&app), &silence))))
 }

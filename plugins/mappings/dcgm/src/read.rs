@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
                 let uuid = label(&UUID_LABELS).unwrap_or_default();
                 let code = format!("xid:{value}");
                 let message = label(&["err_msg"]).map_or_else(|| format!("the last XID is {value}"), Cow::into_owned);
-                let key = format!("{uuid}/{code}");
+                let key = format!("now:{uuid}/{code}");
                 let event = Event { subject: 0, at: None, severity: Severity::Critical, code, message, key };
                 self.batch.event(subject, event);
             }

@@ -184,7 +184,7 @@ fn rows(snapshot: &Snapshot, cluster: Option<&str>, by: By) -> (Option<f64>, Vec
         if left < -0.01 * total {
             warnings.push(format!("the rows say {:.1} W more than the servers draw: unattributed is below 0", -left));
         }
-        all.push(Row { cluster: None, category: "unattributed".into(), kind: "unattributed", watts: Some(left), count: 0 });
+        all.push(Row { cluster: None, category: "unattributed".into(), kind: "unattributed", watts: Some(left), count: 0, known: 0 });
     }
     let known: Vec<f64> = all.iter().filter_map(|r| r.watts).collect();
     let mut percentages = total.and_then(|t| power::percentages(&known, t)).into_iter().flatten();
