@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch as signal};
 
 use crate::alerts::{self, Alerts};
-use crate::api::{self, App, ClusterInfo};
+use crate::api::{self, App, ClusterInfo, WebOrigin};
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::collect::Collector;
@@ -73,6 +73,8 @@ pub struct Options {
     pub clusters: Vec<ClusterInfo>,
     pub forget_after: Duration,
     pub stream: stream::Limits,
+    /// Whose pages may read answers.
+    pub cors: Vec<WebOrigin>,
 }
 
 /// History beyond the host.
@@ -161,6 +163,7 @@ impl Host {
         let minutes = options.history_keep.minutes;
         app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), app.alerts.clone(), Some(&options.reports_dir), minutes));
         app.exports = Arc::new(options.exports);
+        app.cors = options.cors.into();
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();

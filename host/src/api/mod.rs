@@ -2,6 +2,7 @@
 //!
 //! Units become the documented ones here and only here (spec/API_SPECIFICATION.md).
 
+mod cors;
 mod docs;
 mod envelope;
 mod layer;
@@ -38,6 +39,7 @@ use crate::power::Facility;
 use crate::report::Reports;
 use crate::stream::{self, Hub};
 
+pub use cors::WebOrigin;
 pub(crate) use envelope::rfc3339;
 pub use problem::Problem;
 
@@ -111,6 +113,8 @@ pub struct App {
     pub alerts: Arc<Alerts>,
     pub reports: Arc<Reports>,
     pub auth: Arc<Auth>,
+    /// Whose pages may read answers.
+    pub cors: Arc<[WebOrigin]>,
     pub exports: Arc<Exports>,
     /// Where an approval is written; `None` where settings come from no files.
     pub plugins_config_dir: Option<PathBuf>,
@@ -151,6 +155,7 @@ impl App {
             alerts,
             reports,
             auth,
+            cors: Arc::default(),
             exports: Arc::default(),
             plugins_config_dir,
             clusters,
@@ -226,13 +231,16 @@ pub fn local(app: App) -> Router {
 
 /// All routes and some more behind the same guard and middleware.
 pub fn router_with(app: App, more: Router<App>) -> Router {
-    routes::router()
+    let routes = routes::router()
         .merge(docs::router())
         .merge(more)
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(app.clone(), layer::guard))
-        .layer(CompressionLayer::new().compress_when(is_worth_compressing()))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), layer::observe))
-        .with_state(app)
+        .layer(CompressionLayer::new().compress_when(is_worth_compressing()));
+    let routes = match cors::layer(&app.cors) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.layer(axum::middleware::from_fn_with_state(app.clone(), layer::observe)).with_state(app)
 }

@@ -67,6 +67,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         clusters: clusters(&fleet),
         forget_after: Duration::from_secs(7 * 86_400),
         stream: crate::stream::Limits::default(),
+        cors: Vec::new(),
     };
     crate::net::open_many_files();
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;

@@ -59,6 +59,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         clusters: clusters(&config),
         forget_after: config.inventory.forget_after.0,
         stream: config.stream.limits(),
+        cors: config.server.cors_origins.clone(),
     };
     let tls = match &config.server.tls {
         Some(tls) => Some(Tls::load(tls).await?),

@@ -387,6 +387,8 @@ async fn lines(
     let screen = Screen::new(&first, sort);
     let mut view = first;
     let mut looks = 0;
+    let stop = super::told_to_stop();
+    tokio::pin!(stop);
     loop {
         let mut out = String::new();
         match output {
@@ -410,11 +412,16 @@ async fn lines(
             return Ok(ExitCode::SUCCESS);
         }
         loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                _ = super::told_to_stop() => return Ok(ExitCode::SUCCESS),
-            }
-            match source.look().await {
+            let looked = async {
+                tick.tick().await;
+                source.look().await
+            };
+            // Also while a host that hangs is waited for.
+            let looked = tokio::select! {
+                looked = looked => looked,
+                _ = &mut stop => return Ok(ExitCode::SUCCESS),
+            };
+            match looked {
                 Ok(now) => {
                     view = now;
                     break;
@@ -444,9 +451,19 @@ async fn live(mut source: Source, first: View, every: Duration, sort: Option<usi
             }
         }
     });
-    let mut tick = tokio::time::interval(every);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    tick.tick().await;
+    // Keys and signals are taken also while a host that hangs is waited for.
+    let (show, mut shown) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(every);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tick.tick().await;
+        loop {
+            tick.tick().await;
+            if show.send(source.look().await).await.is_err() {
+                return;
+            }
+        }
+    });
     let mut looks = 1;
     let stop = super::told_to_stop();
     tokio::pin!(stop);
@@ -467,9 +484,9 @@ async fn live(mut source: Source, first: View, every: Duration, sort: Option<usi
                 Some(_) => {}
                 None => break,
             },
-            _ = tick.tick() => {
+            Some(looked) = shown.recv() => {
                 looks += 1;
-                match source.look().await {
+                match looked {
                     Ok(now) => (view, screen.error) = (now, None),
                     Err(error) => screen.error = Some(super::plain(&format!("{error:#}"))),
                 }

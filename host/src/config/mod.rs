@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::api::WebOrigin;
 use crate::history::Keep;
 use crate::plugins::capabilities::tls;
 use crate::plugins::limits::MemoryPool;
@@ -61,12 +62,14 @@ pub struct Config {
     pub tls: BTreeMap<String, tls::Spec>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     pub listen: SocketAddr,
     /// HTTPS where it is given.
     pub tls: Option<Certificate>,
+    /// Pages of these may read answers.
+    pub cors_origins: Vec<WebOrigin>,
 }
 
 /// PEM files; read again when they change.
@@ -235,7 +238,7 @@ impl Default for Config {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8001)), tls: None }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8001)), tls: None, cors_origins: Vec::new() }
     }
 }
 
@@ -354,7 +357,7 @@ impl Config {
     pub fn needs_restart(&self, running: &Self) -> Vec<&'static str> {
         let keys = [
             ("data_dir", self.data_dir == running.data_dir),
-            ("server", self.server.listen == running.server.listen && self.server.tls == running.server.tls),
+            ("server", self.server == running.server),
             ("log.format", self.log.format == running.log.format),
             ("plugins.dir", self.plugins.dir == running.plugins.dir),
             ("plugins.cache_dir", self.plugins.cache_dir == running.plugins.cache_dir),
@@ -421,6 +424,8 @@ mod tests {
 
     #[test]
     fn a_bad_value_says_where() {
+        let error = load("[server]\ncors_origins = [\"*\"]\n", &[]).unwrap_err();
+        assert!(error.contains(":2:") && error.contains("\"*\" is no origin"), "{error}");
         let error = load("[server]\nlisten = \"nowhere\"\n", &[]).unwrap_err();
         assert!(error.contains(":2:10:"), "{error}");
         let error = load("[inventory]\nforget_after = \"7\"\n", &[]).unwrap_err();

@@ -65,6 +65,10 @@ impl Slice<'_> {
                     let end = plan.window.1.min(at + steps as i64 * step);
                     self.read(entries, (at, end), step)?;
                     for (i, entry) in entries.iter().enumerate() {
+                        if entry.is_gone {
+                            self.gone(entry, i, each)?;
+                            continue;
+                        }
                         self.gaps.of_steps(plan, entry, &self.cells[i], self.times.len());
                         let (times, cells) = (self.times.as_slice(), self.cells[i].as_slice());
                         each(&Batch { entry, times, cells, reasons: &self.gaps.reasons, texts: &self.gaps.texts })?;
@@ -76,6 +80,18 @@ impl Slice<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The steps in which one that is gone has a value.
+    fn gone(&self, entry: &Entry, i: usize, each: Each<'_>) -> Result<(), ExportError> {
+        let is_known = |row: &usize| self.cells[i].iter().any(|column| !column[*row].is_nan());
+        let rows: Vec<usize> = (0..self.times.len()).filter(is_known).collect();
+        let times: Vec<i64> = rows.iter().map(|row| self.times[*row]).collect();
+        let cells: Vec<Vec<f64>> = self.cells[i].iter().map(|column| rows.iter().map(|row| column[*row]).collect()).collect();
+        let mut gaps = Gaps::default();
+        gaps.of_steps(self.plan, entry, &cells, rows.len());
+        // Also where it has none: it is asked there whether to go on.
+        each(&Batch { entry, times: &times, cells: &cells, reasons: &gaps.reasons, texts: &gaps.texts })
     }
 
     /// Fills `times` and `cells` with the steps of some resources.

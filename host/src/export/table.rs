@@ -75,6 +75,8 @@ pub struct Entry {
     pub metrics: Arc<[Option<Arc<str>>]>,
     /// As the model has it now: it knows why something is not read.
     pub model: Option<Arc<Subject>>,
+    /// It is in the model no more: rows are those in which it has a value.
+    pub is_gone: bool,
 }
 
 /// Rows of one resource. A cell that is NaN is empty: history holds no NaN.

@@ -28,6 +28,7 @@ pub(super) fn entry(labels: [Option<&str>; 5], series: &str, metrics: &[&str]) -
         series: series.into(),
         metrics: metrics.iter().map(|m| Some(Arc::from(*m))).collect(),
         model: None,
+        is_gone: false,
     }
 }
 
@@ -277,4 +278,18 @@ fn a_pdf_holds_the_first_pages_and_says_that_there_is_more() {
     };
     let text = String::from_utf8_lossy(&out.stdout);
     assert!(text.contains("Only the first 5,000 rows") && text.contains("metrics of gpus") && text.contains("57"), "{}", &text[..2_000]);
+}
+
+#[test]
+fn what_is_gone_has_rows_where_it_had_values_and_none_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut plan) = made(dir.path());
+    let gone = |series: &str| Entry { is_gone: true, ..entry([None, None, Some(series), None, None], series, &["power_watts"]) };
+    plan.columns.truncate(1);
+    plan.entries = vec![gone("b"), gone("never")];
+    let (bytes, summary) = write(Format::Csv, &plan, &store, &Style::default());
+    let steps = store.range("b", "power_watts", (0, 8_000), 2_000, Aggregate::Average).unwrap();
+    let known = steps.iter().filter(|(_, v)| v.is_some()).count() as u64;
+    assert!(known > 0 && known < 4, "{steps:?}");
+    assert_eq!((summary.rows, summary.rows_with_gaps), (known, 0), "{}", String::from_utf8_lossy(&bytes));
 }

@@ -46,6 +46,23 @@ pub struct Row {
     pub known: usize,
 }
 
+/// What a category of a view is that is known by its name alone.
+pub fn kind_of(by: By, category: &str) -> &'static str {
+    match by {
+        By::Cluster => "cluster",
+        By::Node => "node",
+        By::Vendor => "vendor",
+        By::ResourceType if category == "cpu" => "cpu",
+        By::ResourceType if category == "memory" => "memory",
+        By::ResourceType => "accelerator",
+        By::Namespace if category == "vms" => "vms",
+        By::Namespace => "namespace",
+        By::Workload if category.starts_with("vm/") => "vm",
+        By::Workload if category.matches('/').count() == 1 => "pod",
+        By::Workload => "workload",
+    }
+}
+
 /// Rows of a view over one cluster, or all; the largest first.
 pub fn breakdown(snapshot: &Snapshot, cluster: Option<&str>, by: By) -> Vec<Row> {
     let mut rows: HashMap<(Option<Arc<str>>, Arc<str>), Row> = HashMap::new();

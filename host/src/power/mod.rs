@@ -16,12 +16,12 @@ pub(crate) mod tests;
 use std::sync::LazyLock;
 
 pub use account::{Account, Server, Sum};
-pub use breakdown::{By, Row, breakdown, class, percentages, workload_of};
+pub use breakdown::{By, Row, breakdown, class, kind_of, percentages, workload_of};
 pub use energy::{Energy, Statistics, joules, joules_of_steps, statistics};
 pub use facility::{Efficiency, Facility, Use, covering, efficiency, idle};
 pub use record::{
     CLUSTER_KNOWN, CLUSTER_SERVERS, CLUSTER_WATTS, GROUP_WATTS, Recorder, SERVER_METHOD, SERVER_WATTS, WORKLOAD_WATTS, cluster_series,
-    group_series, method_of, series_labels,
+    group_series, method_of, noted, series_labels,
 };
 pub use shares::{Share, Workloads};
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{By, Method, breakdown};
-use crate::history::Point;
+use crate::history::{History, Point};
 use crate::inventory::{Quality, Snapshot};
 use crate::plugins::limits::Bucket;
 
@@ -46,6 +46,15 @@ pub fn cluster_series(cluster: &str) -> String {
 /// The series of one row of a view.
 pub fn group_series(cluster: &str, by: By, category: &str) -> String {
     format!("power/{cluster}/{}/{category}", by.name())
+}
+
+/// Names of the rows of a view of a cluster that history holds, also those that are gone from the model.
+pub fn noted(history: &dyn History, cluster: &str, by: By) -> Vec<String> {
+    let (metric, prefix) = match by {
+        By::Node => (SERVER_WATTS, format!("node/{cluster}/")),
+        by => (GROUP_WATTS, group_series(cluster, by, "")),
+    };
+    history.subjects(metric).iter().filter_map(|id| id.strip_prefix(&prefix)).map(str::to_owned).collect()
 }
 
 /// The labels under which a series of the account leaves whose id is no subject's.

@@ -119,11 +119,9 @@ impl Reader<'_> {
     /// Rows of a view that history keeps, with what is in none of them.
     fn view(&self, snapshot: &Snapshot, by: By, clusters: &[Row]) -> Result<Vec<Row>, ReportError> {
         let now = power::breakdown(snapshot, self.ask.cluster.as_deref(), by);
-        let kept = self.history.subjects(power::GROUP_WATTS);
         let mut rows = Vec::new();
         for cluster in clusters {
-            let prefix = power::group_series(&cluster.name, by, "");
-            let mut names: BTreeSet<String> = kept.iter().filter_map(|s| s.strip_prefix(&prefix)).map(str::to_owned).collect();
+            let mut names: BTreeSet<String> = power::noted(self.history, &cluster.name, by).into_iter().collect();
             names.extend(now.iter().filter(|r| r.cluster.as_deref().is_none_or(|c| c == cluster.name)).map(|r| r.category.to_string()));
             let names: Vec<String> = names.into_iter().collect();
             let ids: Vec<Arc<str>> = names.iter().map(|n| power::group_series(&cluster.name, by, n).into()).collect();
@@ -150,12 +148,12 @@ impl Reader<'_> {
         let mut named: BTreeMap<Arc<str>, (String, String)> =
             account.machines(self.ask.cluster.as_deref()).map(|s| (s.id.clone(), (s.cluster.to_string(), s.name.to_string()))).collect();
         // Those that are gone from the model but drew something then.
-        for id in self.history.subjects(power::SERVER_WATTS) {
-            let of = clusters.iter().find_map(|c| Some((c, id.strip_prefix("node/")?.strip_prefix(c.as_str())?.strip_prefix('/')?)));
-            if let Some((cluster, name)) = of
-                && account.server(&id).is_none()
-            {
-                named.insert(id.clone(), (cluster.clone(), name.to_owned()));
+        for cluster in clusters {
+            for name in power::noted(self.history, cluster, By::Node) {
+                let id = format!("node/{cluster}/{name}");
+                if account.server(&id).is_none() {
+                    named.insert(id.into(), (cluster.clone(), name));
+                }
             }
         }
         let ids: Vec<Arc<str>> = named.keys().cloned().collect();

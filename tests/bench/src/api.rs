@@ -75,6 +75,7 @@ pub fn serve() -> Result<()> {
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(7 * 86_400),
             stream: kcloud_monitor::stream::Limits::default(),
+            cors: Vec::new(),
         };
         let host = Host::start(options, move || settings.clone()).await?;
         let body = async {

@@ -61,6 +61,7 @@ fn plan(is_raw: bool) -> Plan {
             series,
             metrics: metrics.clone(),
             model: None,
+            is_gone: false,
         }
     };
     Plan {

@@ -102,6 +102,7 @@ fn serve() -> Result<()> {
             clusters: vec![ClusterInfo { name: "cluster1".into(), ..ClusterInfo::default() }],
             forget_after: Duration::from_secs(86_400),
             stream: stream::Limits::default(),
+            cors: Vec::new(),
         };
         std::fs::create_dir(&options.plugins_dir)?;
         let host = Host::start(options, Vec::<Settings>::new).await?;

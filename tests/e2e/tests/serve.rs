@@ -6,6 +6,7 @@ mod program;
 
 use kcloud_e2e::{fleet, until};
 use kcloud_fleet_sim::Faults;
+use kcloud_monitor::api::WebOrigin;
 use program::{PASSWORD, Program, binary};
 use serde_json::Value;
 
@@ -253,4 +254,32 @@ async fn a_compilation_that_wants_too_much_memory_ends_and_the_host_goes_on() {
     let said = until("rejected", async || Some(say(&program, &["plugin", "status"]).1).filter(|s| s.contains("rejected"))).await;
     assert!(said.contains("does not compile") && said.contains("24 MiB"), "{said}");
     assert!(program.get("/api/v1/system/version").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_listed_origins_may_read_with_a_token_and_no_others() {
+    let listed = WebOrigin::try_from("https://dashboard.example".to_owned()).unwrap();
+    let running = kcloud_e2e::Running::start_with(&[], vec![], |options| options.cors = vec![listed]).await;
+    let plain = kcloud_e2e::Running::start(&[], vec![]).await;
+    let ask = async |running: &kcloud_e2e::Running, method: reqwest::Method, origin: &str| {
+        let request = running.client.request(method, format!("{}/api/v1/system/status", running.base));
+        let before = [("access-control-request-method", "GET"), ("access-control-request-headers", "authorization,if-none-match")];
+        let answer = before.iter().fold(request.header("origin", origin), |r, (k, v)| r.header(*k, *v)).send().await.unwrap();
+        let header = |name: &str| answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+        (
+            answer.status().as_u16(),
+            ["access-control-allow-origin", "access-control-allow-headers", "access-control-allow-credentials"].map(header),
+        )
+    };
+    let (status, [origin, headers, credentials]) = ask(&running, reqwest::Method::OPTIONS, "https://dashboard.example").await;
+    assert_eq!((status, origin.as_deref(), credentials), (200, Some("https://dashboard.example"), None));
+    assert!(headers.unwrap().contains("authorization"));
+    // Also what is refused can be read: a page learns why.
+    let (status, [origin, ..]) = ask(&running, reqwest::Method::GET, "https://dashboard.example").await;
+    assert_eq!((status, origin.as_deref()), (401, Some("https://dashboard.example")));
+    for (running, origin) in [(&running, "https://evil.example"), (&running, "null"), (&plain, "https://dashboard.example")] {
+        for method in [reqwest::Method::OPTIONS, reqwest::Method::GET] {
+            assert_eq!(ask(running, method, origin).await.1[0], None, "{origin}");
+        }
+    }
 }

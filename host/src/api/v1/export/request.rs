@@ -1,6 +1,6 @@
 //! A request to a [`Plan`]: which resources, which columns, which window. What cannot be used is named.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::super::super::params::Params;
@@ -158,6 +158,7 @@ fn of_resources(
             series: s.id.clone(),
             metrics,
             model: Some(s),
+            is_gone: false,
         });
     }
     if plan.entries.is_empty() {
@@ -198,6 +199,7 @@ fn of_account(app: &App, snapshot: &Snapshot, params: &Params, by: By) -> Result
             series,
             metrics: metrics.clone(),
             model: None,
+            is_gone: false,
         }
     };
     let of = |metric: &str| -> Arc<[Option<Arc<str>>]> { [Some(Arc::from(metric))].into() };
@@ -211,14 +213,17 @@ fn of_account(app: &App, snapshot: &Snapshot, params: &Params, by: By) -> Result
     } else {
         for cluster in clusters {
             let first = plan.entries.len();
-            for row in power::breakdown(snapshot, Some(&cluster), by) {
-                plan.entries.push(match by {
-                    By::Node if only_node.is_some_and(|n| *row.category != *n) => continue,
-                    By::Node => {
-                        entry(&cluster, row.kind, &row.category, Some(&row.category), format!("node/{cluster}/{}", row.category), &servers)
-                    }
-                    by => entry(&cluster, row.kind, &row.category, None, power::group_series(&cluster, by, &row.category), &groups),
-                });
+            let of = |kind: &str, name: &str| match by {
+                By::Node => entry(&cluster, kind, name, Some(name), format!("node/{cluster}/{name}"), &servers),
+                by => entry(&cluster, kind, name, None, power::group_series(&cluster, by, name), &groups),
+            };
+            let now = power::breakdown(snapshot, Some(&cluster), by);
+            let is_asked = |name: &str| only_node.is_none_or(|node| name == node);
+            plan.entries.extend(now.iter().filter(|row| is_asked(&row.category)).map(|row| of(row.kind, &row.category)));
+            // What drew something then and is there no more.
+            let names: HashSet<&str> = now.iter().map(|row| &*row.category).collect();
+            for name in power::noted(&*app.history, &cluster, by).iter().filter(|n| !names.contains(n.as_str()) && is_asked(n)) {
+                plan.entries.push(Entry { is_gone: true, ..of(power::kind_of(by, name), name) });
             }
             if plan.step_ms.is_some() && only_node.is_none() && adds_up {
                 let series = power::group_series(&cluster, by, "unattributed");
@@ -239,6 +244,7 @@ fn of_account(app: &App, snapshot: &Snapshot, params: &Params, by: By) -> Result
     }
     // The account notes sums every ten seconds.
     let each = if plan.step_ms.is_some() { plan.steps() } else { ((plan.window.1 - plan.window.0) / 10_000) as u64 };
-    plan.rows_expected = each * (plan.entries.len() + plan.remainders.len()) as u64;
+    let there = plan.entries.iter().filter(|e| !e.is_gone).count();
+    plan.rows_expected = each * (there + plan.remainders.len()) as u64;
     Ok(plan)
 }
