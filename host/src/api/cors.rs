@@ -25,7 +25,8 @@ impl TryFrom<String> for WebOrigin {
             || format!("{text:?} is no origin; write such as \"https://dashboard.example\" or \"http://127.0.0.1:3000\", without a path");
         let url = Url::parse(&text).map_err(|_| wrong())?;
         let origin = url.origin().ascii_serialization();
-        let is_plain = matches!(url.scheme(), "http" | "https") && !origin.contains('*') && text.trim_end_matches('/').eq_ignore_ascii_case(&origin);
+        let is_plain =
+            matches!(url.scheme(), "http" | "https") && !origin.contains('*') && text.trim_end_matches('/').eq_ignore_ascii_case(&origin);
         let value = HeaderValue::from_str(&origin).ok().filter(|_| is_plain);
         value.map(Self).ok_or_else(wrong)
     }
