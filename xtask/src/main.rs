@@ -235,7 +235,11 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
     }
     real_parts();
     guests::build(root)?;
-    run(cargo(root).args(["nextest", "run", "--locked", "--workspace"]).args(args).env("KCLOUD_BUNDLED_DIGESTS", digests))
+    run(cargo(root)
+        .args(["nextest", "run", "--locked", "--workspace"])
+        .args(args)
+        .env("KCLOUD_BUNDLED_DIGESTS", digests)
+        .env("MIMALLOC_PURGE_DELAY", "0"))
 }
 
 /// What `cargo fuzz` passes to the compiler; none of it needs a nightly one.
