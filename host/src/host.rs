@@ -316,7 +316,9 @@ impl Host {
         told: Arc<Notify>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let mut app = self.app.clone();
+        app.is_tls = true;
+        let service = api::router(app).into_make_service_with_connect_info::<SocketAddr>();
         let handle = axum_server::Handle::new();
         let (stopping, streams) = (handle.clone(), Arc::downgrade(&self.app.streams));
         tokio::spawn(async move {

@@ -156,6 +156,14 @@ impl Fleet {
     /// Reads these clusters and tells the model. Blocking. What could not be read ages.
     pub fn read(&mut self, clusters: &[String], inventory: &Inventory) {
         let now_ms = crate::now_ms();
+        // What is configured no more is not seen any more.
+        self.said.retain(|(plugin, target)| {
+            let stays = target.strip_prefix("engine/").is_some_and(|c| clusters.iter().any(|known| known == c));
+            if !stays {
+                inventory.remove_source(plugin, target, now_ms);
+            }
+            stays
+        });
         for cluster in clusters {
             let target = format!("engine/{cluster}");
             let info = |plugin: &str, priority: i32| SourceInfo {
@@ -229,6 +237,10 @@ fn place<'a>(
     }
     let told = all.get(id).filter(|_| depth < DEEPEST)?;
     let parent = place(all, plugin, &told.parent, batch, places, depth + 1);
+    // In a circle it was placed by what it contains.
+    if let Some(place) = places.get(id) {
+        return Some(*place);
+    }
     let subject = batch.subjects.len() as u32;
     let is_own = told.plugin == plugin;
     batch.subjects.push(BatchSubject {
