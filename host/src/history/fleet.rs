@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::promql::{Engine, Row};
 use super::{HistoryError, names};
 use crate::catalogue::{Catalogue, METRICS, MetricId};
-use crate::inventory::batch::{Batch, BatchPoint, BatchSubject};
-use crate::inventory::{Inventory, Kind, Quality, SourceInfo};
+use crate::inventory::batch::{Batch, BatchEvent, BatchPoint, BatchSubject};
+use crate::inventory::{HOLDS_NOW, Inventory, Kind, Quality, Severity, SourceInfo};
 
 /// A host that has said nothing for this long is not heard any more: three of its rounds.
 const SILENT_MS: i64 = 180_000;
@@ -256,6 +256,19 @@ fn place<'a>(
             Some(BatchPoint { subject, metric: *metric, value: *value, quality: told.quality(name), at_ms: Some(*at_ms) })
         }));
     }
+    // Events are in no engine; what holds now is in the gauge.
+    let xid = told
+        .values
+        .iter()
+        .find(|(metric, value, _)| is_own && METRICS.get(metric.0 as usize).is_some_and(|m| m.name == "xid_last") && *value > 0.0);
+    batch.events.extend(xid.map(|(_, code, _)| BatchEvent {
+        subject,
+        at_ms: None,
+        severity: Severity::Critical,
+        code: format!("xid:{code}"),
+        message: format!("the last XID is {code}"),
+        key: format!("{HOLDS_NOW}{id}/xid:{code}"),
+    }));
     places.insert(id, subject);
     Some(subject)
 }
