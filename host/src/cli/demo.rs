@@ -38,7 +38,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     if let (Some(pods), Some(first)) = (pods, shape.clusters.first_mut()) {
         first.pods = pods;
     }
-    let config = FleetConfig { seed, nodes, gpus_per_node, tick: Duration::from_secs(1), faults: Faults::demo() };
+    let config = FleetConfig { seed, nodes, gpus_per_node, tick: Duration::from_secs(1), faults: Faults::demo(), others: Vec::new() };
     let fleet = Arc::new(Fleet::whole(config, shape));
     let origins = Origins::serve(&fleet).await?;
     let settings = fleet_settings(&fleet, &origins, &components(&plugins_dir)?);
