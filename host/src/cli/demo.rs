@@ -137,6 +137,9 @@ pub fn fleet_settings(fleet: &Fleet, origins: &Origins, components: &[String]) -
                 let meter = target("facility".to_owned(), format!("http://{}", origins.meter), fleet.clusters()[0].name.clone());
                 nodes(&|at, _| bmc(at)).into_iter().chain([meter]).collect()
             }
+            other if fleet.nodes().iter().any(|n| n.dialect.is_some_and(|d| d.name == other)) => {
+                of_nodes(other, &|n| n.dialect.is_some_and(|d| d.name == other))
+            }
             _ => return Settings { enabled: false, ..Settings::bare(name) },
         };
         let mut credentials = HashMap::new();
