@@ -27,6 +27,7 @@ const BUNDLED: &[&str] = &[
     "nvidia-dcgm",
     "openstack",
     "prometheus",
+    "rebellions",
     "redfish",
 ];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];

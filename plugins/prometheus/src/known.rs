@@ -59,6 +59,7 @@ const KNOWN: &[New] = &[
     rows::<openstack_mapping::OpenStack>,
     rows::<libvirt_mapping::Libvirt>,
     rows::<furiosa_mapping::Furiosa>,
+    rows::<rebellions_mapping::Rebellions>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {

@@ -92,9 +92,13 @@ impl Seen {
     }
 
     fn with<S: Source>(read: impl FnOnce(&mut Out<'_>) -> Result<(), CollectError>) -> Result<Self, CollectError> {
-        let metrics = definitions(S::METRICS);
+        Self::of(definitions(S::METRICS), |batch| read(&mut Out::new::<S>(batch, 0)))
+    }
+
+    /// What is put into a batch over these metrics.
+    pub fn of(metrics: Vec<MetricDef>, read: impl FnOnce(&mut Batch) -> Result<(), CollectError>) -> Result<Self, CollectError> {
         let mut batch = Batch::new(metrics.clone());
-        read(&mut Out::new::<S>(&mut batch, 0))?;
+        read(&mut batch)?;
         let batch = batch.finish();
         Ok(Self { metrics: metrics.into_iter().chain(batch.metrics.iter().cloned()).collect(), batch })
     }

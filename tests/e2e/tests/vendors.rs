@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use kcloud_e2e::{Running, root, until};
 use kcloud_fleet_sim::{DIALECTS, Faults, Fleet, FleetConfig, Origins, Others, Shape, Truth};
-use kcloud_monitor::cli::demo::fleet_settings;
-use serde_json::Value;
+use kcloud_monitor::cli::fleet_settings;
 
-/// Cards, those with watts, watts, bytes used, parts.
+/// Cards, those with watts, watts, bytes used.
 type Sums = (usize, usize, f64, f64);
 
 fn near(a: f64, b: f64) -> bool {
@@ -21,7 +20,7 @@ async fn said(running: &Running) -> BTreeMap<(String, String), Sums> {
     let mut sums: BTreeMap<(String, String), Sums> = BTreeMap::new();
     let mut offset = 0;
     loop {
-        let (status, answer) = running.get(&format!("/api/v1/accelerators/all?include_metrics=true&limit=100&offset={offset}")).await;
+        let (status, answer) = running.get(&format!("/api/v1/accelerators/all?include_metrics=true&limit=1000&offset={offset}")).await;
         assert_eq!(status, 200, "{answer}");
         let rows = answer["data"].as_array().cloned().unwrap_or_default();
         for row in &rows {
@@ -33,10 +32,10 @@ async fn said(running: &Running) -> BTreeMap<(String, String), Sums> {
             sum.2 += watts.unwrap_or(0.0);
             sum.3 += used.unwrap_or(0.0) * 1_048_576.0;
         }
-        if rows.len() < 100 {
+        if rows.len() < 1000 {
             return sums;
         }
-        offset += 100;
+        offset += 1000;
     }
 }
 
@@ -87,8 +86,4 @@ async fn a_mixed_fleet_agrees_with_the_truth_of_every_vendor() {
         last.is_empty().then_some(())
     })
     .await;
-    let parts = fleet.truth(42).others.iter().map(|c| c.parts.len()).sum::<usize>();
-    assert!(parts > 0, "no card of the fleet is split");
-    let (_, answer) = running.get("/api/v1/accelerators/npus/summary").await;
-    assert!(answer["data"].is_object(), "{}", answer["data"].as_object().map_or(Value::Null, |_| Value::Null));
 }

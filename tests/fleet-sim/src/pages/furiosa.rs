@@ -8,7 +8,7 @@ use crate::page::{Page, Rows};
 const RNGD: OtherModel = OtherModel {
     vendor: "furiosa",
     class: "npu",
-    name: "rngd",
+    name: "RNGD",
     memory_bytes: 48 << 30,
     limit_watts: 180,
     idle_watts: 35,
@@ -40,7 +40,7 @@ fn write(shown: &Shown<'_>) -> String {
     };
     let labels = |at: usize, core: String, pod: Option<&String>| {
         let card = shown.cards[at].0;
-        let mut all = vec![("arch", card.model.name.to_owned()), ("core", core), ("device", format!("npu{}", card.index))];
+        let mut all = vec![("arch", card.model.name.to_lowercase()), ("core", core), ("device", format!("npu{}", card.index))];
         let rest = if newer {
             [("driver_version", "2025.1.0"), ("firmware_version", "2025.1.0"), ("hostname", host), ("pci_bus_id", &card.pci)]
         } else {

@@ -9,6 +9,7 @@ pub(crate) mod kube_state_metrics;
 pub(crate) mod libvirt;
 pub(crate) mod node_exporter;
 pub(crate) mod openstack;
+pub(crate) mod rebellions;
 
 use crate::other::{OtherCard, OtherModel, OtherReading};
 use crate::world::Node;
@@ -25,7 +26,7 @@ pub struct Dialect {
 }
 
 /// Every dialect in which other vendors' cards can be shown.
-pub const DIALECTS: &[Dialect] = &[furiosa::DIALECT];
+pub const DIALECTS: &[Dialect] = &[furiosa::DIALECT, rebellions::DIALECT];
 
 /// A dialect by its name.
 pub fn dialect(name: &str) -> Option<&'static Dialect> {
