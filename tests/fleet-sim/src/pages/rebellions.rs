@@ -25,6 +25,7 @@ const fn model(name: &'static str, dies: usize, limit_watts: u64, resource: &'st
 pub(crate) const DIALECT: Dialect = Dialect {
     name: "rebellions",
     models: &[model("RBLN-CA22", 1, 85, "rebellions_ai_ATOM"), model("RBLN-CA25", 4, 350, "rebellions_ai_ATOM_Max")],
+    old_lacks_memory: false,
     write,
 };
 
