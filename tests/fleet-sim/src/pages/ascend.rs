@@ -3,7 +3,7 @@
 
 use super::{Dialect, Shown};
 use crate::other::OtherModel;
-use crate::page::Page;
+use crate::page::{Page, Rows};
 
 const fn model(name: &'static str, gib: u64, limit_watts: u64, parts: usize, resource: &'static str) -> OtherModel {
     OtherModel {
@@ -70,7 +70,7 @@ fn write(shown: &Shown<'_>) -> String {
         family(&format!("{name}total_memory"), &|at| of(at, card(at).model.memory_bytes));
         family(&format!("{name}used_memory"), &|at| of(at, reading(at).memory_used));
     }
-    let mut vnpus: [Vec<(Vec<(&str, String)>, f64)>; 3] = Default::default();
+    let mut vnpus: [Rows; 3] = Default::default();
     for (card, r) in &shown.cards {
         for (part, pod) in card.parts.iter().enumerate() {
             let (percent, used) = card.part(r, part);

@@ -3,7 +3,7 @@
 
 use super::{Dialect, Shown};
 use crate::other::OtherModel;
-use crate::page::Page;
+use crate::page::{Labels, Page};
 use crate::{mix, uuid};
 
 const fn model(name: &'static str, dies: usize, limit_watts: u64, resource: &'static str) -> OtherModel {
@@ -31,7 +31,7 @@ pub(crate) const DIALECT: Dialect = Dialect {
 
 fn write(shown: &Shown<'_>) -> String {
     let newer = shown.node.is_newer;
-    let mut devices: Vec<(Vec<(&str, String)>, [f64; 6])> = Vec::new();
+    let mut devices: Vec<(Labels, [f64; 6])> = Vec::new();
     for (card, r) in &shown.cards {
         let dies = card.model.cores as u64;
         let (mib, total) = (r.memory_used >> 20, card.model.memory_bytes / dies);
