@@ -58,6 +58,7 @@ const KNOWN: &[New] = &[
     rows::<kepler_mapping::Kepler>,
     rows::<openstack_mapping::OpenStack>,
     rows::<libvirt_mapping::Libvirt>,
+    rows::<amd_mapping::Amd>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {

@@ -1,6 +1,7 @@
 //! Exporters whose rows must be seen together: the name stands in one family, the value in another. In: rows, scraped or held by a
 //! Prometheus. Out: a [`Page`] an exporter, which a [`Source`] turns into subjects and readings. Rows of two exporters never meet.
 
+pub mod cards;
 mod page;
 
 use std::collections::BTreeMap;

@@ -26,7 +26,23 @@ pub fn target(address: &str, labels: &[(&str, &str)]) -> Target {
     }
 }
 
+/// A capture of the field, by its path below `shared/fixtures` beside the checkout; says loudly when it is not there.
+pub fn capture(path: &str) -> Option<String> {
+    let file = format!("{}/../../../shared/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&file);
+    if text.is_err() {
+        eprintln!("NOT RUN: {file} is not here");
+    }
+    text.ok()
+}
+
 impl Seen {
+    /// What a plugin that is no exporter's put into a batch of these metrics.
+    pub fn batch(batch: Batch, described: Vec<MetricDef>) -> Self {
+        let batch = batch.finish();
+        Self { metrics: described.into_iter().chain(batch.metrics.iter().cloned()).collect(), batch }
+    }
+
     /// What a source makes of an exporter's text.
     pub fn text<S: Source>(source: &mut S, target: &Target, text: &str) -> Self {
         Self::try_text(source, target, text).expect("an answer")
@@ -51,8 +67,14 @@ impl Seen {
         let metrics = definitions(S::METRICS);
         let mut batch = Batch::new(metrics.clone());
         read(&mut Out::new::<S>(&mut batch, 0))?;
-        let batch = batch.finish();
-        Ok(Self { metrics: metrics.into_iter().chain(batch.metrics.iter().cloned()).collect(), batch })
+        Ok(Self::batch(batch, metrics))
+    }
+
+    /// All readings of a metric on subjects of a kind, the smallest first.
+    pub fn values(&self, kind: &str, metric: &str) -> Vec<f64> {
+        let mut all: Vec<f64> = self.all(kind).into_iter().filter_map(|s| self.value(s, metric)).collect();
+        all.sort_by(f64::total_cmp);
+        all
     }
 
     fn name(&self, metric: u32) -> &str {
