@@ -16,6 +16,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const BUNDLED: &[&str] = &[
     "amd",
     "cadvisor",
+    "intel-gaudi",
     "ipmi",
     "ipmi-exporter",
     "kepler",

@@ -59,6 +59,7 @@ const KNOWN: &[New] = &[
     rows::<openstack_mapping::OpenStack>,
     rows::<libvirt_mapping::Libvirt>,
     rows::<amd_mapping::Amd>,
+    rows::<intel_gaudi_mapping::Gaudi>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {

@@ -17,6 +17,41 @@ pub struct Id<'a> {
     pub device: Option<&'a str>,
 }
 
+/// One quantity of a card or part, as a table lists it.
+pub struct Quantity {
+    /// Old and new names and twins, the most trusted first.
+    pub names: &'static [&'static str],
+    pub metric: &'static str,
+    /// From the source's unit to the catalogue's.
+    pub factor: f64,
+    /// 0 stands for "no reading": nothing runs at 0 W or 0 °C.
+    pub zero_is_nothing: bool,
+}
+
+/// A quantity whose 0 is a reading.
+pub const fn quantity(names: &'static [&'static str], metric: &'static str, factor: f64) -> Quantity {
+    Quantity { names, metric, factor, zero_is_nothing: false }
+}
+
+/// One whose 0 says nothing.
+pub const fn never_zero(names: &'static [&'static str], metric: &'static str, factor: f64) -> Quantity {
+    Quantity { names, metric, factor, zero_is_nothing: true }
+}
+
+/// What a source writes for "not available" in the widths of its integers, or below zero where nothing is.
+pub fn largest(value: f64) -> Option<GapReason> {
+    match value {
+        v if v == f64::from(u32::MAX) || v == f64::from(i32::MAX) || v >= 9.2e18 => Some(GapReason::Unsupported),
+        v if !v.is_finite() || v < 0.0 => Some(GapReason::Error),
+        _ => None,
+    }
+}
+
+/// All that a table and further names ask for.
+pub fn asked(table: &[Quantity], further: &[&'static str]) -> &'static [&'static str] {
+    table.iter().flat_map(|q| q.names).chain(further).copied().collect::<Vec<_>>().leak()
+}
+
 struct Said {
     subject: SubjectRef,
     reading: Result<f64, GapReason>,
@@ -109,6 +144,20 @@ impl<'o, 'b> Cards<'o, 'b> {
     /// Why there is no reading, should none come.
     pub fn gap(&mut self, metric: &'static str, of: SubjectRef, reason: GapReason) {
         self.offer(metric, of, Err(reason), None, None);
+    }
+
+    /// Reads a table: `of` says whom a row is of, and `None` of one that is none of ours.
+    pub fn read<'a>(&mut self, page: &Page<'a>, table: &'static [Quantity], mut of: impl FnMut(&mut Self, &Row<'a>) -> Option<SubjectRef>) {
+        for q in table {
+            for row in q.names.iter().flat_map(|name| page.rows(name)) {
+                let Some(subject) = of(self, row) else { continue };
+                match largest(row.value) {
+                    Some(reason) => self.gap(q.metric, subject, reason),
+                    None if row.value == 0.0 && q.zero_is_nothing => self.gap(q.metric, subject, GapReason::Absent),
+                    None => self.value(q.metric, subject, row.value * q.factor, row.at_ms),
+                }
+            }
+        }
     }
 
     /// What was said of a metric so far.
