@@ -60,6 +60,8 @@ const KNOWN: &[New] = &[
     rows::<libvirt_mapping::Libvirt>,
     rows::<amd_mapping::Amd>,
     rows::<intel_gaudi_mapping::Gaudi>,
+    rows::<intel_gpu_mapping::IntelGpu>,
+    rows::<nvidia_gpu_exporter_mapping::NvidiaGpuExporter>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {
