@@ -16,6 +16,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const BUNDLED: &[&str] = &[
     "amd",
     "cadvisor",
+    "furiosa",
     "intel-gaudi",
     "intel-gpu",
     "ipmi",
@@ -30,6 +31,7 @@ const BUNDLED: &[&str] = &[
     "nvidia-gpu-exporter",
     "openstack",
     "prometheus",
+    "rebellions",
     "redfish",
 ];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];

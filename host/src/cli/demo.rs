@@ -38,7 +38,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     if let (Some(pods), Some(first)) = (pods, shape.clusters.first_mut()) {
         first.pods = pods;
     }
-    let config = FleetConfig { seed, nodes, gpus_per_node, tick: Duration::from_secs(1), faults: Faults::demo() };
+    let config = FleetConfig { seed, nodes, gpus_per_node, tick: Duration::from_secs(1), faults: Faults::demo(), others: Vec::new() };
     let fleet = Arc::new(Fleet::whole(config, shape));
     let origins = Origins::serve(&fleet).await?;
     let settings = fleet_settings(&fleet, &origins, &components(&plugins_dir)?);
@@ -136,6 +136,9 @@ pub fn fleet_settings(fleet: &Fleet, origins: &Origins, components: &[String]) -
             "redfish" => {
                 let meter = target("facility".to_owned(), format!("http://{}", origins.meter), fleet.clusters()[0].name.clone());
                 nodes(&|at, _| bmc(at)).into_iter().chain([meter]).collect()
+            }
+            other if fleet.nodes().iter().any(|n| n.dialect.is_some_and(|d| d.name == other)) => {
+                of_nodes(other, &|n| n.dialect.is_some_and(|d| d.name == other))
             }
             _ => return Settings { enabled: false, ..Settings::bare(name) },
         };

@@ -62,6 +62,8 @@ const KNOWN: &[New] = &[
     rows::<intel_gaudi_mapping::Gaudi>,
     rows::<intel_gpu_mapping::IntelGpu>,
     rows::<nvidia_gpu_exporter_mapping::NvidiaGpuExporter>,
+    rows::<furiosa_mapping::Furiosa>,
+    rows::<rebellions_mapping::Rebellions>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {

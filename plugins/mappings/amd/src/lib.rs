@@ -9,8 +9,8 @@ mod who;
 
 use std::collections::BTreeMap;
 
-use kcloud_collector_sdk::exporter::cards::{Cards, Id, may_be_a_pod};
-use kcloud_collector_sdk::exporter::{Def, Out, Page, Row, Source};
+use kcloud_collector_sdk::exporter::tables::Cards;
+use kcloud_collector_sdk::exporter::{self, Def, Out, Page, Row, Source, is_exporters};
 use kcloud_collector_sdk::promql::Ask;
 use kcloud_collector_sdk::{CollectError, Event, GapReason, Severity, SubjectRef};
 
@@ -117,14 +117,15 @@ impl<'p, 'r> Reading<'p, 'r, '_, '_> {
         let is_divided = self.divided.get(&of).copied().unwrap_or_default();
         let (uuid, device) = of;
         let host = row.get("hostname");
-        let node = self.cards.node(self.page, host.as_deref());
-        let card = self.cards.card(self.page, node, Id { uuid: uuid.as_deref(), device: device.as_deref(), pci_address: None })?;
+        let node = self.page.node_of(host.as_deref());
+        let who_is = exporter::Who { node: node.as_deref(), uuid: uuid.as_deref(), device: device.as_deref(), pci_address: None };
+        let card = self.cards.card(who_is)?;
         let [series, model, driver, serial] = row.pick(["card_series", "card_model", "driver_version", "serial_number"]);
         self.cards.out.label(card, "index", device.as_deref());
         self.cards.out.label(card, "model", series.or(model));
         self.cards.out.label(card, "driver_version", driver);
         self.cards.out.label(card, "serial_number", serial);
-        self.cards.out.label(card, "hostname", host.filter(|h| may_be_a_pod(h)));
+        self.cards.out.label(card, "hostname", host.filter(|h| is_exporters(h)));
         let partition = is_divided.then(|| {
             let partition = self.cards.part("partition", &who.partition.unwrap_or_default().to_string(), card);
             let [compute, memory] = row.pick(["gpu_compute_partition_type", "gpu_memory_partition_type"]);

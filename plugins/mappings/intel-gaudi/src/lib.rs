@@ -2,8 +2,8 @@
 
 mod table;
 
-use kcloud_collector_sdk::exporter::cards::{Cards, Id};
-use kcloud_collector_sdk::exporter::{Def, Out, Page, Row, Source};
+use kcloud_collector_sdk::exporter::tables::Cards;
+use kcloud_collector_sdk::exporter::{Def, Out, Page, Row, Source, Who};
 use kcloud_collector_sdk::promql::Ask;
 use kcloud_collector_sdk::{CollectError, SubjectRef};
 
@@ -23,10 +23,10 @@ impl Source for Gaudi {
     fn read(&mut self, page: &Page<'_>, out: &mut Out<'_>) -> Result<(), CollectError> {
         let mut cards = Cards::new(out, "npu", "intel");
         let host = page.first(table::INFO).and_then(|row| row.get("node_name").or_else(|| row.get("node")));
-        let node = cards.node(page, host.as_deref());
-        cards.read(page, table::CARD, |cards, row| card(cards, page, node, row));
+        let node = page.node_of(host.as_deref());
+        cards.read(page, table::CARD, |cards, row| card(cards, node.as_deref(), row));
         for row in page.rows(table::PORTS) {
-            let Some(of) = card(&mut cards, page, node, row) else { continue };
+            let Some(of) = card(&mut cards, node.as_deref(), row) else { continue };
             let Some(port) = row.get("port") else { continue };
             let link = cards.part("link", &port, of);
             cards.out.label(link, "link_type", Some("ethernet"));
@@ -44,14 +44,14 @@ impl Source for Gaudi {
 }
 
 /// The card of a row. The generic twins are other exporters' names, too: a row of ours says who the card is in these labels.
-fn card(cards: &mut Cards<'_, '_>, page: &Page<'_>, node: Option<SubjectRef>, row: &Row<'_>) -> Option<SubjectRef> {
+fn card(cards: &mut Cards<'_, '_>, node: Option<&str>, row: &Row<'_>) -> Option<SubjectRef> {
     let [uuid, serial, device, number, driver] = row.pick(["UUID", "Serial", "device", "id", "driver"]);
     let uuid = uuid.or_else(|| serial.clone());
     if uuid.is_none() && number.is_none() {
         return None;
     }
     let place = device.or_else(|| number.clone());
-    let card = cards.card(page, node, Id { uuid: uuid.as_deref(), device: place.as_deref(), pci_address: None })?;
+    let card = cards.card(Who { node, uuid: uuid.as_deref(), device: place.as_deref(), pci_address: None })?;
     for (key, value) in [("index", number), ("serial_number", serial), ("driver_version", driver)] {
         cards.out.label(card, key, value);
     }

@@ -8,8 +8,8 @@ mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use kcloud_collector_sdk::exporter::cards::{Cards, Id, largest};
-use kcloud_collector_sdk::exporter::{Def, Out, Page, Row, Source};
+use kcloud_collector_sdk::exporter::tables::{Cards, largest};
+use kcloud_collector_sdk::exporter::{Def, Out, Page, Row, Source, Who};
 use kcloud_collector_sdk::promql::Ask;
 use kcloud_collector_sdk::{CollectError, GapReason, SubjectRef};
 
@@ -86,8 +86,8 @@ impl<'r> Reading<'_, 'r, '_, '_> {
             return None;
         }
         let device = file.as_deref().map(|f| f.rsplit('/').next().unwrap_or(f));
-        let node = self.cards.node(self.page, node.as_deref());
-        let card = self.cards.card(self.page, node, Id { uuid: uuid.as_deref(), pci_address: pci.as_deref(), device })?;
+        let node = self.page.node_of(node.as_deref());
+        let card = self.cards.card(Who { node: node.as_deref(), uuid: uuid.as_deref(), pci_address: pci.as_deref(), device })?;
         self.cards.out.label(card, "model", model);
         // Pods of the second generation are the exporter's own.
         self.cards.holder(card, row, ["kube_namespace", "kube_pod", "kube_container"]);

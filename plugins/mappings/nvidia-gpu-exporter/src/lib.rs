@@ -4,8 +4,8 @@
 
 mod table;
 
-use kcloud_collector_sdk::exporter::cards::{Cards, Id};
-use kcloud_collector_sdk::exporter::{Def, Out, Page, Row, Source};
+use kcloud_collector_sdk::exporter::tables::Cards;
+use kcloud_collector_sdk::exporter::{Def, Out, Page, Row, Source, Who};
 use kcloud_collector_sdk::promql::Ask;
 use kcloud_collector_sdk::{CollectError, GapReason, SubjectRef};
 
@@ -24,10 +24,11 @@ impl Source for NvidiaGpuExporter {
 
     fn read(&mut self, page: &Page<'_>, out: &mut Out<'_>) -> Result<(), CollectError> {
         let mut cards = Cards::new(out, "gpu", "nvidia");
-        let node = cards.node(page, None);
+        let node = page.node_of(None);
+        let node = node.as_deref();
         // Names and models first: other rows carry the UUID alone.
         for row in page.rows(table::INFO) {
-            let Some(card) = card(&mut cards, page, node, row) else { continue };
+            let Some(card) = card(&mut cards, node, row) else { continue };
             let [index, name, driver, serial] = row.pick(["index", "name", "driver_version", "serial"]);
             for (key, value) in [("index", index), ("model", name), ("driver_version", driver), ("serial_number", serial)] {
                 cards.out.label(card, key, value.filter(|v| is_said(v)));
@@ -39,13 +40,13 @@ impl Source for NvidiaGpuExporter {
             cards.out.problem(format!("nvidia-smi ended with {exit}: what the exporter shows is what it said before"));
             for q in table::CARD {
                 for row in q.names.iter().flat_map(|name| page.rows(name)) {
-                    if let Some(card) = card(&mut cards, page, node, row) {
+                    if let Some(card) = card(&mut cards, node, row) {
                         cards.gap(q.metric, card, GapReason::Error);
                     }
                 }
             }
         } else {
-            cards.read(page, table::CARD, |cards, row| card(cards, page, node, row));
+            cards.read(page, table::CARD, |cards, row| card(cards, node, row));
             processes(&mut cards, page, node);
         }
         cards.finish();
@@ -53,10 +54,10 @@ impl Source for NvidiaGpuExporter {
     }
 }
 
-fn processes(cards: &mut Cards<'_, '_>, page: &Page<'_>, node: Option<SubjectRef>) {
+fn processes(cards: &mut Cards<'_, '_>, page: &Page<'_>, node: Option<&str>) {
     for name in [table::PROCESS].into_iter().chain(table::PROCESS_MEMORY) {
         for row in page.rows(name) {
-            let Some(card) = card(cards, page, node, row) else { continue };
+            let Some(card) = card(cards, node, row) else { continue };
             let [pid, program] = row.pick(["pid", "process_name"]);
             let Some(pid) = pid else { continue };
             let process = cards.part("process", &pid, card);
@@ -68,7 +69,7 @@ fn processes(cards: &mut Cards<'_, '_>, page: &Page<'_>, node: Option<SubjectRef
     }
 }
 
-fn card(cards: &mut Cards<'_, '_>, page: &Page<'_>, node: Option<SubjectRef>, row: &Row<'_>) -> Option<SubjectRef> {
+fn card(cards: &mut Cards<'_, '_>, node: Option<&str>, row: &Row<'_>) -> Option<SubjectRef> {
     let [uuid, pci] = row.pick(["uuid", "pci_bus_id"]);
     let uuid = uuid?;
     // The exporter takes the vendor's prefix off, by which every other source knows the card.
@@ -76,7 +77,7 @@ fn card(cards: &mut Cards<'_, '_>, page: &Page<'_>, node: Option<SubjectRef>, ro
         true => uuid.into_owned(),
         false => format!("GPU-{uuid}"),
     };
-    let card = cards.card(page, node, Id { uuid: Some(&uuid), pci_address: pci.as_deref(), device: None });
+    let card = cards.card(Who { node, uuid: Some(&uuid), pci_address: pci.as_deref(), device: None });
     if let Some(card) = card {
         cards.holder(card, row, ["namespace", "pod", "container"]);
     }

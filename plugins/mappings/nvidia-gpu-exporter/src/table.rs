@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use kcloud_collector_sdk::MetricKind::{Counter, Gauge};
 use kcloud_collector_sdk::Quality::Measured;
-use kcloud_collector_sdk::exporter::cards::{Quantity, asked, never_zero, quantity};
+use kcloud_collector_sdk::exporter::tables::{Quantity, asked, never_zero, quantity};
 use kcloud_collector_sdk::exporter::{Def, number};
 use kcloud_collector_sdk::promql::Ask;
 
