@@ -33,6 +33,7 @@ const BUNDLED: &[&str] = &[
     "prometheus",
     "rebellions",
     "redfish",
+    "tenstorrent",
 ];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];
 /// Guests that are built against contract 0.2, too, as NAME-0-2.wasm: what the tests deny them is denied by every version.

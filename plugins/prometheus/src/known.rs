@@ -64,6 +64,7 @@ const KNOWN: &[New] = &[
     rows::<nvidia_gpu_exporter_mapping::NvidiaGpuExporter>,
     rows::<furiosa_mapping::Furiosa>,
     rows::<rebellions_mapping::Rebellions>,
+    rows::<tenstorrent_mapping::Tenstorrent>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {
