@@ -17,6 +17,7 @@ const BUNDLED: &[&str] = &[
     "amd",
     "cadvisor",
     "furiosa",
+    "google-tpu",
     "intel-gaudi",
     "intel-gpu",
     "ipmi",

@@ -65,6 +65,7 @@ const KNOWN: &[New] = &[
     rows::<furiosa_mapping::Furiosa>,
     rows::<rebellions_mapping::Rebellions>,
     rows::<tenstorrent_mapping::Tenstorrent>,
+    rows::<google_tpu_mapping::GoogleTpu>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {
