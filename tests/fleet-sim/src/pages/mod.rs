@@ -1,15 +1,21 @@
 //! The pages of the exporters, each as its real one writes it. To add a vendor's: a file with its [`Dialect`], and a line in [`DIALECTS`].
 
+pub(crate) mod amd;
 pub(crate) mod cadvisor;
 pub(crate) mod facility;
 pub(crate) mod furiosa;
+pub(crate) mod google_tpu;
+pub(crate) mod intel_gaudi;
+pub(crate) mod intel_gpu;
 pub(crate) mod ipmi;
 pub(crate) mod kepler;
 pub(crate) mod kube_state_metrics;
 pub(crate) mod libvirt;
 pub(crate) mod node_exporter;
+pub(crate) mod nvidia_gpu_exporter;
 pub(crate) mod openstack;
 pub(crate) mod rebellions;
+pub(crate) mod tenstorrent;
 
 use crate::other::{OtherCard, OtherModel, OtherReading};
 use crate::world::Node;
@@ -26,7 +32,16 @@ pub struct Dialect {
 }
 
 /// Every dialect in which other vendors' cards can be shown.
-pub const DIALECTS: &[Dialect] = &[furiosa::DIALECT, rebellions::DIALECT];
+pub const DIALECTS: &[Dialect] = &[
+    furiosa::DIALECT,
+    rebellions::DIALECT,
+    amd::DIALECT,
+    intel_gaudi::DIALECT,
+    intel_gpu::DIALECT,
+    tenstorrent::DIALECT,
+    google_tpu::DIALECT,
+    nvidia_gpu_exporter::DIALECT,
+];
 
 /// A dialect by its name.
 pub fn dialect(name: &str) -> Option<&'static Dialect> {
