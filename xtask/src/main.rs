@@ -14,7 +14,9 @@ use sha2::{Digest, Sha256};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
 const BUNDLED: &[&str] = &[
+    "all-smi",
     "amd",
+    "ascend",
     "cadvisor",
     "furiosa",
     "google-tpu",

@@ -16,6 +16,7 @@ use crate::auth::Auth;
 use crate::history::Keep;
 use crate::host::{Host, Look, Options};
 use crate::plugins::Settings;
+use crate::plugins::capabilities::globs::Globs;
 use crate::plugins::capabilities::{Credential, Grants, Secret, http_policy};
 use crate::plugins::contract::Target;
 use crate::plugins::engine::Compiler;
@@ -162,7 +163,9 @@ fn target(id: String, address: String, cluster: String) -> Target {
 fn reading(name: &str, targets: Vec<Target>) -> Settings {
     let http = Some(http_policy::Policy::new(targets.iter().map(|t| t.address.as_str())));
     let targets = targets.into_iter().map(|t| (t, None)).collect();
-    Settings { targets, grants: Grants { http, ..Grants::default() }, ..Settings::bare(name) }
+    // Some can read dumps in files, too, and ask for the right; here there are none.
+    let files = Globs::new(&[]).ok();
+    Settings { targets, grants: Grants { http, files, ..Grants::default() }, ..Settings::bare(name) }
 }
 
 /// The cards alone: one target a node of the first cluster that has some.

@@ -159,6 +159,8 @@ impl OtherCard {
     pub(crate) fn truth(&self, moment: Moment, cluster: &str, node: &Node) -> OtherTruth {
         let r = self.read(moment);
         let says = |is: bool| is && !self.is_dead;
+        let lacks_memory = !node.is_newer && node.dialect.is_some_and(|d| d.old_lacks_memory);
+        let says_memory = says(self.model.memory_bytes > 0 && !lacks_memory);
         let part = |index: usize| {
             let (utilization_percent, memory_used_bytes) = self.part(&r, index);
             let memory_total_bytes = self.model.memory_bytes / self.parts.len() as u64;
@@ -180,8 +182,8 @@ impl OtherCard {
             energy_joules: watts(r.energy_millijoules),
             temperature_celsius: says(true).then_some(r.temperature as f64),
             utilization_percent: says(true).then_some(r.utilization),
-            memory_used_bytes: says(self.model.memory_bytes > 0).then_some(r.memory_used),
-            memory_total_bytes: says(self.model.memory_bytes > 0).then_some(self.model.memory_bytes),
+            memory_used_bytes: says_memory.then_some(r.memory_used),
+            memory_total_bytes: says_memory.then_some(self.model.memory_bytes),
             cores: self.model.cores,
             parts: (0..self.parts.len()).map(part).collect(),
         }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 /// Labels and value of samples that are put together before they are written.
-pub(crate) type Rows = Vec<(Vec<(&'static str, String)>, f64)>;
+pub(crate) type Rows = Vec<(Labels, f64)>;
+pub(crate) type Labels = Vec<(&'static str, String)>;
 
 pub(crate) struct Page {
     text: String,

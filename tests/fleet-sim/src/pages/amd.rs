@@ -22,8 +22,12 @@ const fn model(name: &'static str, gib: u64, limit_watts: u64, parts: usize) -> 
     }
 }
 
-pub(crate) const DIALECT: Dialect =
-    Dialect { name: "amd", models: &[model("AMD Instinct MI300X", 192, 750, 8), model("AMD Instinct MI210", 64, 300, 0)], write };
+pub(crate) const DIALECT: Dialect = Dialect {
+    name: "amd",
+    models: &[model("AMD Instinct MI300X", 192, 750, 8), model("AMD Instinct MI210", 64, 300, 0)],
+    old_lacks_memory: false,
+    write,
+};
 
 fn write(shown: &Shown<'_>) -> String {
     let newer = shown.node.is_newer;

@@ -19,7 +19,7 @@ const RNGD: OtherModel = OtherModel {
     resource: "furiosa_ai_rngd",
 };
 
-pub(crate) const DIALECT: Dialect = Dialect { name: "furiosa", models: &[RNGD], write };
+pub(crate) const DIALECT: Dialect = Dialect { name: "furiosa", models: &[RNGD], old_lacks_memory: true, write };
 
 fn write(shown: &Shown<'_>) -> String {
     let mut page = Page::new();

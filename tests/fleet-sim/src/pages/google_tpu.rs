@@ -19,7 +19,7 @@ const TPU: OtherModel = OtherModel {
     resource: "google_com_tpu",
 };
 
-pub(crate) const DIALECT: Dialect = Dialect { name: "google-tpu", models: &[TPU], write };
+pub(crate) const DIALECT: Dialect = Dialect { name: "google-tpu", models: &[TPU], old_lacks_memory: false, write };
 
 fn write(shown: &Shown<'_>) -> String {
     let instance: u64 = shown.node.name.bytes().fold(0, |h, b| crate::mix(&[h, u64::from(b)]));

@@ -19,7 +19,7 @@ const GAUDI: OtherModel = OtherModel {
     resource: "habana_ai_gaudi",
 };
 
-pub(crate) const DIALECT: Dialect = Dialect { name: "intel-gaudi", models: &[GAUDI], write };
+pub(crate) const DIALECT: Dialect = Dialect { name: "intel-gaudi", models: &[GAUDI], old_lacks_memory: false, write };
 
 fn write(shown: &Shown<'_>) -> String {
     let names = match shown.node.is_newer {

@@ -24,6 +24,7 @@ const fn model(name: &'static str, gib: u64, limit_watts: u64, tiles: usize) -> 
 pub(crate) const DIALECT: Dialect = Dialect {
     name: "intel-gpu",
     models: &[model("Intel(R) Data Center GPU Max 1550", 128, 600, 2), model("Intel(R) Data Center GPU Flex 170", 16, 150, 1)],
+    old_lacks_memory: false,
     write,
 };
 

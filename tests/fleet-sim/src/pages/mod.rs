@@ -1,6 +1,8 @@
 //! The pages of the exporters, each as its real one writes it. To add a vendor's: a file with its [`Dialect`], and a line in [`DIALECTS`].
 
+pub(crate) mod all_smi;
 pub(crate) mod amd;
+pub(crate) mod ascend;
 pub(crate) mod cadvisor;
 pub(crate) mod facility;
 pub(crate) mod furiosa;
@@ -28,11 +30,15 @@ pub struct Dialect {
     pub name: &'static str,
     /// Models that its nodes carry.
     pub(crate) models: &'static [OtherModel],
+    /// Its older generation of names says nothing about memory.
+    pub(crate) old_lacks_memory: bool,
     pub(crate) write: fn(&Shown<'_>) -> String,
 }
 
 /// Every dialect in which other vendors' cards can be shown.
 pub const DIALECTS: &[Dialect] = &[
+    all_smi::DIALECT,
+    ascend::DIALECT,
     furiosa::DIALECT,
     rebellions::DIALECT,
     amd::DIALECT,

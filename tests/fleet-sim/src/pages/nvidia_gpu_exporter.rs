@@ -18,7 +18,7 @@ const A10: OtherModel = OtherModel {
     resource: "nvidia_com_gpu",
 };
 
-pub(crate) const DIALECT: Dialect = Dialect { name: "nvidia-gpu-exporter", models: &[A10], write };
+pub(crate) const DIALECT: Dialect = Dialect { name: "nvidia-gpu-exporter", models: &[A10], old_lacks_memory: false, write };
 
 fn write(shown: &Shown<'_>) -> String {
     let mut page = Page::new();

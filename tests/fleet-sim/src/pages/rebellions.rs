@@ -3,7 +3,7 @@
 
 use super::{Dialect, Shown};
 use crate::other::OtherModel;
-use crate::page::Page;
+use crate::page::{Labels, Page};
 use crate::{mix, uuid};
 
 const fn model(name: &'static str, dies: usize, limit_watts: u64, resource: &'static str) -> OtherModel {
@@ -25,12 +25,13 @@ const fn model(name: &'static str, dies: usize, limit_watts: u64, resource: &'st
 pub(crate) const DIALECT: Dialect = Dialect {
     name: "rebellions",
     models: &[model("RBLN-CA22", 1, 85, "rebellions_ai_ATOM"), model("RBLN-CA25", 4, 350, "rebellions_ai_ATOM_Max")],
+    old_lacks_memory: false,
     write,
 };
 
 fn write(shown: &Shown<'_>) -> String {
     let newer = shown.node.is_newer;
-    let mut devices: Vec<(Vec<(&str, String)>, [f64; 6])> = Vec::new();
+    let mut devices: Vec<(Labels, [f64; 6])> = Vec::new();
     for (card, r) in &shown.cards {
         let dies = card.model.cores as u64;
         let (mib, total) = (r.memory_used >> 20, card.model.memory_bytes / dies);

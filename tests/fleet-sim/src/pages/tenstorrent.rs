@@ -18,7 +18,7 @@ const CHIP: OtherModel = OtherModel {
     resource: "tenstorrent_com_p150",
 };
 
-pub(crate) const DIALECT: Dialect = Dialect { name: "tenstorrent", models: &[CHIP], write };
+pub(crate) const DIALECT: Dialect = Dialect { name: "tenstorrent", models: &[CHIP], old_lacks_memory: false, write };
 
 fn write(shown: &Shown<'_>) -> String {
     let at_ms = shown.moment.at_ms;
