@@ -1,5 +1,5 @@
 use kcloud_collector_sdk::promql::Series;
-use kcloud_collector_sdk::testing::{Seen, capture, target};
+use kcloud_collector_sdk::testing::{Seen, capture, captures, cut_off, target, with_broken_lines};
 use kcloud_collector_sdk::{GapReason, Quality, Severity};
 
 use super::*;
@@ -230,5 +230,16 @@ fn what_is_no_exporters_page_is_no_card() {
     for file in ["mi100_rocm602.rocm-smi.json", "rx6700xt_rocm612.rocm-smi.json", "vega-10-XT.rocm-smi.json", "exporter-config-gpu.json"] {
         let Some(text) = capture(&format!("amd/{file}")) else { return };
         assert!(read(&text).batch.subjects.is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn a_broken_capture_costs_its_broken_lines_and_makes_nothing_fall() {
+    let Some(all) = captures(env!("CARGO_MANIFEST_DIR"), "amd") else { return };
+    for (file, text) in all {
+        let (whole, broken) = (read(&text), read(&with_broken_lines(&text)));
+        let count = |seen: &Seen| (seen.batch.points.len(), seen.batch.gaps.len(), seen.batch.subjects.len());
+        assert_eq!(count(&whole), count(&broken), "{file}");
+        cut_off(&text).for_each(|part| drop(read(part)));
     }
 }

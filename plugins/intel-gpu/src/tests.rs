@@ -1,5 +1,5 @@
 use kcloud_collector_sdk::promql::Series;
-use kcloud_collector_sdk::testing::{Seen, capture, target};
+use kcloud_collector_sdk::testing::{Seen, capture, captures, cut_off, target, with_broken_lines};
 use kcloud_collector_sdk::{GapReason, Quality};
 
 use super::*;
@@ -148,4 +148,15 @@ fn every_capture_is_read_as_it_says() {
     // What `xpu-smi dump` writes is no page of an exporter: not one line of it is taken for one.
     let dump = capture("intel-gpu/xpumcli-dump-rawdata.csv").unwrap();
     assert!(read(&dump).batch.subjects.is_empty());
+}
+
+#[test]
+fn a_broken_capture_costs_its_broken_lines_and_makes_nothing_fall() {
+    let Some(all) = captures(env!("CARGO_MANIFEST_DIR"), "intel-gpu") else { return };
+    for (file, text) in all {
+        let (whole, broken) = (read(&text), read(&with_broken_lines(&text)));
+        let count = |seen: &Seen| (seen.batch.points.len(), seen.batch.gaps.len(), seen.batch.subjects.len());
+        assert_eq!(count(&whole), count(&broken), "{file}");
+        cut_off(&text).for_each(|part| drop(read(part)));
+    }
 }

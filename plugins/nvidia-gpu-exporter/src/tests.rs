@@ -1,6 +1,6 @@
 use kcloud_collector_sdk::GapReason;
 use kcloud_collector_sdk::promql::Series;
-use kcloud_collector_sdk::testing::{Seen, capture, target};
+use kcloud_collector_sdk::testing::{Seen, capture, captures, cut_off, target, with_broken_lines};
 
 use super::*;
 
@@ -137,4 +137,26 @@ fn what_the_program_itself_writes_is_no_exporters_page() {
         let Some(text) = capture(&format!("nvidia-smi/{file}")) else { return };
         assert!(read(&text).batch.subjects.is_empty(), "{file}");
     }
+}
+
+#[test]
+fn a_broken_capture_costs_its_broken_lines_and_makes_nothing_fall() {
+    let Some(all) = captures(env!("CARGO_MANIFEST_DIR"), "nvidia-smi") else { return };
+    for (file, text) in all {
+        let (whole, broken) = (read(&text), read(&with_broken_lines(&text)));
+        let count = |seen: &Seen| (seen.batch.points.len(), seen.batch.gaps.len(), seen.batch.subjects.len());
+        assert_eq!(count(&whole), count(&broken), "{file}");
+        cut_off(&text).for_each(|part| drop(read(part)));
+    }
+}
+
+#[test]
+fn a_card_that_fell_off_the_bus_stays_listed_without_a_reading() {
+    let info = PAGE.lines().next().unwrap();
+    let seen = read(&format!("nvidia_smi_command_exit_code 0\n{info}\n"));
+    let card = seen.find("accelerator", "uuid", "GPU-a1b2").unwrap();
+    assert_eq!(
+        (seen.batch.points.len(), seen.gap(card, "power_watts"), seen.gap(card, "memory_used_bytes")),
+        (0, Some(GapReason::Absent), Some(GapReason::Absent))
+    );
 }

@@ -33,10 +33,6 @@ impl Source for NvidiaGpuExporter {
             for (key, value) in [("index", index), ("model", name), ("driver_version", driver), ("serial_number", serial)] {
                 cards.out.label(card, key, value.filter(|v| is_said(v)));
             }
-            // A field that the program cannot say is no row, and a card that fell off the bus has none.
-            ["power_watts", "temperature_celsius", "utilization_ratio", "memory_used_bytes"]
-                .into_iter()
-                .for_each(|metric| cards.gap(metric, card, GapReason::Absent));
         }
         let exit = page.first(table::EXIT).map_or(0.0, |r| r.value);
         let is_old = exit != 0.0 || page.first(table::SUCCESS).is_some_and(|r| r.value == 0.0);
@@ -52,6 +48,14 @@ impl Source for NvidiaGpuExporter {
         } else {
             cards.read(page, table::CARD, |cards, row| card(cards, node, row));
             processes(&mut cards, page, node);
+        }
+        // A field that the program cannot say is no row, and a card that fell off the bus has none.
+        for row in page.rows(table::INFO) {
+            if let Some(card) = card(&mut cards, node, row) {
+                ["power_watts", "temperature_celsius", "utilization_ratio", "memory_used_bytes"]
+                    .into_iter()
+                    .for_each(|metric| cards.gap(metric, card, GapReason::Absent));
+            }
         }
         cards.finish();
         Ok(())
