@@ -15,6 +15,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
 const BUNDLED: &[&str] = &[
     "cadvisor",
+    "files",
     "ipmi",
     "ipmi-exporter",
     "kepler",
