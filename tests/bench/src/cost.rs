@@ -15,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use kcloud_fleet_sim::{Faults, Fleet, FleetConfig, Origins, Shape};
 use kcloud_monitor::catalogue::Catalogue;
-use kcloud_monitor::cli::demo::fleet_settings;
+use kcloud_monitor::cli::fleet_settings;
 use kcloud_monitor::inventory::Kind;
 use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::{Commons, Grants, Shared, http_policy};
