@@ -14,8 +14,11 @@ use sha2::{Digest, Sha256};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
 const BUNDLED: &[&str] = &[
+    "all-smi",
+    "ascend",
     "cadvisor",
     "files",
+    "furiosa",
     "ipmi",
     "ipmi-exporter",
     "kepler",
@@ -27,6 +30,7 @@ const BUNDLED: &[&str] = &[
     "nvidia-dcgm",
     "openstack",
     "prometheus",
+    "rebellions",
     "redfish",
 ];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];

@@ -58,6 +58,10 @@ const KNOWN: &[New] = &[
     rows::<kepler_mapping::Kepler>,
     rows::<openstack_mapping::OpenStack>,
     rows::<libvirt_mapping::Libvirt>,
+    rows::<furiosa_mapping::Furiosa>,
+    rows::<rebellions_mapping::Rebellions>,
+    rows::<all_smi_mapping::AllSmi>,
+    rows::<ascend_mapping::Ascend>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use kcloud_fleet_sim::{Faults, Fleet, FleetConfig, Origins, Shape};
+use kcloud_fleet_sim::{DIALECTS, Faults, Fleet, FleetConfig, Origins, Others, Shape};
 use kcloud_monitor::catalogue::Catalogue;
 use kcloud_monitor::cli::fleet_settings;
 use kcloud_monitor::inventory::Kind;
@@ -47,7 +47,8 @@ struct Cost {
 }
 
 pub fn run() -> Result<()> {
-    let config = FleetConfig { seed: 1, nodes: NODES, gpus_per_node: 8, tick: Duration::from_secs(3_600), faults: Faults::demo() };
+    let others = DIALECTS.iter().map(|dialect| Others { dialect, nodes: NODES, cards_per_node: 8 }).collect();
+    let config = FleetConfig { seed: 1, nodes: NODES, gpus_per_node: 8, tick: Duration::from_secs(3_600), faults: Faults::demo(), others };
     let fleet = Arc::new(Fleet::whole(config, Shape::demo()));
     let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let origins = serving.block_on(Origins::serve(&fleet))?;

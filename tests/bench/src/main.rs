@@ -95,7 +95,14 @@ fn root() -> PathBuf {
 }
 
 fn fleet(nodes: usize) -> Arc<Fleet> {
-    Arc::new(Fleet::new(FleetConfig { seed: 1, nodes, gpus_per_node: 8, tick: Duration::from_secs(1), faults: Faults::demo() }))
+    Arc::new(Fleet::new(FleetConfig {
+        seed: 1,
+        nodes,
+        gpus_per_node: 8,
+        tick: Duration::from_secs(1),
+        faults: Faults::demo(),
+        others: Vec::new(),
+    }))
 }
 
 /// One line of the table.

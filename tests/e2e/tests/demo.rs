@@ -206,7 +206,7 @@ struct Demo {
 }
 
 async fn demo(faults: Faults) -> Demo {
-    let config = FleetConfig { seed: 1, nodes: 8, gpus_per_node: 8, tick: Duration::from_secs(1), faults };
+    let config = FleetConfig { seed: 1, nodes: 8, gpus_per_node: 8, tick: Duration::from_secs(1), faults, others: Vec::new() };
     let fleet = Arc::new(Fleet::whole(config, Shape::demo()));
     fleet.hold(42);
     let origins = Origins::serve(&fleet).await.unwrap();
