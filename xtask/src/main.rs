@@ -15,10 +15,14 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
 const BUNDLED: &[&str] = &[
     "all-smi",
+    "amd",
     "ascend",
     "cadvisor",
     "files",
     "furiosa",
+    "google-tpu",
+    "intel-gaudi",
+    "intel-gpu",
     "ipmi",
     "ipmi-exporter",
     "kepler",
@@ -28,10 +32,12 @@ const BUNDLED: &[&str] = &[
     "node-exporter",
     "nova",
     "nvidia-dcgm",
+    "nvidia-gpu-exporter",
     "openstack",
     "prometheus",
     "rebellions",
     "redfish",
+    "tenstorrent",
 ];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];
 /// Guests that are built against contract 0.2, too, as NAME-0-2.wasm: what the tests deny them is denied by every version.

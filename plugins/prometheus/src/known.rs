@@ -62,6 +62,12 @@ const KNOWN: &[New] = &[
     rows::<rebellions_mapping::Rebellions>,
     rows::<all_smi_mapping::AllSmi>,
     rows::<ascend_mapping::Ascend>,
+    rows::<amd_mapping::Amd>,
+    rows::<intel_gaudi_mapping::Gaudi>,
+    rows::<intel_gpu_mapping::IntelGpu>,
+    rows::<nvidia_gpu_exporter_mapping::NvidiaGpuExporter>,
+    rows::<tenstorrent_mapping::Tenstorrent>,
+    rows::<google_tpu_mapping::GoogleTpu>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {

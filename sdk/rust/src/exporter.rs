@@ -3,6 +3,7 @@
 
 mod cards;
 mod page;
+pub mod tables;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use crate::exposition::{Event, Format, Parser};
 use crate::promql::{Ask, Series, Server};
 use crate::{Batch, CollectError, GapReason, Label, Metric, MetricDef, MetricKind, Quality, SubjectRef, Target, http};
 
-pub use cards::{Mean, Readings, Who};
+pub use cards::{Mean, Readings, Who, is_exporters};
 pub use page::{Page, Row};
 
 /// How a source is reached.

@@ -26,6 +26,16 @@ pub fn target(address: &str, labels: &[(&str, &str)]) -> Target {
     }
 }
 
+/// A capture of the field, by its path below `shared/fixtures` beside the checkout; says loudly when it is not there.
+pub fn capture(path: &str) -> Option<String> {
+    let file = format!("{}/../../../shared/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&file);
+    if text.is_err() {
+        eprintln!("NOT RUN: {file} is not here");
+    }
+    text.ok()
+}
+
 /// The captures of a source in the shared folder, by name; `None`, and said loudly, where that is not there. `manifest` is the
 /// test's `CARGO_MANIFEST_DIR`, two below the repository's root.
 pub fn captures(manifest: &str, source: &str) -> Option<Vec<(String, String)>> {
@@ -101,6 +111,13 @@ impl Seen {
         read(&mut batch)?;
         let batch = batch.finish();
         Ok(Self { metrics: metrics.into_iter().chain(batch.metrics.iter().cloned()).collect(), batch })
+    }
+
+    /// All readings of a metric on subjects of a kind, the smallest first.
+    pub fn values(&self, kind: &str, metric: &str) -> Vec<f64> {
+        let mut all: Vec<f64> = self.all(kind).into_iter().filter_map(|s| self.value(s, metric)).collect();
+        all.sort_by(f64::total_cmp);
+        all
     }
 
     fn name(&self, metric: u32) -> &str {

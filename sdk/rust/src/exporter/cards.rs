@@ -59,9 +59,11 @@ impl Out<'_> {
     }
 }
 
-/// Whether a name is that of an exporter's pod.
-fn is_exporters(name: &str) -> bool {
-    name.contains("exporter") && name.contains('-')
+/// Whether a name is that of an exporter's pod, or of the container in which it runs.
+pub fn is_exporters(name: &str) -> bool {
+    const PARTS: [&str; 7] = ["exporter", "xpumd", "xpumanager", "device-plugin", "dcgm", "telemetry", "node-agent"];
+    let is_container = name.len() == 12 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    is_container || name.contains('-') && PARTS.iter().any(|part| name.contains(part))
 }
 
 /// Readings before they are put out: of each metric of each subject one, the first that was said. A reading beats a gap.
@@ -96,6 +98,21 @@ impl Readings {
 
     pub fn get(&self, subject: SubjectRef, metric: &'static str) -> Option<f64> {
         self.all[*self.place.get(&(subject.index(), metric))?].value.ok()
+    }
+
+    /// The same with when it was read.
+    pub fn get_timed(&self, subject: SubjectRef, metric: &'static str) -> Option<(f64, Option<i64>)> {
+        let reading = &self.all[*self.place.get(&(subject.index(), metric))?];
+        reading.value.ok().map(|value| (value, reading.at_ms))
+    }
+
+    /// Why one name says nothing of a metric that several names say: what the one can never say, another may only miss now.
+    pub fn miss(&mut self, subject: SubjectRef, metric: &'static str, reason: GapReason) {
+        match self.place.get(&(subject.index(), metric)).map(|at| &mut self.all[*at].value) {
+            Some(known) if *known == Err(GapReason::Unsupported) => *known = Err(reason),
+            Some(_) => {}
+            None => self.say(subject, metric, Err(reason), None),
+        }
     }
 
     fn put(&mut self, reading: Reading) {

@@ -1,17 +1,23 @@
 //! The pages of the exporters, each as its real one writes it. To add a vendor's: a file with its [`Dialect`], and a line in [`DIALECTS`].
 
 pub(crate) mod all_smi;
+pub(crate) mod amd;
 pub(crate) mod ascend;
 pub(crate) mod cadvisor;
 pub(crate) mod facility;
 pub(crate) mod furiosa;
+pub(crate) mod google_tpu;
+pub(crate) mod intel_gaudi;
+pub(crate) mod intel_gpu;
 pub(crate) mod ipmi;
 pub(crate) mod kepler;
 pub(crate) mod kube_state_metrics;
 pub(crate) mod libvirt;
 pub(crate) mod node_exporter;
+pub(crate) mod nvidia_gpu_exporter;
 pub(crate) mod openstack;
 pub(crate) mod rebellions;
+pub(crate) mod tenstorrent;
 
 use crate::other::{OtherCard, OtherModel, OtherReading};
 use crate::world::Node;
@@ -30,7 +36,18 @@ pub struct Dialect {
 }
 
 /// Every dialect in which other vendors' cards can be shown.
-pub const DIALECTS: &[Dialect] = &[all_smi::DIALECT, ascend::DIALECT, furiosa::DIALECT, rebellions::DIALECT];
+pub const DIALECTS: &[Dialect] = &[
+    all_smi::DIALECT,
+    ascend::DIALECT,
+    furiosa::DIALECT,
+    rebellions::DIALECT,
+    amd::DIALECT,
+    intel_gaudi::DIALECT,
+    intel_gpu::DIALECT,
+    tenstorrent::DIALECT,
+    google_tpu::DIALECT,
+    nvidia_gpu_exporter::DIALECT,
+];
 
 /// A dialect by its name.
 pub fn dialect(name: &str) -> Option<&'static Dialect> {
