@@ -1,4 +1,4 @@
-//! The build: `cargo xtask components | build | demo | bench | test | fuzz`. Installs what it needs where it can, names it where not.
+//! The build: `cargo xtask components | sources | build | demo | bench | test | fuzz`. Installs what it needs where it can, names it where not.
 
 mod guests;
 mod licences;
@@ -18,6 +18,7 @@ const BUNDLED: &[&str] = &[
     "amd",
     "ascend",
     "cadvisor",
+    "files",
     "furiosa",
     "google-tpu",
     "intel-gaudi",
@@ -56,6 +57,8 @@ enum Task {
     Guests,
     /// Generates the SDK's bindings anew from the contract; wants `wit-bindgen` 0.63.0 in PATH.
     Bindings,
+    /// Builds the plugins and writes docs/SOURCES.md from what they say of themselves.
+    Sources,
     /// Builds everything that a user installs into target/dist.
     Build,
     /// Builds, then runs the simulated fleet.
@@ -93,6 +96,10 @@ fn main() -> Result<()> {
         Task::Components => components(&root).map(drop),
         Task::Guests => guests::build(&root),
         Task::Bindings => bindings(&root),
+        Task::Sources => {
+            components(&root)?;
+            run(cargo(&root).args(["run", "--locked", "-p", "kcloud-collector-test", "--bin", "sources"]))
+        }
         Task::Build => build(&root),
         Task::Demo { args } => {
             build(&root)?;

@@ -115,7 +115,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
                 Command::Demo(demo) => demo::demo(demo).await?,
                 Command::Export(command) => return export::run(*command).await,
                 Command::Watch(command) => return watch::run(command).await,
-                Command::Config(command) => return config::run(command),
+                Command::Config(command) => return config::run(command).await,
                 Command::Plugin(command) => return plugin::run(command).await,
                 Command::User(command) => user::run(command)?,
                 Command::Token(command) => user::tokens(command)?,

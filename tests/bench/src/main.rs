@@ -6,6 +6,7 @@
 mod alerts;
 mod api;
 mod bmcs;
+mod cost;
 mod cpu;
 mod day;
 mod export;
@@ -57,6 +58,8 @@ struct Args {
 enum Part {
     /// Sandbox and boundary.
     Micro,
+    /// What each plugin costs, side by side.
+    Plugins,
     /// Swaps under load.
     Swaps,
     /// Two hundred plugins at once.
@@ -132,7 +135,9 @@ fn main() -> Result<()> {
     if args.parts.contains(&Part::Soak) {
         return plugins::soak(Duration::from_secs(args.minutes * 60));
     }
-    println!("| figure | value | aim | what |\n|---|---|---|---|");
+    if args.parts != [Part::Plugins] {
+        println!("| figure | value | aim | what |\n|---|---|---|---|");
+    }
     if wanted(Part::Micro) {
         micro::run()?;
     }
@@ -174,6 +179,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Host) {
         real::run(args.nodes, Duration::from_secs(args.interval), args.cycles)?;
+    }
+    if wanted(Part::Plugins) {
+        cost::run()?;
     }
     Ok(())
 }
