@@ -17,6 +17,7 @@ const BUNDLED: &[&str] = &[
     "cadvisor",
     "ipmi",
     "ipmi-exporter",
+    "kcloud",
     "kepler",
     "kube-state-metrics",
     "kubernetes",

@@ -124,6 +124,8 @@ pub struct App {
     pub started: Instant,
     pub(crate) cache: Cache<String, Rendered>,
     pub(crate) past: past::Past,
+    /// What other hosts read.
+    bulk: Arc<v1::bulk::Bulk>,
     pub(crate) counters: Arc<system::Counters>,
 }
 
@@ -164,6 +166,7 @@ impl App {
             started: Instant::now(),
             cache,
             past: past::Past::default(),
+            bulk: Arc::default(),
             counters,
         }
     }
