@@ -25,6 +25,7 @@ const BUNDLED: &[&str] = &[
     "intel-gpu",
     "ipmi",
     "ipmi-exporter",
+    "kcloud",
     "kepler",
     "kube-state-metrics",
     "kubernetes",

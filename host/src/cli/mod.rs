@@ -38,6 +38,9 @@ enum Command {
     Serve {
         #[arg(long, env = "KCLOUD_CONFIG", default_value = "/etc/kcloud-monitor/kcloud-monitor.toml")]
         config: PathBuf,
+        /// As the agent of a node, for a host that reads it: no history, alerts, reports and jobs of exports, and little memory.
+        #[arg(long)]
+        agent: bool,
     },
     /// Runs the host over a simulated fleet: no hardware, no Prometheus. User admin, password changeme.
     Demo(Demo),
@@ -108,7 +111,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
     let given = crate::log::Given { level: args.log, is_json: args.log_json };
     match args.command {
         // It learns from its configuration how to log.
-        Command::Serve { config } => serve::serve(config, given).await?,
+        Command::Serve { config, agent } => serve::serve(config, agent, given).await?,
         other => {
             given.start(&crate::config::Log::default())?;
             match other {

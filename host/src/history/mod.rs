@@ -17,6 +17,7 @@ mod fleet;
 mod head;
 mod log;
 pub mod names;
+mod nothing;
 mod promql;
 pub mod remote;
 mod rollup;
@@ -32,6 +33,7 @@ pub use embedded::{Embedded, Keep};
 pub use endpoint::Endpoint;
 pub(crate) use endpoint::said;
 pub use fleet::Fleet;
+pub use nothing::Nothing;
 pub use promql::Engine;
 pub use rollup::Aggregate;
 
@@ -51,6 +53,8 @@ pub enum HistoryError {
     Damaged(&'static str),
     #[error("the history engine: {0}")]
     Engine(String),
+    #[error("this host keeps no history")]
+    Nothing,
 }
 
 macro_rules! from_redb {
