@@ -34,6 +34,7 @@ const BUNDLED: &[&str] = &[
     "nova",
     "nvidia-dcgm",
     "nvidia-gpu-exporter",
+    "nvidia-nvml",
     "openstack",
     "prometheus",
     "rebellions",
@@ -218,6 +219,7 @@ fn bindings(root: &Path) -> Result<()> {
         };
         let sources = root.join("sdk/rust/src");
         fs::write(sources.join(format!("bindings{suffix}.rs")), generate("plugin-with-history", "export_plugin_with_history")?)?;
+        fs::write(sources.join(format!("bindings_node{suffix}.rs")), generate("node", "export_node")?)?;
         let plugin = generate("plugin", "export_plugin")?;
         let end = "pub use __export_plugin_impl as export_plugin;\n";
         let start =

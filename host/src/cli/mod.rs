@@ -76,6 +76,12 @@ enum Command {
         #[arg(long)]
         seconds: u64,
     },
+    /// Asks NVIDIA's driver what standard input asks for; the host calls it.
+    #[command(hide = true)]
+    Nvml {
+        #[arg(long)]
+        library: PathBuf,
+    },
     /// Says which version this is.
     Version,
 }
@@ -126,6 +132,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
                     clap_complete::generate(shell, &mut Args::command(), "kcloud-monitor", &mut std::io::stdout());
                 }
                 Command::Compile { cache_dir, memory, seconds } => return plugin::compile(&cache_dir, memory, seconds),
+                Command::Nvml { library } => return crate::plugins::capabilities::nvml::driver::serve(&library),
                 _ => println!("kcloud-monitor {} (plugin contracts {})", env!("CARGO_PKG_VERSION"), crate::plugins::contracts().join(", ")),
             }
         }
