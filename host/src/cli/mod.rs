@@ -86,6 +86,9 @@ struct Demo {
     nodes: usize,
     #[arg(long, default_value_t = 8)]
     gpus_per_node: usize,
+    /// Cards of each other vendor that a plugin is there for, on a node of their own; 0: NVIDIA's alone.
+    #[arg(long, default_value_t = 4)]
+    other_cards: usize,
     /// Pods of the first cluster; those that hold cards and those of DaemonSets are always there.
     #[arg(long)]
     pods: Option<usize>,

@@ -86,4 +86,17 @@ async fn a_mixed_fleet_agrees_with_the_truth_of_every_vendor() {
         last.is_empty().then_some(())
     })
     .await;
+    // Parts lie under their card, as many as it has, with the pods that hold them; those that share a card's figures repeat none.
+    let truth = fleet.truth(42);
+    let split: Vec<_> = truth.others.iter().filter(|c| !c.parts.is_empty()).collect();
+    assert!(split.iter().any(|c| c.vendor == "furiosa") && split.iter().any(|c| c.vendor == "huawei"), "{split:?}");
+    let (_, all) = running.get("/api/v1/accelerators/all?limit=1000").await;
+    let rows = all["data"].as_array().cloned().unwrap_or_default();
+    for card in split {
+        let is_it = |row: &&serde_json::Value| row["uuid"].as_str().is_some_and(|u| u.eq_ignore_ascii_case(&card.uuid));
+        let Some(row) = rows.iter().find(is_it) else { panic!("{card:?} is not listed") };
+        let (status, parts) =
+            running.get(&format!("/api/v1/accelerators/{}s/{}/partitions", card.class, row["uuid"].as_str().unwrap())).await;
+        assert_eq!((status, parts["data"].as_array().map(Vec::len)), (200, Some(card.parts.len())), "{parts}");
+    }
 }
