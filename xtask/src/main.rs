@@ -39,6 +39,7 @@ const BUNDLED: &[&str] = &[
     "prometheus",
     "rebellions",
     "redfish",
+    "smi-dump",
     "tenstorrent",
 ];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];

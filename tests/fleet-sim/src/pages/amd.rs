@@ -52,7 +52,8 @@ fn write(shown: &Shown<'_>) -> String {
                 ("gpu_partition_id", part.to_string()),
                 ("gpu_uuid", format!("{}-{part}", card.uuid)),
                 ("hostname", shown.node.name.clone()),
-                ("serial_number", card.serial.clone()),
+                // By which a card is known.
+                ("serial_number", card.uuid.clone()),
             ];
             let held = pod.map_or(["", "", ""], |pod| ["ml", pod, "main"]);
             labels.extend(["namespace", "pod", "container"].into_iter().zip(held).map(|(k, v)| (k, v.to_owned())));

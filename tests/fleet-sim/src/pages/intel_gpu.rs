@@ -52,11 +52,12 @@ fn first(shown: &Shown<'_>) -> String {
         all
     };
     let cards = 0..shown.cards.len();
+    let lives = |at: &usize| !shown.cards[*at].0.is_dead;
     page.gauge("xpum_power_watts").rows(cards.clone().map(|at| (labels(at), shown.cards[at].1.milliwatts as f64 / 1e3)).collect());
     // The known fault: the same series twice.
     page.rows(cards.clone().take(1).map(|at| (labels(at), shown.cards[at].1.milliwatts as f64 / 1e3)).collect());
     page.counter("xpum_energy_joules_total")
-        .rows(cards.clone().map(|at| (labels(at), shown.cards[at].1.energy_millijoules as f64 / 1e3)).collect());
+        .rows(cards.clone().filter(lives).map(|at| (labels(at), shown.cards[at].1.energy_millijoules as f64 / 1e3)).collect());
     for (name, more) in [
         ("xpum_power_watts", &[] as &[(&'static str, &str)]),
         ("xpum_engine_ratio", &[]),
@@ -67,7 +68,7 @@ fn first(shown: &Shown<'_>) -> String {
         ("xpum_frequency_mhz", &[("location", "gpu"), ("type", "request")]),
     ] {
         page.gauge(name);
-        for at in cards.clone().filter(|at| !shown.cards[*at].0.is_dead) {
+        for at in cards.clone().filter(lives) {
             let (card, r) = &shown.cards[at];
             let tiles = card.model.cores as u64;
             for tile in 0..tiles {
