@@ -9,6 +9,7 @@ mod bmcs;
 mod cpu;
 mod day;
 mod export;
+mod generations;
 mod installed;
 mod micro;
 mod plugins;
@@ -85,6 +86,8 @@ enum Part {
     Bmcs,
     /// The whole host over a simulated fleet, beside a Prometheus.
     Host,
+    /// Fifty agents, two hosts of clusters and one of the fleet over `--nodes` exporters; only when asked for.
+    Fleet,
 }
 
 fn root() -> PathBuf {
@@ -126,6 +129,9 @@ fn main() -> Result<()> {
         return plugins::soak(Duration::from_secs(args.minutes * 60));
     }
     println!("| figure | value | aim | what |\n|---|---|---|---|");
+    if args.parts.contains(&Part::Fleet) {
+        generations::run(args.nodes, Duration::from_secs(args.interval), args.cycles)?;
+    }
     if wanted(Part::Micro) {
         micro::run()?;
     }
