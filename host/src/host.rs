@@ -261,12 +261,13 @@ impl Host {
                 }
             }
         });
-        let (kept, exports) = (app.history.clone(), app.exports.clone());
+        let (kept, exports, answers) = (app.history.clone(), app.exports.clone(), app.clone());
         let upkeep = tokio::spawn(async move {
             let mut tick = tokio::time::interval(UPKEEP);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
+                answers.upkeep(now_ms());
                 let (kept, exports) = (kept.clone(), exports.clone());
                 let done = tokio::task::spawn_blocking(move || {
                     exports.upkeep(now_ms());

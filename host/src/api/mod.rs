@@ -181,6 +181,11 @@ impl App {
 }
 
 impl App {
+    /// Lets go of what nobody asks for.
+    pub(crate) fn upkeep(&self, now_ms: i64) {
+        self.bulk.upkeep(now_ms);
+    }
+
     /// Lets the cache be small.
     pub(crate) fn keep_less(&mut self) {
         self.cache = cache(AGENT_CACHE_BYTES);

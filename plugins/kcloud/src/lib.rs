@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-use kcloud_collector_sdk::{Affinity, Batch, CollectError, Collector, Info, Target, http, register};
+use kcloud_collector_sdk::{Affinity, Batch, CollectError, Collector, Info, Target, http, log, register};
 use serde::Deserialize;
 
 use far::Far;
@@ -51,7 +51,12 @@ struct Kcloud {
     config: Config,
     /// By target; the host binds one to an instance.
     hosts: HashMap<String, Far>,
+    /// Clusters of each of the configured hosts, as it last said.
+    found: HashMap<String, Vec<String>>,
 }
+
+/// One host that hangs leaves time for the others.
+const DISCOVER_MS: u32 = 2_000;
 
 const SCHEMA: &str = r#"{
   "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -99,15 +104,27 @@ impl Collector for Kcloud {
     }
 
     fn new(config: Config) -> Result<Self, CollectError> {
-        Ok(Self { config, hosts: HashMap::new() })
+        Ok(Self { config, hosts: HashMap::new(), found: HashMap::new() })
     }
 
     fn discover(&mut self) -> Result<Vec<Target>, CollectError> {
-        let mut found = Vec::new();
+        let mut failed = None;
         for host in &self.config.hosts {
-            found.extend(clusters(host)?);
+            match clusters(host) {
+                Ok(names) => drop(self.found.insert(host.id.clone(), names)),
+                Err(error) => {
+                    log::line(log::Level::Warn, &format!("host {}: its clusters are not known: {error}", host.id));
+                    failed = Some(error);
+                }
+            }
         }
-        Ok(found)
+        // A host that is down takes neither its own targets along nor others'.
+        let of = |host: &Host| self.found.get(&host.id).map(|names| names.iter().map(|c| host.target(c)).collect::<Vec<_>>());
+        let all: Vec<Target> = self.config.hosts.iter().filter_map(of).flatten().collect();
+        match failed {
+            Some(error) if all.is_empty() => Err(error),
+            _ => Ok(all),
+        }
     }
 
     fn collect(&mut self, target: &Target, deadline_ms: u32, batch: &mut Batch) -> Result<(), CollectError> {
@@ -134,19 +151,24 @@ struct Named {
     name: String,
 }
 
-/// A target for each cluster of a host.
-fn clusters(host: &Host) -> Result<Vec<Target>, CollectError> {
-    let target = |cluster: String| Target {
-        id: format!("{}/{cluster}", host.id),
-        address: host.address.clone(),
-        cluster,
-        labels: Vec::new(),
-        credential: host.credential.clone(),
-        config: "{}".to_owned(),
-    };
+/// The clusters that a host has.
+fn clusters(host: &Host) -> Result<Vec<String>, CollectError> {
     let url = format!("{}/api/v1/clusters?limit=1000", host.address.trim_end_matches('/'));
-    let answer = http::get(&target(String::new()), &url, "application/json", 5_000)?;
-    Ok(answer.json::<Clusters>()?.data.into_iter().map(|c| target(c.name)).collect())
+    let answer = http::get(&host.target(""), &url, "application/json", DISCOVER_MS)?;
+    Ok(answer.json::<Clusters>()?.data.into_iter().map(|c| c.name).collect())
+}
+
+impl Host {
+    fn target(&self, cluster: &str) -> Target {
+        Target {
+            id: format!("{}/{cluster}", self.id),
+            address: self.address.clone(),
+            cluster: cluster.to_owned(),
+            labels: Vec::new(),
+            credential: self.credential.clone(),
+            config: "{}".to_owned(),
+        }
+    }
 }
 
 register!(Kcloud);

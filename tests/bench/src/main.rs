@@ -10,6 +10,7 @@ mod cost;
 mod cpu;
 mod day;
 mod export;
+mod generations;
 mod installed;
 mod micro;
 mod plugins;
@@ -88,6 +89,8 @@ enum Part {
     Bmcs,
     /// The whole host over a simulated fleet, beside a Prometheus.
     Host,
+    /// Fifty agents, two hosts of clusters and one of the fleet over `--nodes` exporters; only when asked for.
+    Fleet,
 }
 
 fn root() -> PathBuf {
@@ -136,7 +139,11 @@ fn main() -> Result<()> {
         return plugins::soak(Duration::from_secs(args.minutes * 60));
     }
     if args.parts != [Part::Plugins] {
-        println!("| figure | value | aim | what |\n|---|---|---|---|");
+        println!("| figure | value | aim | what |
+|---|---|---|---|");
+    }
+    if args.parts.contains(&Part::Fleet) {
+        generations::run(args.nodes, Duration::from_secs(args.interval), args.cycles)?;
     }
     if wanted(Part::Micro) {
         micro::run()?;

@@ -82,7 +82,7 @@ async fn a_fleet_sees_what_its_agents_see_once_and_when_one_dies_why() {
         settings[0].interval = TICK;
         settings[0].targets = vec![settings[0].targets[node].clone()];
         // The third belongs to another cluster, which it does not know by that name.
-        let agent = async move { host(&["nvidia-dcgm"], settings).await };
+        let agent = async move { Running::start_with(&["nvidia-dcgm"], settings, |o| o.is_agent = true).await };
         agents.push(if node == 1 { mortal.spawn(agent).await.unwrap() } else { agent.await });
     }
     let base: Vec<&str> = agents.iter().map(|a| a.base.as_str()).collect();
@@ -138,6 +138,13 @@ async fn a_fleet_sees_what_its_agents_see_once_and_when_one_dies_why() {
     assert_eq!(card.label("observed_by"), Some("agent2/nvidia-dcgm/worker2, east/kcloud/agent2"));
     let at = |r: &Running| r.host.app.inventory.current().get(uuid).unwrap().readings.iter().map(|r| r.at_ms).max();
     assert!(at(&top) <= at(&agents[1]), "a reading is as old as its observation");
+
+    for (path, expected) in [("", 200), ("/metrics?period=5m", 409)] {
+        let (status, body) = agents[1].get(&format!("/api/v1/accelerators/gpus/{uuid}{path}")).await;
+        assert_eq!(status, expected, "an agent keeps no history: {body}");
+    }
+    assert_eq!(agents[1].get("/api/v1/monitoring/alerts/rules").await.1["metadata"]["total_count"], 0);
+    assert!(!agents[1].dir.path().join("history").exists() && !agents[1].dir.path().join("alerts").exists());
 
     mortal.shutdown_background();
     until("its cards are stale in the fleet", async || {

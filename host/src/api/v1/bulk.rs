@@ -4,6 +4,7 @@
 //! Subjects stand behind their parents. Which metrics a subject has is said once for all that have the same (`set`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,16 +25,31 @@ const FORMAT: u32 = 1;
 const MEDIA: &str = "application/x-ndjson";
 /// An answer is large, and the next snapshot makes another.
 const LIFE: Duration = Duration::from_secs(5);
+/// A reader that comes later than this gets everything.
+const IDLE_MS: i64 = 10 * 60_000;
 
 /// What tells this run of the host from others, and what changed within it.
 pub(in crate::api) struct Bulk {
     epoch: Box<str>,
     changes: Mutex<Changes>,
+    /// When somebody asked last, in ms.
+    asked: AtomicI64,
 }
 
 impl Default for Bulk {
     fn default() -> Self {
-        Self { epoch: format!("{:016x}", rand::rng().random::<u64>()).into(), changes: Mutex::default() }
+        let epoch = format!("{:016x}", rand::rng().random::<u64>()).into();
+        Self { epoch, changes: Mutex::default(), asked: AtomicI64::new(i64::MAX) }
+    }
+}
+
+impl Bulk {
+    /// Lets go of what it compared last where nobody asks any more: it would keep old subjects in memory.
+    pub(in crate::api) fn upkeep(&self, now_ms: i64) {
+        if now_ms.saturating_sub(self.asked.load(Ordering::Relaxed)) > IDLE_MS {
+            self.asked.store(i64::MAX, Ordering::Relaxed);
+            *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Changes::default();
+        }
     }
 }
 
@@ -52,6 +68,7 @@ pub(in crate::api) async fn snapshot(State(app): State<App>, params: Params, hea
     if seen.is_some_and(|s| s.split(',').any(|t| t.trim() == etag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
+    app.bulk.asked.store(crate::now_ms(), Ordering::Relaxed);
     let asking = app.clone();
     let cluster = params.cluster.clone();
     // Ten thousand cards take tens of milliseconds: not on a thread that answers others.
