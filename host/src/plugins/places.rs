@@ -21,6 +21,15 @@ impl Places {
 
     /// The faults that a message tells, each with its place.
     pub fn faults(&self, message: &str) -> Vec<String> {
+        self.told(message, &self.path.display().to_string())
+    }
+
+    /// The same in one line, for answers: they name no folder of this machine.
+    pub fn brief(&self, message: &str) -> String {
+        self.told(message, &self.path.file_name().unwrap_or_default().to_string_lossy()).join("; ")
+    }
+
+    fn told(&self, message: &str, file: &str) -> Vec<String> {
         let document = Document::parse(self.text.as_str()).ok();
         let config = document.as_ref().and_then(|d| d.as_table().get_key_value("config"));
         let mut faults = Vec::new();
@@ -28,11 +37,11 @@ impl Places {
         while let Some((said, pointer, after)) = next(rest) {
             let at = config.and_then(|(key, item)| offset(item, &pointer).or_else(|| Some(key.span()?.start)));
             let (line, column) = at.map_or((1, 1), |at| self.line_and_column(at));
-            faults.push(format!("{}:{line}:{column}: {said}", self.path.display()));
+            faults.push(format!("{file}:{line}:{column}: {said}"));
             rest = after.strip_prefix("; ").unwrap_or(after);
         }
         if !rest.trim().is_empty() {
-            faults.push(format!("{}: [config] {rest}", self.path.display()));
+            faults.push(format!("{file}: [config] {rest}"));
         }
         faults
     }
@@ -152,6 +161,7 @@ mod tests {
         assert_eq!(all, ["p.toml:2:1: one; or two", "p.toml:3:1: three", "p.toml: [config] and 4 more"]);
         assert_eq!(places.faults("no place at all"), ["p.toml: [config] no place at all"]);
         assert_eq!(Places::new(Path::new("p"), "[[[").faults("x (at \"/a\")"), ["p:1:1: x"]);
+        assert_eq!(Places::new(Path::new("/etc/p.toml"), "").brief("x; y"), "p.toml: [config] x; y");
         assert_eq!(places.faults("cut off (at \"/a"), ["p.toml: [config] cut off (at \"/a"]);
     }
 }

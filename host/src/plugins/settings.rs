@@ -79,11 +79,20 @@ impl Settings {
 
     /// What is wrong, one line each; what is wrong with `[config]` with file, line and column.
     pub fn faults(&self, error: &LoadError) -> Vec<String> {
-        match (error, &self.places) {
-            (LoadError::Config(said) | LoadError::Configure(Failure::Guest(CollectError::Config(said))), Some(places)) => {
-                places.faults(said)
+        self.told(error).map_or_else(|| vec![error.to_string()], |(places, said)| places.faults(said))
+    }
+
+    /// The same for an answer: in one line, and without the file's folder.
+    pub(super) fn reason(&self, error: &LoadError) -> String {
+        self.told(error).map_or_else(|| error.to_string(), |(places, said)| places.brief(said))
+    }
+
+    fn told<'a>(&'a self, error: &'a LoadError) -> Option<(&'a Places, &'a str)> {
+        match error {
+            LoadError::Config(said) | LoadError::Configure(Failure::Guest(CollectError::Config(said))) => {
+                Some((self.places.as_deref()?, said))
             }
-            _ => vec![error.to_string()],
+            _ => None,
         }
     }
 

@@ -139,8 +139,10 @@ fn main() -> Result<()> {
         return plugins::soak(Duration::from_secs(args.minutes * 60));
     }
     if args.parts != [Part::Plugins] {
-        println!("| figure | value | aim | what |
-|---|---|---|---|");
+        println!(
+            "| figure | value | aim | what |
+|---|---|---|---|"
+        );
     }
     if args.parts.contains(&Part::Fleet) {
         generations::run(args.nodes, Duration::from_secs(args.interval), args.cycles)?;
