@@ -233,6 +233,7 @@ impl Host {
                     }
                     inventory.publish(snapshot.clone());
                     alerts.look_at(&snapshot, &catalogue, now_ms());
+                    inventory.set_faults(&alerts.faults());
                 });
                 if let Err(error) = published.await {
                     tracing::error!(%error, "a snapshot was not published, or not looked at");
