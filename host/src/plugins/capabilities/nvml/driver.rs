@@ -3,6 +3,7 @@
 //! Before each question to the driver it says which one comes, so that whoever waits knows over what it hung or crashed. It never
 //! answers more than fits: counts of the driver are believed up to a bound, text is cut and cleaned.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -291,16 +292,19 @@ impl<S: Fn(Said) -> anyhow::Result<()>> Read<'_, S> {
             _ => None,
         });
         let Some(uuid) = uuid else { return };
-        if !listening.contains_key(&index) {
-            let set = self.ask(Some(index), "card.listen", || {
-                if !device.supported_event_types()?.contains(EventTypes::CRITICAL_XID_ERROR) {
-                    return Ok(None);
-                }
-                device.register_events(EventTypes::CRITICAL_XID_ERROR, nvml.create_event_set()?).map(Some).map_err(|e| e.error)
-            });
-            listening.insert(index, set.ok().flatten());
-        }
-        let Some(Some(set)) = listening.get(&index) else { return };
+        let set = match listening.entry(index) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let set = self.ask(Some(index), "card.listen", || {
+                    if !device.supported_event_types()?.contains(EventTypes::CRITICAL_XID_ERROR) {
+                        return Ok(None);
+                    }
+                    device.register_events(EventTypes::CRITICAL_XID_ERROR, nvml.create_event_set()?).map(Some).map_err(|e| e.error)
+                });
+                new.insert(set.ok().flatten())
+            }
+        };
+        let Some(set) = set else { return };
         for _ in 0..MAX_XIDS {
             let Ok(event) = self.ask(Some(index), "card.xid", || set.wait(0)) else { return };
             if let Some(XidError::Value(code)) = event.event_data {

@@ -19,6 +19,7 @@ pub(super) type Got = Result<Vec<Value>, NvmlError>;
 
 /// Names of what one call says, and the call.
 pub(super) type Row<F> = (&'static [&'static str], F);
+type OfDriver = fn(&Nvml) -> Got;
 type OfDevice = for<'n> fn(&Device<'n>) -> Got;
 type OfLink = for<'d, 'n> fn(&NvLink<'d, 'n>) -> Got;
 
@@ -62,7 +63,7 @@ fn retired(device: &Device<'_>, cause: RetirementCause) -> Got {
     device.retired_pages(cause).map(|pages| vec![Value::Number(pages.len() as f64)])
 }
 
-pub(super) static DRIVER: &[Row<fn(&Nvml) -> Got>] = &[
+pub(super) static DRIVER: &[Row<OfDriver>] = &[
     (&["driver_version"], |n| text(n.sys_driver_version())),
     (&["nvml_version"], |n| text(n.sys_nvml_version())),
     (&["cuda_version"], |n| n.sys_cuda_driver_version().map(|v| vec![Value::Number(v.into())])),
