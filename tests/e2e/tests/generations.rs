@@ -226,7 +226,7 @@ async fn a_snapshot_is_given_whole_then_as_what_changed_and_says_when_a_base_is_
     assert!(delta.iter().filter_map(|l| l.get("subject")).all(|s| s["kind"].is_null()), "nothing is described anew");
     let anew = async |query: String| lines(&running, &query).await.1[0]["snapshot"]["anew"].clone();
     assert_eq!(anew(format!("?since={sequence}&epoch=0123")).await, "epoch");
-    assert_eq!(anew(format!("?since=1&epoch={epoch}")).await, "too_old");
+    assert_eq!(anew(format!("?since=0&epoch={epoch}")).await, "too_old");
     assert_eq!(anew(format!("?since=99999999&epoch={epoch}")).await, "ahead");
     for (query, expected) in [("?since=1", 400), ("?epoch=x", 400), ("?since=x&epoch=y", 400), ("?cluster=nowhere", 404), ("?what=1", 400)]
     {
