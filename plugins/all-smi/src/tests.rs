@@ -115,3 +115,13 @@ fn every_capture_is_read_to_the_last_row_broken_or_not() {
         assert_eq!(seen.problems(), "");
     }
 }
+
+#[test]
+fn behind_a_server_the_instance_is_all_smis_own_and_not_the_servers() {
+    let text = r#"[{"metric":{"__name__":"all_smi_gpu_power_consumption_watts","job":"all-smi","instance":"10.0.0.1:9090","exported_instance":"node-7","gpu":"Intel Gaudi 3","gpu_uuid":"U-1","gpu_index":"0"},"value":[1764000000,"600"]}]"#;
+    let series: Vec<kcloud_collector_sdk::promql::Series> = serde_json::from_str(text).unwrap();
+    let seen = Seen::series(&mut AllSmi, &series, &Default::default());
+    let card = seen.find("accelerator", "uuid", "U-1").unwrap();
+    let labels = ["node", "vendor", "class"].map(|key| seen.label(card, key));
+    assert_eq!((labels, seen.value(card, "power_watts")), ([Some("node-7"), Some("intel"), Some("npu")], Some(600.0)));
+}

@@ -132,3 +132,19 @@ fn every_capture_is_read_to_the_last_row_broken_or_not() {
     );
     assert_eq!((third.value(card, "temperature_celsius"), third.value(card, "utilization_ratio")), (Some(62.0), Some(0.36)));
 }
+
+#[test]
+fn chips_of_two_nodes_behind_one_server_are_told_by_its_label_node() {
+    let row = |at: u32| {
+        format!(
+            r#"{{"metric":{{"__name__":"npu_chip_info_power","job":"npu","instance":"10.0.0.{at}:8082","node":"worker{at}","id":"0","pod":"npu-exporter-x{at}","exported_namespace":"ml","pod_name":"train-{at}"}},"value":[1764000000,"{at}0"]}}"#
+        )
+    };
+    let series: Vec<kcloud_collector_sdk::promql::Series> = serde_json::from_str(&format!("[{},{}]", row(1), row(2))).unwrap();
+    let seen = Seen::series(&mut Ascend, &series, &Default::default());
+    for (node, watts, pod) in [("worker1", 10.0, "train-1"), ("worker2", 20.0, "train-2")] {
+        let card = seen.find("accelerator", "node", node).unwrap();
+        assert_eq!((seen.value(card, "power_watts"), seen.label(card, "device")), (Some(watts), Some("npu0")));
+        assert_eq!((seen.label(card, "pod"), seen.label(card, "namespace")), (Some(pod), Some("ml")));
+    }
+}

@@ -125,3 +125,20 @@ fn every_capture_is_read_to_the_last_row_broken_or_not() {
     let reasons = throttle.batch.points.iter().filter(|p| p.value == 1.0).count();
     assert_eq!(reasons, 8);
 }
+
+#[test]
+fn a_server_that_scrapes_two_nodes_gives_both_with_the_workload_that_holds_a_card() {
+    let row = |at: u32, exported: &str| {
+        format!(
+            r#"{{"metric":{{"__name__":"furiosa_npu_hw_power","job":"furiosa","instance":"10.0.0.{at}:6254","arch":"rngd","core":"0-7","device":"npu0","label":"rms","hostname":"worker{at}","uuid":"u{at}","pod":"furiosa-metrics-exporter-{at}","namespace":"kube-system"{exported}}},"value":[1764000000,"{at}0.5"]}}"#
+        )
+    };
+    let text = format!("[{},{}]", row(1, r#","exported_pod":"infer-1","exported_namespace":"ml""#), row(2, ""));
+    let series: Vec<kcloud_collector_sdk::promql::Series> = serde_json::from_str(&text).unwrap();
+    let scraped = [((String::from("furiosa"), String::from("10.0.0.1:6254")), 1_764_000_000_000)].into();
+    let seen = Seen::series(&mut Furiosa, &series, &scraped);
+    let (first, second) = (seen.find("accelerator", "node", "worker1").unwrap(), seen.find("accelerator", "node", "worker2").unwrap());
+    assert_eq!(seen.reading(first, "power_watts").map(|r| (r.0, r.2)), Some((10.5, Some(1_764_000_000_000_000_000))));
+    assert_eq!((seen.value(second, "power_watts"), seen.label(second, "pod")), (Some(20.5), None), "its exporter's pod holds nothing");
+    assert_eq!((seen.label(first, "pod"), seen.label(first, "namespace")), (Some("infer-1"), Some("ml")));
+}

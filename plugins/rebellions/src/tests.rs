@@ -174,3 +174,17 @@ fn every_capture_is_read_to_the_last_device_broken_or_not() {
         assert_eq!(labels.map(|key| seen.label(card, key)), expected.map(Some));
     }
 }
+
+#[test]
+fn dies_behind_a_server_make_cards_of_their_own_node() {
+    let row = |node: u32, die: u32| {
+        format!(
+            r#"{{"metric":{{"__name__":"RBLN_DEVICE_STATUS:CARD_POWER","job":"rbln","instance":"10.0.0.{node}:9090","card":"RBLN-CA25","name":"rbln{die}","uuid":"u{node}{die}","hostname":"worker{node}"}},"value":[1764000000,"0.25"]}}"#
+        )
+    };
+    let rows: Vec<String> = (1..3).flat_map(|node| (0..4).map(move |die| row(node, die))).collect();
+    let series: Vec<kcloud_collector_sdk::promql::Series> = serde_json::from_str(&format!("[{}]", rows.join(","))).unwrap();
+    let seen = Seen::series(&mut Rebellions::default(), &series, &Default::default());
+    assert_eq!((seen.count("accelerator", "power_watts"), seen.total("accelerator", "power_watts")), ((2, 2, 0), 500.0));
+    assert_eq!((seen.all("partition").len(), seen.problems()), (8, String::new()));
+}

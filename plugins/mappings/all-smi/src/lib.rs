@@ -132,12 +132,12 @@ fn card(page: &Page<'_>, out: &mut Out<'_>, row: &Row<'_>) -> Option<SubjectRef>
         Some("npu") => "npu",
         Some("tpu") => "tpu",
         Some("gpu") if known.is_none() => "gpu",
-        _ => known.map_or("other", |k| k.2),
+        _ => known.map_or("", |k| k.2),
     };
     let node = node(page, row);
     let device = index.map(|i| format!("{}{i}", if class == "gpu" { "gpu" } else { "npu" }));
     let who = Who { node: node.as_deref(), uuid: uuid.as_deref(), pci_address: None, device: device.as_deref() };
-    let card = out.card(class, known.map_or("unknown", |k| k.1), who)?;
+    let card = out.card(class, known.map_or("", |k| k.1), who)?;
     out.label(card, "model", name);
     out.held_by(card, [namespace.as_deref(), pod.as_deref(), container.as_deref()]);
     Some(card)

@@ -40,7 +40,9 @@ impl Out<'_> {
         let key = who.uuid.map_or_else(|| format!("{}\n{}", node.unwrap_or_default(), weak.map_or("", |w| w.1)), str::to_owned);
         let card = self.batch.subject("accelerator", &key, parent, |s| {
             s.identity = identity;
-            s.labels = vec![label("class", class), label("vendor", vendor)];
+            // What is not known is left to a source that knows.
+            let known = [("class", class), ("vendor", vendor)].into_iter().filter(|(_, value)| !value.is_empty());
+            s.labels = known.map(|(key, value)| label(key, value)).collect();
         });
         for (key, value) in [("pci_address", who.pci_address), ("device", who.device)] {
             if self.batch.get(card).identity.iter().all(|l| l.key != key) {

@@ -64,8 +64,13 @@ pub struct Shown<'a> {
 impl Fleet {
     /// One node's other cards at a moment, in the dialect of its exporter; nothing where it has none.
     pub fn other_exposition(&self, node: usize, moment: impl Into<Moment>) -> Option<String> {
-        let (node, moment) = (&self.nodes[node], moment.into());
+        self.nodes[node].dialect.map(|d| self.shown_in(d, node, moment.into()))
+    }
+
+    /// The same in any dialect: a peer of its exporter.
+    pub(crate) fn shown_in(&self, dialect: &Dialect, node: usize, moment: Moment) -> String {
+        let node = &self.nodes[node];
         let cards = node.others.iter().map(|c| (c, c.read(moment))).collect();
-        node.dialect.map(|d| (d.write)(&Shown { node, cards, moment }))
+        (dialect.write)(&Shown { node, cards, moment })
     }
 }
