@@ -1,4 +1,4 @@
-//! The build: `cargo xtask components | build | demo | bench | test | fuzz`. Installs what it needs where it can, names it where not.
+//! The build: `cargo xtask components | sources | build | demo | bench | test | fuzz`. Installs what it needs where it can, names it where not.
 
 mod guests;
 mod licences;
@@ -18,12 +18,14 @@ const BUNDLED: &[&str] = &[
     "amd",
     "ascend",
     "cadvisor",
+    "files",
     "furiosa",
     "google-tpu",
     "intel-gaudi",
     "intel-gpu",
     "ipmi",
     "ipmi-exporter",
+    "kcloud",
     "kepler",
     "kube-state-metrics",
     "kubernetes",
@@ -32,6 +34,7 @@ const BUNDLED: &[&str] = &[
     "nova",
     "nvidia-dcgm",
     "nvidia-gpu-exporter",
+    "nvidia-nvml",
     "openstack",
     "prometheus",
     "rebellions",
@@ -57,6 +60,8 @@ enum Task {
     Guests,
     /// Generates the SDK's bindings anew from the contract; wants `wit-bindgen` 0.63.0 in PATH.
     Bindings,
+    /// Builds the plugins and writes docs/SOURCES.md from what they say of themselves.
+    Sources,
     /// Builds everything that a user installs into target/dist.
     Build,
     /// Builds, then runs the simulated fleet.
@@ -94,6 +99,10 @@ fn main() -> Result<()> {
         Task::Components => components(&root).map(drop),
         Task::Guests => guests::build(&root),
         Task::Bindings => bindings(&root),
+        Task::Sources => {
+            components(&root)?;
+            run(cargo(&root).args(["run", "--locked", "-p", "kcloud-collector-test", "--bin", "sources"]))
+        }
         Task::Build => build(&root),
         Task::Demo { args } => {
             build(&root)?;
@@ -211,6 +220,7 @@ fn bindings(root: &Path) -> Result<()> {
         };
         let sources = root.join("sdk/rust/src");
         fs::write(sources.join(format!("bindings{suffix}.rs")), generate("plugin-with-history", "export_plugin_with_history")?)?;
+        fs::write(sources.join(format!("bindings_node{suffix}.rs")), generate("node", "export_node")?)?;
         let plugin = generate("plugin", "export_plugin")?;
         let end = "pub use __export_plugin_impl as export_plugin;\n";
         let start =
@@ -246,7 +256,11 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
     }
     real_parts();
     guests::build(root)?;
-    run(cargo(root).args(["nextest", "run", "--locked", "--workspace"]).args(args).env("KCLOUD_BUNDLED_DIGESTS", digests))
+    run(cargo(root)
+        .args(["nextest", "run", "--locked", "--workspace"])
+        .args(args)
+        .env("KCLOUD_BUNDLED_DIGESTS", digests)
+        .env("MIMALLOC_PURGE_DELAY", "0"))
 }
 
 /// What `cargo fuzz` passes to the compiler; none of it needs a nightly one.

@@ -73,6 +73,7 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         forget_after: Duration::from_secs(7 * 86_400),
         stream: crate::stream::Limits::default(),
         cors: Vec::new(),
+        is_agent: false,
     };
     crate::net::open_many_files();
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;

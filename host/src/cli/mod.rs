@@ -38,6 +38,9 @@ enum Command {
     Serve {
         #[arg(long, env = "KCLOUD_CONFIG", default_value = "/etc/kcloud-monitor/kcloud-monitor.toml")]
         config: PathBuf,
+        /// As the agent of a node, for a host that reads it: no history, alerts, reports and jobs of exports, and little memory.
+        #[arg(long)]
+        agent: bool,
     },
     /// Runs the host over a simulated fleet: no hardware, no Prometheus. User admin, password changeme.
     Demo(Demo),
@@ -72,6 +75,12 @@ enum Command {
         /// Seconds that it may take.
         #[arg(long)]
         seconds: u64,
+    },
+    /// Asks NVIDIA's driver what standard input asks for; the host calls it.
+    #[command(hide = true)]
+    Nvml {
+        #[arg(long)]
+        library: PathBuf,
     },
     /// Says which version this is.
     Version,
@@ -108,14 +117,14 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
     let given = crate::log::Given { level: args.log, is_json: args.log_json };
     match args.command {
         // It learns from its configuration how to log.
-        Command::Serve { config } => serve::serve(config, given).await?,
+        Command::Serve { config, agent } => serve::serve(config, agent, given).await?,
         other => {
             given.start(&crate::config::Log::default())?;
             match other {
                 Command::Demo(demo) => demo::demo(demo).await?,
                 Command::Export(command) => return export::run(*command).await,
                 Command::Watch(command) => return watch::run(command).await,
-                Command::Config(command) => return config::run(command),
+                Command::Config(command) => return config::run(command).await,
                 Command::Plugin(command) => return plugin::run(command).await,
                 Command::User(command) => user::run(command)?,
                 Command::Token(command) => user::tokens(command)?,
@@ -123,6 +132,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
                     clap_complete::generate(shell, &mut Args::command(), "kcloud-monitor", &mut std::io::stdout());
                 }
                 Command::Compile { cache_dir, memory, seconds } => return plugin::compile(&cache_dir, memory, seconds),
+                Command::Nvml { library } => return crate::plugins::capabilities::nvml::driver::serve(&library),
                 _ => println!("kcloud-monitor {} (plugin contracts {})", env!("CARGO_PKG_VERSION"), crate::plugins::contracts().join(", ")),
             }
         }

@@ -81,6 +81,11 @@ impl Seen {
         (all.len(), said, all.iter().filter(|s| self.gap(**s, metric).is_some()).count())
     }
 
+    /// A finished batch, with the metrics that were described.
+    pub fn over(described: Vec<MetricDef>, batch: t::Batch) -> Self {
+        Self { metrics: described.into_iter().chain(batch.metrics.iter().cloned()).collect(), batch }
+    }
+
     /// What a source makes of an exporter's text.
     pub fn text<S: Source>(source: &mut S, target: &Target, text: &str) -> Self {
         Self::try_text(source, target, text).expect("an answer")

@@ -125,6 +125,7 @@ impl Running {
             forget_after: Duration::from_secs(3_600),
             stream: kcloud_monitor::stream::Limits::default(),
             cors: Vec::new(),
+            is_agent: false,
         };
         change(&mut options);
         let facilities: Arc<Mutex<Vec<Facility>>> = Arc::default();
