@@ -51,7 +51,9 @@ fn prometheus(dir: &Path, jobs: &str) -> Option<(Part, String)> {
 }
 
 async fn plugin(name: &str, address: &str, config: serde_json::Value) -> Plugin {
-    let setup = Setup { http: vec![address.to_owned()], config, ..Setup::default() };
+    // Some read dumps, too, and ask for files.
+    let files = vec!["/nowhere/*.json".to_owned()];
+    let setup = Setup { http: vec![address.to_owned()], files, config, ..Setup::default() };
     Plugin::load(&component(name), setup).await.expect("it loads")
 }
 
@@ -398,4 +400,49 @@ async fn a_scrape_that_comes_in_between_gives_no_new_values_the_time_of_the_old_
     let asked = recorded.asked();
     assert!(asked[0].contains("time%28%29") && !asked[0].contains("&time="), "first what time it is: {}", asked[0]);
     assert!(asked.len() > 4 && asked[1..].iter().all(|q| q.ends_with("&time=1764000008.500")), "then all of one moment: {asked:?}");
+}
+
+/// A page of each exporter of accelerators, and of its one card a metric that every way to it must agree in.
+const CARDS: [(&str, &str, &str, f64); 6] = [
+    (
+        "amd",
+        "amd_gpu_package_power{card_series=\"AMD Instinct MI300X\",gpu_id=\"0\",gpu_partition_id=\"0\",serial_number=\"S1\"} 512\n",
+        "power_watts",
+        512.0,
+    ),
+    ("intel-gaudi", "accelerator_power_usage_watts{UUID=\"U1\",Serial=\"AN1\",id=\"0\"} 226000\n", "power_watts", 226.0),
+    ("intel-gpu", "hw_power_watts{hw_id=\"gpu-uuid-0\",hw_sensor_location=\"card\",pci_bdf=\"0000:03:00.0\"} 31.5\n", "power_watts", 31.5),
+    ("nvidia-gpu-exporter", "nvidia_smi_power_draw_watts{uuid=\"a1b2\"} 144.97\n", "power_watts", 144.97),
+    ("tenstorrent", "TDP{chip=\"0\",tray=\"1\",hostname=\"worker1\",unit=\"W\"} 62\n", "power_watts", 62.0),
+    ("google-tpu", "duty_cycle{accelerator_id=\"77-0\",make=\"cloud-tpu\",model=\"tpu-v6e-slice\"} 50\n", "utilization_ratio", 0.5),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cards_of_every_vendor_are_the_same_straight_and_by_way_of_a_real_prometheus() {
+    let paths = CARDS.map(|(name, page, ..)| (format!("/{name}/metrics"), Answer::text(page)));
+    let recorded = Recorded::start(paths.iter().map(|(path, answer)| (path.as_str(), answer.clone()))).await.expect("a port");
+    let is_said = |read: &Collected, of: &str| {
+        let (_, _, metric, expected) = CARDS.iter().find(|c| c.0 == of)?;
+        let said = |(at, _)| read.value(at, metric) == Some(*expected);
+        read.subjects(Kind::Accelerator).any(said).then_some(())
+    };
+    for (name, ..) in CARDS {
+        let address = recorded.address(&format!("/{name}/metrics"));
+        let plugin = plugin(name, &address, json!({})).await;
+        read(name, &plugin, &address, &[("node", "worker1")], |r| is_said(r, name)).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let host = recorded.address("").replace("http://", "");
+    let job = |name: &str| {
+        format!(
+            "  - job_name: {name}\n    metrics_path: /{name}/metrics\n    static_configs: [{{targets: ['{host}'], labels: {{node: worker1}}}}]\n"
+        )
+    };
+    let Some((_server, address)) = prometheus(dir.path(), &CARDS.map(|(name, ..)| job(name)).concat()) else { return };
+    for (name, ..) in CARDS {
+        let plugin = plugin(name, &address, json!({ "transport": "promql" })).await;
+        read(name, &plugin, &address, &[], |r| is_said(r, name)).await;
+    }
+    let all = plugin("prometheus", &address, json!({ "discover_seconds": 1 })).await;
+    read("all of them in one", &all, &address, &[], |r| CARDS.iter().all(|(name, ..)| is_said(r, name).is_some()).then_some(())).await;
 }

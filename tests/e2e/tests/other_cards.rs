@@ -98,3 +98,29 @@ async fn what_tt_smi_wrote_to_a_file_is_read_by_the_files_right() {
     std::fs::remove_file(site.path("worker2.json")).unwrap();
     until("that it is gone", async || World::of(&running).error("worker2").filter(|e| e.contains("is not there")).map(drop)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nvidia_smi_wrote_to_a_file_is_a_card_without_an_exporter() {
+    let site = Site::new();
+    let path = std::fs::canonicalize(site.dir.path()).unwrap().join("worker3.csv");
+    site.write("worker3.csv", "index, name, uuid, power.draw [W], memory.used [MiB]\n0, NVIDIA L40S, GPU-1, 300.50 W, 10 MiB\n");
+    let target = format!(
+        "\n[[targets]]\nid = \"worker3\"\naddress = \"{}\"\ncluster = \"cluster1\"\nlabels = {{ node = \"worker3\" }}\n",
+        path.display()
+    );
+    let settings = Site::sample("smi-dump", &[("15s", "300ms"), ("/var/lib/smi/*\"]", &format!("{}\"]", path.display()))]) + &target;
+    let running = site.host("smi-dump", "", &settings).await;
+    let watts = async || World::of(&running).number(Kind::Accelerator, "worker3", "uuid", "GPU-1", "power_watts");
+    assert_eq!(until("the card", watts).await, 300.5);
+    let used = World::of(&running).number(Kind::Accelerator, "worker3", "uuid", "GPU-1", "memory_used_bytes");
+    assert_eq!(used, Some(10.0 * 1_048_576.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sample_runs_as_it_stands() {
+    for plugin in ["amd", "google-tpu", "intel-gaudi", "intel-gpu", "nvidia-gpu-exporter", "smi-dump", "tenstorrent"] {
+        let site = Site::new();
+        let running = site.host(plugin, "", &Site::sample(plugin, &[])).await;
+        running.plugin_is(plugin, "active").await;
+    }
+}
