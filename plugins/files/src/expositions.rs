@@ -62,11 +62,6 @@ impl Reader<'_, '_, '_> {
                         None => self.sampled(*s, &row),
                     };
                     let Some(of) = found else { continue };
-                    if subjects.len() >= table.max_rows && !subjects.contains_key(&of.index()) {
-                        self.disk
-                            .cut(format!("{place}: more than {} subjects; the rest is left out: max_rows says how many", table.max_rows));
-                        continue;
-                    }
                     subjects.insert(of.index(), (of, *s));
                     match taken.get(&(of.index(), *m)) {
                         Some((before, ..)) if before < rank => {}

@@ -16,6 +16,9 @@ use crate::world::{Disk, FileError, Match, World};
 
 /// Problems of one read that are told one by one.
 const MAX_PROBLEMS: usize = 20;
+/// Subjects and readings of an answer: what the host takes unless its operator says more.
+const MAX_SUBJECTS: usize = 20_000;
+const MAX_READINGS: usize = 50_000;
 
 /// What rules are applied to.
 #[derive(Clone)]
@@ -80,12 +83,17 @@ pub(crate) struct Reader<'a, 'b, 'w> {
     problems: Vec<String>,
     unsaid: usize,
     pub(crate) is_stale: bool,
+    /// Of this table, by kind and what tells one from another.
+    known: HashMap<String, SubjectRef>,
+    spots: usize,
+    readings: usize,
 }
 
 impl<'a, 'b, 'w> Reader<'a, 'b, 'w> {
     pub(crate) fn new(table: &'a Table, target: &'a Target, batch: &'b mut Batch, world: &'w mut dyn World) -> Self {
         let (resolved, problems) = (HashMap::new(), Vec::new());
-        Self { table, target, batch, disk: Disk::new(world), resolved, problems, unsaid: 0, is_stale: false }
+        let (known, disk) = (HashMap::new(), Disk::new(world));
+        Self { table, target, batch, disk, resolved, problems, unsaid: 0, is_stale: false, known, spots: 0, readings: 0 }
     }
 
     /// Reads the table once. An error is a table that has nothing to say.
@@ -256,6 +264,11 @@ impl<'a, 'b, 'w> Reader<'a, 'b, 'w> {
                 (Some(_), Row::Sample { .. }) => Vec::new(),
             };
             for row in rows {
+                self.spots += 1;
+                if self.spots > MAX_SUBJECTS {
+                    self.disk.cut(format!("{}: more than {MAX_SUBJECTS} rows and rows below them; the rest is left out", table.name));
+                    return out;
+                }
                 let below = self.spots(Parent::Subject(i), row.clone());
                 out.push(Spot { subject: i, row, below });
             }
@@ -366,6 +379,9 @@ impl<'a, 'b, 'w> Reader<'a, 'b, 'w> {
                 continue;
             }
             let Some(of) = self.subject(definition, &row, parent) else {
+                if self.is_full() {
+                    return;
+                }
                 let keys: Vec<&str> = definition.identity.iter().map(|(k, _)| k.as_str()).collect();
                 self.problem(format!("{}: no {} of this {}, so it is left out", row.name(), keys.join(", "), definition.kind));
                 continue;
@@ -405,7 +421,19 @@ impl<'a, 'b, 'w> Reader<'a, 'b, 'w> {
                 identity.iter().fold(below, |key, l| key + "\u{1}" + &l.key + "\u{2}" + &l.value)
             }
         };
-        let of = self.batch.subject(&definition.kind, &key, parent, |s| s.identity = identity);
+        let of = match self.known.get(&format!("{}\u{3}{key}", definition.kind)) {
+            Some(of) => *of,
+            None if self.is_full() => {
+                let most = self.most();
+                self.disk.cut(format!("{}: more than {most} subjects; the rest is left out", self.table.name));
+                return None;
+            }
+            None => {
+                let of = self.batch.subject(&definition.kind, &key, parent, |s| s.identity = identity);
+                self.known.insert(format!("{}\u{3}{key}", definition.kind), of);
+                of
+            }
+        };
         for (key, rule) in &definition.labels {
             if self.batch.get(of).labels.iter().all(|l| l.key != *key)
                 && let Some(value) = self.label(rule, row)
@@ -414,6 +442,15 @@ impl<'a, 'b, 'w> Reader<'a, 'b, 'w> {
             }
         }
         Some(of)
+    }
+
+    /// Rows of an exposition are its subjects.
+    fn most(&self) -> usize {
+        if self.table.format == Format::Prometheus { self.table.max_rows.min(MAX_SUBJECTS) } else { MAX_SUBJECTS }
+    }
+
+    fn is_full(&self) -> bool {
+        self.known.len() >= self.most()
     }
 
     fn node(&mut self, name: &str) -> SubjectRef {
@@ -441,6 +478,10 @@ impl<'a, 'b, 'w> Reader<'a, 'b, 'w> {
             _ if self.is_stale => Some(GapReason::Stale),
             _ => None,
         };
+        self.readings += 1;
+        if self.readings > MAX_READINGS {
+            return self.disk.cut(format!("{}: more than {MAX_READINGS} readings; the rest is left out", self.table.name));
+        }
         let metric = self.batch.metric(m.definition.clone());
         if let Some(reason) = gap {
             return self.batch.gap(metric, of, reason);

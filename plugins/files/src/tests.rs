@@ -315,6 +315,25 @@ fn a_table_that_reaches_for_too_much_is_bounded_and_says_so() {
 }
 
 #[test]
+fn an_exposition_of_too_many_subjects_is_cut_and_says_so() {
+    let text: String = (0..5_000).map(|i| format!("acme_power_mw{{card=\"c{i}\",host=\"w\"}} {i}\n")).collect();
+    let mut table = exposition();
+    table["tables"][0]["max_rows"] = json!(1_000);
+    let seen = read(table, &mut Tree::answers("http://x:1/metrics", &text), &target("http://x:1", &[]));
+    assert_eq!((seen.count("accelerator"), seen.0.coverage == t::Coverage::Partial), (1_000, true));
+    assert!(seen.problems().contains("more than 1000 subjects; the rest is left out"), "{}", seen.problems());
+    // Rows of rows: each is within its bound, all together are not.
+    let inner: Vec<Value> = (0..200).map(|i| json!({ "w": i })).collect();
+    let text = json!({ "a": vec![inner; 200] }).to_string();
+    let table = json!({ "tables": [{ "name": "deep", "format": "json", "rows": "/a/{a}", "subjects": [
+        { "name": "a", "kind": "x_a", "identity": { "name": "{a}" } },
+        { "kind": "x_b", "parent": "a", "each": "{b}", "identity": { "name": "{b}" }, "metrics": { "x_b_watts": { "member": "w" } } }] }] });
+    let seen = read(table, &mut Tree::answers("http://x:1", &text), &target("http://x:1", &[]));
+    assert!(seen.0.subjects.len() <= 20_000 && seen.0.coverage == t::Coverage::Partial, "{}", seen.0.subjects.len());
+    assert!(seen.problems().contains("more than 20000"), "{}", seen.problems());
+}
+
+#[test]
 fn nothing_there_is_an_answer_of_its_own_and_a_missing_right_is_the_operators() {
     let error = try_read(sample(), &mut Tree::default(), &local()).err().unwrap();
     assert!(matches!(&error, CollectError::Unsupported(why) if why.contains("/sys/class/acme_npu/npu{n:number}")), "{error}");
