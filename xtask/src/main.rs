@@ -26,6 +26,7 @@ const BUNDLED: &[&str] = &[
     "nvidia-dcgm",
     "nvidia-nvml",
     "openstack",
+    "pod-resources",
     "prometheus",
     "redfish",
 ];
