@@ -36,6 +36,7 @@ const BUNDLED: &[&str] = &[
     "nvidia-gpu-exporter",
     "nvidia-nvml",
     "openstack",
+    "pod-resources",
     "prometheus",
     "rebellions",
     "redfish",

@@ -21,6 +21,8 @@ pub struct Approval {
     pub state: Option<bool>,
     pub ipmi: Option<bool>,
     pub nvml: Option<bool>,
+    #[serde(rename = "pod-resources")]
+    pub pod_resources: Option<bool>,
 }
 
 /// `"targets"`, or origins and ranges beside them.
@@ -71,7 +73,7 @@ pub fn grant(dir: &Path, plugin: &str, asked: &[String], given: Approval) -> Res
         }
         _ => {}
     }
-    for (right, given) in [("state", given.state), ("ipmi", given.ipmi), ("nvml", given.nvml)] {
+    for (right, given) in [("state", given.state), ("ipmi", given.ipmi), ("nvml", given.nvml), ("pod-resources", given.pod_resources)] {
         if let Some(allow) = given.or(is_asked(right).then_some(true)) {
             put(right, value(allow));
         }

@@ -171,6 +171,7 @@ fn settings(
     }
     let ipmi = file.grants.ipmi.then(|| reach.ipmi());
     let (http, credentials) = reach.policy(&file.grants, &targets, &mut wrong, &mut look.problems);
+    let pod_resources = file.grants.pod_resources().map_err(&mut wrong).ok().flatten();
     let nvml = file.grants.nvml().map_err(&mut wrong).ok().flatten();
     let files = file.grants.files.as_deref().map(Globs::new).transpose();
     let files = files.map_err(|e| wrong(format!("[grants] files: {e}"))).ok().flatten();
@@ -187,7 +188,7 @@ fn settings(
         interval: file.interval.map_or(bare.interval, |p| p.0),
         timeout: file.timeout.map_or(bare.timeout, |p| p.0),
         priority: file.priority,
-        grants: Grants { http, files, state: file.grants.state, ipmi, nvml },
+        grants: Grants { http, files, state: file.grants.state, ipmi, nvml, pod_resources },
         limits,
         on_missing: file.on_missing,
         shadow: file.shadow,
@@ -342,7 +343,7 @@ mod tests {
             ("[grants]\nhttp = [\"https://x\"]\nhttp_methods = [\"GET https://x/y\"]\n", "[grants] http_methods: \"GET https://x/y\""),
             ("[grants]\nhttp = [\"https://x\"]\nhttp_methods = [\"POST https://z/y\"]\n", "neither a target"),
             ("[grants]\nfiles = [\"etc/*\"]\n", "[grants] files: \"etc/*\""),
-            ("[grants]\nnvml = \"lib.so\"\n", "[grants] nvml = \"lib.so\"; allowed: true, or the absolute path"),
+            ("[grants]\nnvml = \"lib.so\"\n", "[grants] nvml = \"lib.so\"; allowed: true (for libnvidia-ml.so.1), or an absolute path"),
             ("[grants]\ncredentials = [\"none\"]\n", "no [credentials.none]"),
             ("[limits]\ninstances = 100\n", "allowed is 1 to 64"),
         ] {

@@ -12,6 +12,7 @@ use crate::plugins::capabilities::Credential;
 use crate::plugins::capabilities::http_policy::{Denied, Origin, Policy};
 use crate::plugins::capabilities::ipmi::{self, Bmc, Place, Privilege, Suite};
 use crate::plugins::capabilities::nvml::{self, Driver};
+use crate::plugins::capabilities::pod_resources::{self, Kubelet};
 use crate::plugins::capabilities::tls::Trust;
 use crate::plugins::contract::Target;
 
@@ -29,7 +30,9 @@ pub(super) struct GrantsFile {
     pub(super) files: Option<Vec<String>>,
     pub(super) state: bool,
     pub(super) ipmi: bool,
-    nvml: Option<NvmlGrant>,
+    nvml: Option<PathGrant>,
+    #[serde(rename = "pod-resources")]
+    pod_resources: Option<PathGrant>,
 }
 
 /// How one BMC is spoken to.
@@ -49,27 +52,36 @@ enum HttpGrant {
     Origins(Vec<String>),
 }
 
-/// `true`, or the driver's library.
+/// `true` for what lies where it usually does, or its path.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum NvmlGrant {
+enum PathGrant {
     Flag(bool),
-    Library(PathBuf),
+    Path(PathBuf),
+}
+
+impl PathGrant {
+    fn path(&self, right: &str, usual: &str) -> Result<Option<PathBuf>, String> {
+        match self {
+            Self::Flag(given) => Ok(given.then(|| usual.into())),
+            Self::Path(path) if path.is_absolute() => Ok(Some(path.clone())),
+            Self::Path(path) => Err(format!("[grants] {right} = {path:?}; allowed: true (for {usual}), or an absolute path")),
+        }
+    }
 }
 
 impl GrantsFile {
     /// The driver that is granted.
     pub(super) fn nvml(&self) -> Result<Option<Driver>, String> {
-        let library = match &self.nvml {
-            None | Some(NvmlGrant::Flag(false)) => return Ok(None),
-            Some(NvmlGrant::Flag(true)) => nvml::LIBRARY.into(),
-            Some(NvmlGrant::Library(path)) if path.is_absolute() => path.clone(),
-            Some(NvmlGrant::Library(path)) => {
-                return Err(format!("[grants] nvml = {path:?}; allowed: true, or the absolute path of the driver's library"));
-            }
-        };
+        let Some(library) = self.nvml.as_ref().map(|g| g.path("nvml", nvml::LIBRARY)).transpose()?.flatten() else { return Ok(None) };
         let program = std::env::current_exe().map_err(|e| format!("[grants] nvml: this program does not know where it lies: {e}"))?;
         Ok(Some(Driver { library, program }))
+    }
+
+    /// The kubelet that is granted.
+    pub(super) fn pod_resources(&self) -> Result<Option<Kubelet>, String> {
+        let socket = self.pod_resources.as_ref().map(|g| g.path("pod-resources", pod_resources::SOCKET)).transpose()?.flatten();
+        Ok(socket.map(|socket| Kubelet { socket }))
     }
 }
 

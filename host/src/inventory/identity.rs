@@ -165,6 +165,11 @@ pub(super) fn keys(kind: Kind, scope: &str, parent: Option<&str>, node: Option<&
             };
             push(own.map(|own| format!("{}/{own}", parent.unwrap_or(scope))));
         }
+        Kind::Partition => {
+            push(get("partition_id").map(|id| format!("{}/{id}", parent.unwrap_or(scope))));
+            // As device plugins and their kubelet name it, who do not know its card.
+            push(get("device_uuid"));
+        }
         _ => {
             let own = ["partition_id", "index", "pid", "name", "entity"].iter().find_map(|k| get(k));
             push(own.map(|own| format!("{}/{own}", parent.unwrap_or(scope))));

@@ -8,6 +8,7 @@ pub fn in_words(right: &str) -> &'static str {
         "state" => "keep a little data of its own on this host",
         "ipmi" => "send reading commands to its targets' BMCs, in a session that the host holds",
         "nvml" => "read this machine's NVIDIA cards and who uses them, through the driver, in a process of its own",
+        "pod-resources" => "ask this machine's kubelet which pod holds which device",
         "log" => "write lines to its log",
         "clock" => "read the time",
         _ => "use an interface that this host does not know",

@@ -132,7 +132,7 @@ impl Reader<'_> {
             let profile = text(part, "name").and_then(|n| n.rsplit_once(" MIG ")).map(|(_, profile)| profile);
             s.labels.extend(profile.map(|p| pair("profile", p)));
             if of_one == 1 {
-                s.labels.extend(text(part, "uuid").map(|u| pair("mig_uuid", u)));
+                s.identity.extend(text(part, "uuid").map(|u| pair("device_uuid", u)));
             }
         });
         let is_new = self.batch.count() > first;
@@ -147,7 +147,7 @@ impl Reader<'_> {
         let link = self.batch.subject("link", &format!("{uuid}/{index}"), Some(card), |s| {
             s.identity = vec![pair("uuid", uuid), pair("index", &index)];
             s.labels = vec![pair("link_type", "nvlink")];
-            s.labels.extend(text(part, "remote_pci_address").map(|a| pair("remote_pci_address", a)));
+            s.labels.extend(text(part, "remote_pci_address").map(|a| pair("remote_device", a)));
             s.labels.extend(number(part, "version").map(|v| pair("link_version", &v.to_string())));
         });
         let is_up = number(part, "active");

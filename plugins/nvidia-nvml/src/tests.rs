@@ -124,9 +124,9 @@ fn an_instance_is_what_dcgm_calls_it_and_memory_that_two_share_counts_once() {
     let read = seen(vec![card(&[]), mig(7.0, 0.0, "MIG-a"), mig(9.0, 0.0, "MIG-b"), mig(9.0, 1.0, "MIG-c"), process], vec![]);
     assert_eq!(read.all("partition").len(), 2);
     let alone = read.find("partition", "partition_id", "7").unwrap();
-    assert_eq!((read.label(alone, "profile"), read.label(alone, "mig_uuid")), (Some("1g.10gb"), Some("MIG-a")));
+    assert_eq!((read.label(alone, "profile"), read.label(alone, "device_uuid")), (Some("1g.10gb"), Some("MIG-a")));
     let shared = read.find("partition", "partition_id", "9").unwrap();
-    assert_eq!((read.value(shared, "memory_used_bytes"), read.label(shared, "mig_uuid")), (Some(1e9), None));
+    assert_eq!((read.value(shared, "memory_used_bytes"), read.label(shared, "device_uuid")), (Some(1e9), None));
     let process = read.find("process", "pid", "42").unwrap();
     assert_eq!(read.parent(process), Some(("partition", alone)));
     assert_eq!((read.label(process, "pod"), read.value(process, "memory_used_bytes")), (Some("train-0"), Some(7.0)));

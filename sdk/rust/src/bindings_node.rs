@@ -483,6 +483,425 @@ pub mod kcloud {
                 }
             }
         }
+        /// Which container holds which device of the host's own machine, as its kubelet says (PodResources API, v1). Read only.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod pod_resources {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            /// Devices of one resource, by the ids that its device plugin gave them.
+            #[derive(Clone)]
+            pub struct Devices {
+                /// `nvidia.com/gpu`
+                pub resource: _rt::String,
+                pub ids: _rt::Vec<_rt::String>,
+            }
+            impl ::core::fmt::Debug for Devices {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Devices")
+                        .field("resource", &self.resource)
+                        .field("ids", &self.ids)
+                        .finish()
+                }
+            }
+            #[derive(Clone)]
+            pub struct Holder {
+                pub namespace: _rt::String,
+                pub pod: _rt::String,
+                pub container: _rt::String,
+                pub devices: _rt::Vec<Devices>,
+            }
+            impl ::core::fmt::Debug for Holder {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Holder")
+                        .field("namespace", &self.namespace)
+                        .field("pod", &self.pod)
+                        .field("container", &self.container)
+                        .field("devices", &self.devices)
+                        .finish()
+                }
+            }
+            #[derive(Clone)]
+            pub struct Answer {
+                /// Containers that hold devices.
+                pub holders: _rt::Vec<Holder>,
+                /// All devices that the kubelet can give away; none where it does not say.
+                pub allocatable: ::core::option::Option<_rt::Vec<Devices>>,
+            }
+            impl ::core::fmt::Debug for Answer {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Answer")
+                        .field("holders", &self.holders)
+                        .field("allocatable", &self.allocatable)
+                        .finish()
+                }
+            }
+            #[derive(Clone)]
+            pub enum PodResourcesError {
+                /// Not granted, or the socket is not this user's.
+                Denied(_rt::String),
+                /// No socket, no kubelet, or it refused; says why.
+                Unavailable(_rt::String),
+                Timeout(_rt::String),
+            }
+            impl ::core::fmt::Debug for PodResourcesError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        PodResourcesError::Denied(e) => {
+                            f.debug_tuple("PodResourcesError::Denied").field(e).finish()
+                        }
+                        PodResourcesError::Unavailable(e) => {
+                            f.debug_tuple("PodResourcesError::Unavailable")
+                                .field(e)
+                                .finish()
+                        }
+                        PodResourcesError::Timeout(e) => {
+                            f.debug_tuple("PodResourcesError::Timeout").field(e).finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for PodResourcesError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for PodResourcesError {}
+            #[allow(unused_unsafe, clippy::all)]
+            #[allow(async_fn_in_trait)]
+            pub fn read() -> ::core::result::Result<Answer, PodResourcesError> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 6 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 6
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "kcloud:collector/pod-resources@0.1.1")]
+                    unsafe extern "C" {
+                        #[link_name = "read"]
+                        fn wit_import1(_: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0);
+                    let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                    let result51 = match l2 {
+                        0 => {
+                            let e = {
+                                let l3 = *ptr0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l4 = *ptr0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base26 = l3;
+                                let len26 = l4;
+                                let mut result26 = _rt::Vec::with_capacity(len26);
+                                for i in 0..len26 {
+                                    let base = base26
+                                        .add(i * (8 * ::core::mem::size_of::<*const u8>()));
+                                    let e26 = {
+                                        let l5 = *base.add(0).cast::<*mut u8>();
+                                        let l6 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let len7 = l6;
+                                        let bytes7 = _rt::Vec::from_raw_parts(
+                                            l5.cast(),
+                                            len7,
+                                            len7,
+                                        );
+                                        let l8 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l9 = *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let len10 = l9;
+                                        let bytes10 = _rt::Vec::from_raw_parts(
+                                            l8.cast(),
+                                            len10,
+                                            len10,
+                                        );
+                                        let l11 = *base
+                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l12 = *base
+                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let len13 = l12;
+                                        let bytes13 = _rt::Vec::from_raw_parts(
+                                            l11.cast(),
+                                            len13,
+                                            len13,
+                                        );
+                                        let l14 = *base
+                                            .add(6 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l15 = *base
+                                            .add(7 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base25 = l14;
+                                        let len25 = l15;
+                                        let mut result25 = _rt::Vec::with_capacity(len25);
+                                        for i in 0..len25 {
+                                            let base = base25
+                                                .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                            let e25 = {
+                                                let l16 = *base.add(0).cast::<*mut u8>();
+                                                let l17 = *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len18 = l17;
+                                                let bytes18 = _rt::Vec::from_raw_parts(
+                                                    l16.cast(),
+                                                    len18,
+                                                    len18,
+                                                );
+                                                let l19 = *base
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l20 = *base
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let base24 = l19;
+                                                let len24 = l20;
+                                                let mut result24 = _rt::Vec::with_capacity(len24);
+                                                for i in 0..len24 {
+                                                    let base = base24
+                                                        .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                                    let e24 = {
+                                                        let l21 = *base.add(0).cast::<*mut u8>();
+                                                        let l22 = *base
+                                                            .add(::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        let len23 = l22;
+                                                        let bytes23 = _rt::Vec::from_raw_parts(
+                                                            l21.cast(),
+                                                            len23,
+                                                            len23,
+                                                        );
+                                                        _rt::string_lift(bytes23)
+                                                    };
+                                                    result24.push(e24);
+                                                }
+                                                _rt::cabi_dealloc(
+                                                    base24,
+                                                    len24 * (2 * ::core::mem::size_of::<*const u8>()),
+                                                    ::core::mem::size_of::<*const u8>(),
+                                                );
+                                                Devices {
+                                                    resource: _rt::string_lift(bytes18),
+                                                    ids: result24,
+                                                }
+                                            };
+                                            result25.push(e25);
+                                        }
+                                        _rt::cabi_dealloc(
+                                            base25,
+                                            len25 * (4 * ::core::mem::size_of::<*const u8>()),
+                                            ::core::mem::size_of::<*const u8>(),
+                                        );
+                                        Holder {
+                                            namespace: _rt::string_lift(bytes7),
+                                            pod: _rt::string_lift(bytes10),
+                                            container: _rt::string_lift(bytes13),
+                                            devices: result25,
+                                        }
+                                    };
+                                    result26.push(e26);
+                                }
+                                _rt::cabi_dealloc(
+                                    base26,
+                                    len26 * (8 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
+                                );
+                                let l27 = i32::from(
+                                    *ptr0
+                                        .add(3 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<u8>(),
+                                );
+                                Answer {
+                                    holders: result26,
+                                    allocatable: match l27 {
+                                        0 => None,
+                                        1 => {
+                                            let e = {
+                                                let l28 = *ptr0
+                                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l29 = *ptr0
+                                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let base39 = l28;
+                                                let len39 = l29;
+                                                let mut result39 = _rt::Vec::with_capacity(len39);
+                                                for i in 0..len39 {
+                                                    let base = base39
+                                                        .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                                    let e39 = {
+                                                        let l30 = *base.add(0).cast::<*mut u8>();
+                                                        let l31 = *base
+                                                            .add(::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        let len32 = l31;
+                                                        let bytes32 = _rt::Vec::from_raw_parts(
+                                                            l30.cast(),
+                                                            len32,
+                                                            len32,
+                                                        );
+                                                        let l33 = *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>();
+                                                        let l34 = *base
+                                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        let base38 = l33;
+                                                        let len38 = l34;
+                                                        let mut result38 = _rt::Vec::with_capacity(len38);
+                                                        for i in 0..len38 {
+                                                            let base = base38
+                                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                                            let e38 = {
+                                                                let l35 = *base.add(0).cast::<*mut u8>();
+                                                                let l36 = *base
+                                                                    .add(::core::mem::size_of::<*const u8>())
+                                                                    .cast::<usize>();
+                                                                let len37 = l36;
+                                                                let bytes37 = _rt::Vec::from_raw_parts(
+                                                                    l35.cast(),
+                                                                    len37,
+                                                                    len37,
+                                                                );
+                                                                _rt::string_lift(bytes37)
+                                                            };
+                                                            result38.push(e38);
+                                                        }
+                                                        _rt::cabi_dealloc(
+                                                            base38,
+                                                            len38 * (2 * ::core::mem::size_of::<*const u8>()),
+                                                            ::core::mem::size_of::<*const u8>(),
+                                                        );
+                                                        Devices {
+                                                            resource: _rt::string_lift(bytes32),
+                                                            ids: result38,
+                                                        }
+                                                    };
+                                                    result39.push(e39);
+                                                }
+                                                _rt::cabi_dealloc(
+                                                    base39,
+                                                    len39 * (4 * ::core::mem::size_of::<*const u8>()),
+                                                    ::core::mem::size_of::<*const u8>(),
+                                                );
+                                                result39
+                                            };
+                                            Some(e)
+                                        }
+                                        _ => _rt::invalid_enum_discriminant(),
+                                    },
+                                }
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l40 = i32::from(
+                                    *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v50 = match l40 {
+                                    0 => {
+                                        let e50 = {
+                                            let l41 = *ptr0
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l42 = *ptr0
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len43 = l42;
+                                            let bytes43 = _rt::Vec::from_raw_parts(
+                                                l41.cast(),
+                                                len43,
+                                                len43,
+                                            );
+                                            _rt::string_lift(bytes43)
+                                        };
+                                        PodResourcesError::Denied(e50)
+                                    }
+                                    1 => {
+                                        let e50 = {
+                                            let l44 = *ptr0
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l45 = *ptr0
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len46 = l45;
+                                            let bytes46 = _rt::Vec::from_raw_parts(
+                                                l44.cast(),
+                                                len46,
+                                                len46,
+                                            );
+                                            _rt::string_lift(bytes46)
+                                        };
+                                        PodResourcesError::Unavailable(e50)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        let e50 = {
+                                            let l47 = *ptr0
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l48 = *ptr0
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len49 = l48;
+                                            let bytes49 = _rt::Vec::from_raw_parts(
+                                                l47.cast(),
+                                                len49,
+                                                len49,
+                                            );
+                                            _rt::string_lift(bytes49)
+                                        };
+                                        PodResourcesError::Timeout(e50)
+                                    }
+                                };
+                                v50
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result51
+                }
+            }
+        }
     }
 }
 #[rustfmt::skip]
@@ -523,19 +942,25 @@ mod _rt {
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 552] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8d\x03\x01A\x02\x01\
-A\x02\x01B\x14\x01q\x05\x06number\x01u\0\x04text\x01s\0\x0bunsupported\0\0\x06de\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 811] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x90\x05\x01A\x02\x01\
+A\x04\x01B\x14\x01q\x05\x06number\x01u\0\x04text\x01s\0\x0bunsupported\0\0\x06de\
 nied\0\0\x06failed\x01s\0\x04\0\x05value\x03\0\0\x01r\x02\x05fields\x05value\x01\
 \x04\0\x07reading\x03\0\x02\x01ky\x01p\x03\x01r\x03\x04kinds\x06parent\x04\x08re\
 adings\x05\x04\0\x04part\x03\0\x06\x01r\x03\x04uuids\x04codew\x08heard-atw\x04\0\
 \x03xid\x03\0\x08\x01p\x07\x01p\x09\x01r\x02\x05parts\x0a\x04xids\x0b\x04\0\x06a\
 nswer\x03\0\x0c\x01q\x03\x06denied\x01s\0\x0bunavailable\x01s\0\x07timeout\x01s\0\
 \x04\0\x0anvml-error\x03\0\x0e\x01ps\x01j\x01\x0d\x01\x0f\x01@\x01\x06fields\x10\
-\0\x11\x04\0\x04read\x01\x12\x03\0\x1bkcloud:collector/nvml@0.1.1\x05\0\x04\0;kc\
-loud:collector/node-with-all-of-its-exports-removed@0.1.1\x04\0\x0b*\x01\0$node-\
-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
-wit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+\0\x11\x04\0\x04read\x01\x12\x03\0\x1bkcloud:collector/nvml@0.1.1\x05\0\x01B\x0f\
+\x01ps\x01r\x02\x08resources\x03ids\0\x04\0\x07devices\x03\0\x01\x01p\x02\x01r\x04\
+\x09namespaces\x03pods\x09containers\x07devices\x03\x04\0\x06holder\x03\0\x04\x01\
+p\x05\x01k\x03\x01r\x02\x07holders\x06\x0ballocatable\x07\x04\0\x06answer\x03\0\x08\
+\x01q\x03\x06denied\x01s\0\x0bunavailable\x01s\0\x07timeout\x01s\0\x04\0\x13pod-\
+resources-error\x03\0\x0a\x01j\x01\x09\x01\x0b\x01@\0\0\x0c\x04\0\x04read\x01\x0d\
+\x03\0$kcloud:collector/pod-resources@0.1.1\x05\x01\x04\0;kcloud:collector/node-\
+with-all-of-its-exports-removed@0.1.1\x04\0\x0b*\x01\0$node-with-all-of-its-expo\
+rts-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
+0.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

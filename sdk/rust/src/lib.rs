@@ -11,6 +11,7 @@ pub mod http;
 pub mod ipmi;
 pub mod mapping;
 pub mod nvml;
+pub mod pod_resources;
 pub mod promql;
 /// For native tests of a plugin.
 #[cfg(not(target_arch = "wasm32"))]

@@ -17,6 +17,7 @@ pub use kcloud_monitor::inventory::{Kind, Reason};
 use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
 pub use kcloud_monitor::plugins::capabilities::nvml::Driver;
+use kcloud_monitor::plugins::capabilities::pod_resources::Kubelet;
 use kcloud_monitor::plugins::capabilities::{Commons, Credential, Grants, Secret, Shared, ipmi, log};
 pub use kcloud_monitor::plugins::check::PastSeries;
 pub use kcloud_monitor::plugins::contract::{RangeQuery, Target};
@@ -69,6 +70,8 @@ pub struct Setup {
     pub ipmi: Option<Vec<Bmc>>,
     /// The driver's library and the `kcloud-monitor` that opens it; none withholds the right.
     pub nvml: Option<Driver>,
+    /// The kubelet's socket; none withholds the right.
+    pub pod_resources: Option<PathBuf>,
     pub limits: Limits,
 }
 
@@ -81,6 +84,7 @@ impl Default for Setup {
             state: None,
             ipmi: None,
             nvml: None,
+            pod_resources: None,
             limits: Limits::default(),
         }
     }
@@ -109,7 +113,8 @@ impl Plugin {
                 bmc
             }))
         });
-        let grants = Grants { http, files, state: setup.state.is_some(), ipmi, nvml: setup.nvml };
+        let pod_resources = setup.pod_resources.map(|socket| Kubelet { socket });
+        let grants = Grants { http, files, state: setup.state.is_some(), ipmi, nvml: setup.nvml, pod_resources };
         let shared = Shared::new(&name, setup.limits, grants, credentials, Commons::new()?, setup.state, log.clone());
         let (building, known, config) = (runtime.clone(), catalogue.clone(), setup.config);
         let handle = runtime.handle();

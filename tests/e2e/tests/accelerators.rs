@@ -25,8 +25,8 @@ fn say(running: &Running, joules: f64, xid: Option<&str>) {
     says.of(Kind::Process, Some(mig), &[("pid", "4711")], &process, &[("memory_used_bytes", number(3.0 * 1_048_576.0))]);
     says.of(Kind::Process, Some(gpu), &[("pid", "12")], &[("name", "Xorg")], &[]);
     let errors = [("link_status", Is::State("up")), ("nvlink_replay_errors_total", number(2.0))];
-    says.of(Kind::Link, Some(gpu), &[("index", "10")], &[("type", "nvlink")], &errors);
-    says.of(Kind::Link, Some(gpu), &[("index", "9")], &[("type", "nvlink")], &[("link_status", Is::State("down"))]);
+    says.of(Kind::Link, Some(gpu), &[("index", "10")], &[("link_type", "nvlink")], &errors);
+    says.of(Kind::Link, Some(gpu), &[("index", "9")], &[("link_type", "nvlink")], &[("link_status", Is::State("down"))]);
     if let Some(code) = xid {
         says.holds(gpu, code, "as the driver says");
     }

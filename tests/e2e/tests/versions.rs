@@ -11,6 +11,7 @@ use kcloud_monitor::plugins::capabilities::Grants;
 use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
 use kcloud_monitor::plugins::capabilities::nvml::Driver;
+use kcloud_monitor::plugins::capabilities::pod_resources::Kubelet;
 use kcloud_monitor::plugins::{Blame, Settings};
 use serde_json::json;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
@@ -64,6 +65,7 @@ async fn components_of_every_version_run_side_by_side() {
             state: true,
             ipmi: Some(Default::default()),
             nvml: Some(nowhere()),
+            pod_resources: Some(Kubelet { socket: "/nowhere/kubelet.sock".into() }),
         };
         let targets = vec![(target("t", &address, &[]), None)];
         let config = json!({ "mode": "none" });
@@ -156,7 +158,16 @@ fn nowhere() -> Driver {
 /// The hostile guest asks for everything.
 fn all_rights(address: &str, config: serde_json::Value) -> Setup {
     let (files, state) = (vec!["/nowhere/*".to_owned()], Some("/nowhere".into()));
-    Setup { http: vec![address.to_owned()], files, state, ipmi: Some(Vec::new()), nvml: Some(nowhere()), config, ..Setup::default() }
+    Setup {
+        http: vec![address.to_owned()],
+        files,
+        state,
+        ipmi: Some(Vec::new()),
+        nvml: Some(nowhere()),
+        pod_resources: Some("/nowhere/kubelet.sock".into()),
+        config,
+        ..Setup::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

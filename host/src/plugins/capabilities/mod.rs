@@ -10,6 +10,7 @@ pub mod ipmi;
 pub mod log;
 pub mod login;
 pub mod nvml;
+pub mod pod_resources;
 pub mod state;
 mod stream;
 pub mod tls;
@@ -28,7 +29,7 @@ use wasmtime::component::ResourceTable;
 use super::limits::{HANDLES, Limiter, Limits, MemoryPool};
 
 /// Rights that a component can ask for, in contract order.
-pub const RIGHTS: [&str; 5] = ["http", "files", "state", "ipmi", "nvml"];
+pub const RIGHTS: [&str; 6] = ["http", "files", "state", "ipmi", "nvml", "pod-resources"];
 
 /// What the operator granted; only what is here is linked.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,6 +39,7 @@ pub struct Grants {
     pub state: bool,
     pub ipmi: Option<ipmi::Policy>,
     pub nvml: Option<nvml::Driver>,
+    pub pod_resources: Option<pod_resources::Kubelet>,
 }
 
 impl Grants {
@@ -49,6 +51,7 @@ impl Grants {
             "state" => self.state,
             "ipmi" => self.ipmi.is_some(),
             "nvml" => self.nvml.is_some(),
+            "pod-resources" => self.pod_resources.is_some(),
             "log" | "clock" | "types" => true,
             _ => false,
         }
@@ -184,6 +187,7 @@ pub struct Used {
     state_writes: u32,
     ipmi_requests: usize,
     nvml_reads: usize,
+    pod_resources_reads: usize,
     /// For the network, until now and since when.
     waited: Duration,
     waits_since: Option<Instant>,

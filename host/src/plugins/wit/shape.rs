@@ -16,6 +16,7 @@ macro_rules! shape {
         use crate::plugins::capabilities::ipmi as host_ipmi;
         use crate::plugins::capabilities::log::Level;
         use crate::plugins::capabilities::nvml as host_nvml;
+        use crate::plugins::capabilities::pod_resources as host_pods;
         use crate::plugins::capabilities::state::StateError;
         use crate::plugins::capabilities::Guest;
         use crate::plugins::contract as c;
@@ -60,7 +61,7 @@ macro_rules! shape {
 
         use bindings::exports::kcloud::collector::collector as guest;
         use bindings::kcloud::collector::{clock, files, http, ipmi, log, state, types};
-        use node::kcloud::collector::nvml;
+        use node::kcloud::collector::{nvml, pod_resources};
         use with_history::exports::kcloud::collector::history;
 
         /// The contract's version in full.
@@ -86,6 +87,9 @@ macro_rules! shape {
             }
             if holds("nvml") {
                 nvml::add_to_linker::<_, HasSelf<Guest>>(linker, |g| g)?;
+            }
+            if holds("pod-resources") {
+                pod_resources::add_to_linker::<_, HasSelf<Guest>>(linker, |g| g)?;
             }
             Ok(())
         }
@@ -530,6 +534,36 @@ macro_rules! shape {
                 let answer = self.read_nvml(fields).await;
                 self.waits(false);
                 Ok(answer.map(nvml_answer).map_err(nvml_error))
+            }
+        }
+
+        fn pods_answer(a: host_pods::Answer) -> pod_resources::Answer {
+            let devices = |all: Vec<host_pods::Devices>| -> Vec<pod_resources::Devices> {
+                all.into_iter().map(|d| pod_resources::Devices { resource: d.resource, ids: d.ids }).collect()
+            };
+            let holder = |h: host_pods::Holder| pod_resources::Holder {
+                namespace: h.namespace,
+                pod: h.pod,
+                container: h.container,
+                devices: devices(h.devices),
+            };
+            pod_resources::Answer { holders: a.holders.into_iter().map(holder).collect(), allocatable: a.allocatable.map(devices) }
+        }
+
+        fn pods_error(e: host_pods::PodResourcesError) -> pod_resources::PodResourcesError {
+            match e {
+                host_pods::PodResourcesError::Denied(s) => pod_resources::PodResourcesError::Denied(s),
+                host_pods::PodResourcesError::Unavailable(s) => pod_resources::PodResourcesError::Unavailable(s),
+                host_pods::PodResourcesError::Timeout(s) => pod_resources::PodResourcesError::Timeout(s),
+            }
+        }
+
+        impl pod_resources::Host for Guest {
+            async fn read(&mut self) -> wasmtime::Result<Result<pod_resources::Answer, pod_resources::PodResourcesError>> {
+                self.waits(true);
+                let answer = self.read_pod_resources().await;
+                self.waits(false);
+                Ok(answer.map(pods_answer).map_err(pods_error))
             }
         }
     };

@@ -1,7 +1,7 @@
-//! The driver of cards: read, within bounds, and never the library that a plugin would like.
+//! What the host's own machine answers: the driver of cards and the kubelet, read within bounds, never where a plugin would like.
 
 use crate::library::Library;
-use crate::stage::{Evil, Stage, play, told};
+use crate::stage::{Evil, Stage, evil, named, play, told};
 
 #[test]
 fn a_driver_is_only_read_and_not_without_end() {
@@ -38,6 +38,24 @@ fn a_driver_that_was_not_granted_is_out_of_reach() {
         let stage = Stage::set(told("nvml", "", &[]).into_iter().map(|e| e.with(|s| s.grants.nvml = None))).await;
         stage
             .all("nvml", "waits for its right", |v| Some(v["reason"].as_str()?.contains("nvml (to read this machine's NVIDIA cards")))
+            .await;
+        stage.end().await;
+    });
+}
+
+#[test]
+fn a_kubelet_is_asked_within_bounds_and_only_where_it_was_granted() {
+    play(async {
+        let withheld = |e: Evil| e.with(|s| s.grants.pod_resources = None);
+        let evils = evil("kubelet").into_iter().chain(named("withheld", "kubelet", "", &[]).into_iter().map(withheld));
+        let stage = Stage::set(evils).await;
+        for lines in stage.log("kubelet").await {
+            assert!(lines.iter().any(|l| l.ends_with("denied 84")), "{lines:#?}");
+        }
+        stage
+            .all("withheld", "waits for its right", |v| {
+                Some(v["reason"].as_str()?.contains("pod-resources (to ask this machine's kubelet"))
+            })
             .await;
         stage.end().await;
     });

@@ -11,6 +11,7 @@ use kcloud_monitor::plugins::Settings;
 use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
 use kcloud_monitor::plugins::capabilities::nvml::Driver;
+use kcloud_monitor::plugins::capabilities::pod_resources::Kubelet;
 use kcloud_monitor::plugins::capabilities::{Grants, ipmi};
 use kcloud_monitor::plugins::contract::Target;
 use kcloud_monitor::plugins::limits::Limits;
@@ -44,9 +45,10 @@ impl Evil {
     /// With one target, on which nobody listens.
     pub fn new(name: &str, bytes: Vec<u8>) -> Self {
         let files = Some(Globs::new(&["/nowhere/*".to_owned()]).unwrap());
-        // There is no such library: whoever asks is told so.
+        // There is no such library and no such socket: whoever asks is told so.
+        let pod_resources = Some(Kubelet { socket: "/nowhere/kubelet.sock".into() });
         let nvml = Some(Driver { library: "/nowhere/libnvidia-ml.so.1".into(), program: "/nowhere/kcloud-monitor".into() });
-        let grants = Grants { state: true, files, ipmi: Some(ipmi::Policy::default()), nvml, ..Grants::default() };
+        let grants = Grants { state: true, files, ipmi: Some(ipmi::Policy::default()), nvml, pod_resources, ..Grants::default() };
         let settings = Settings {
             interval: INTERVAL,
             timeout: Duration::from_secs(2),

@@ -8,6 +8,7 @@ mod cpu;
 mod files;
 mod injection;
 mod ipmi;
+mod kubelet;
 mod memory;
 mod network;
 mod nvml;
@@ -94,6 +95,7 @@ impl Collector for Evil {
             .or_else(|| state::collect(&self.config))
             .or_else(|| ipmi::collect(&self.config))
             .or_else(|| nvml::collect(&self.config))
+            .or_else(kubelet::collect)
             .or_else(|| network::collect(&self.config, target, deadline_ms));
         match (done, mode()) {
             (Some(done), _) => done,

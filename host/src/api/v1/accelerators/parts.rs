@@ -55,7 +55,7 @@ fn core(snapshot: &Snapshot, s: &Subject) -> Value {
 fn link(_: &Snapshot, s: &Subject) -> Value {
     let rate = |metric| scaled(s, metric, 1.0);
     json!({
-        "link_id": index(s), "type": s.label("type"), "timestamp": rfc3339(s.last_seen_ms), "state": state(s, "link_status"),
+        "link_id": index(s), "type": s.label("link_type"), "timestamp": rfc3339(s.last_seen_ms), "state": state(s, "link_status"),
         "remote_device": s.label("remote_device"),
         "rx_bytes_per_second": rate("network_rx_bytes_per_second"), "tx_bytes_per_second": rate("network_tx_bytes_per_second"),
         "rx_bytes_total": rate("network_rx_bytes_total"), "tx_bytes_total": rate("network_tx_bytes_total"),
