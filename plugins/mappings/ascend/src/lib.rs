@@ -82,7 +82,7 @@ impl Reading<'_, '_, '_, '_> {
             },
             Of::Link => {
                 let link = self.out.subject("link", "index", "0", Some(card));
-                self.out.label(link, "type", Some("roce"));
+                self.out.label(link, "link_type", Some("roce"));
                 match row.value {
                     1.0 => self.out.state("link_status", link, "up"),
                     0.0 => self.out.state("link_status", link, "down"),
