@@ -254,6 +254,7 @@ impl Host {
                     }
                     inventory.publish(snapshot.clone());
                     alerts.look_at(&snapshot, &catalogue, now_ms());
+                    inventory.set_faults(&alerts.faults());
                 });
                 if let Err(error) = published.await {
                     tracing::error!(%error, "a snapshot was not published, or not looked at");
@@ -337,7 +338,9 @@ impl Host {
         told: Arc<Notify>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let mut app = self.app.clone();
+        app.is_tls = true;
+        let service = api::router(app).into_make_service_with_connect_info::<SocketAddr>();
         let handle = axum_server::Handle::new();
         let (stopping, streams) = (handle.clone(), Arc::downgrade(&self.app.streams));
         tokio::spawn(async move {

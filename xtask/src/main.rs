@@ -1,4 +1,4 @@
-//! The build: `cargo xtask components | build | demo | bench | test | fuzz`. Installs what it needs where it can, names it where not.
+//! The build: `cargo xtask components | sources | build | demo | bench | test | fuzz`. Installs what it needs where it can, names it where not.
 
 mod guests;
 mod licences;
@@ -14,7 +14,15 @@ use sha2::{Digest, Sha256};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
 const BUNDLED: &[&str] = &[
+    "all-smi",
+    "amd",
+    "ascend",
     "cadvisor",
+    "files",
+    "furiosa",
+    "google-tpu",
+    "intel-gaudi",
+    "intel-gpu",
     "ipmi",
     "ipmi-exporter",
     "kcloud",
@@ -25,9 +33,14 @@ const BUNDLED: &[&str] = &[
     "node-exporter",
     "nova",
     "nvidia-dcgm",
+    "nvidia-gpu-exporter",
+    "nvidia-nvml",
     "openstack",
     "prometheus",
+    "rebellions",
     "redfish",
+    "smi-dump",
+    "tenstorrent",
 ];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];
 /// Guests that are built against contract 0.2, too, as NAME-0-2.wasm: what the tests deny them is denied by every version.
@@ -47,6 +60,8 @@ enum Task {
     Guests,
     /// Generates the SDK's bindings anew from the contract; wants `wit-bindgen` 0.63.0 in PATH.
     Bindings,
+    /// Builds the plugins and writes docs/SOURCES.md from what they say of themselves.
+    Sources,
     /// Builds everything that a user installs into target/dist.
     Build,
     /// Builds, then runs the simulated fleet.
@@ -84,6 +99,10 @@ fn main() -> Result<()> {
         Task::Components => components(&root).map(drop),
         Task::Guests => guests::build(&root),
         Task::Bindings => bindings(&root),
+        Task::Sources => {
+            components(&root)?;
+            run(cargo(&root).args(["run", "--locked", "-p", "kcloud-collector-test", "--bin", "sources"]))
+        }
         Task::Build => build(&root),
         Task::Demo { args } => {
             build(&root)?;
@@ -201,6 +220,7 @@ fn bindings(root: &Path) -> Result<()> {
         };
         let sources = root.join("sdk/rust/src");
         fs::write(sources.join(format!("bindings{suffix}.rs")), generate("plugin-with-history", "export_plugin_with_history")?)?;
+        fs::write(sources.join(format!("bindings_node{suffix}.rs")), generate("node", "export_node")?)?;
         let plugin = generate("plugin", "export_plugin")?;
         let end = "pub use __export_plugin_impl as export_plugin;\n";
         let start =
@@ -236,7 +256,11 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
     }
     real_parts();
     guests::build(root)?;
-    run(cargo(root).args(["nextest", "run", "--locked", "--workspace"]).args(args).env("KCLOUD_BUNDLED_DIGESTS", digests))
+    run(cargo(root)
+        .args(["nextest", "run", "--locked", "--workspace"])
+        .args(args)
+        .env("KCLOUD_BUNDLED_DIGESTS", digests)
+        .env("MIMALLOC_PURGE_DELAY", "0"))
 }
 
 /// What `cargo fuzz` passes to the compiler; none of it needs a nightly one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::message::{figure, one_line};
-use super::rule::{Pattern, PowerBy, Rule};
+use super::rule::{Pattern, PowerBy, Rule, life_count};
 use super::{Change, Transition, xid};
 use crate::api::rfc3339;
 use crate::config::Period;
@@ -39,6 +39,10 @@ pub enum End {
     Gone,
     /// Its rule was taken away, switched off, or is about something else now.
     RuleRemoved,
+    /// The counters of what it is about began anew: it was reset, or its node restarted.
+    Reset,
+    /// An operator said that it is over.
+    Operator,
 }
 
 /// Who said that they know.
@@ -80,6 +84,12 @@ pub struct Alert {
     /// It stays as it is: whether its condition holds is not known, and why.
     pub unknown: Option<Reason>,
     pub acknowledged: Option<Acknowledgement>,
+    /// Who said that it is over.
+    #[serde(default)]
+    pub resolved: Option<Acknowledgement>,
+    /// The subject's [`life_count`](super::rule::life_count) as it was last seen.
+    #[serde(default)]
+    pub life_count: Option<f64>,
     pub is_spike: bool,
     /// Of the event that it tells of.
     #[serde(default)]
@@ -243,6 +253,11 @@ impl Alert {
             end: None,
             unknown: None,
             acknowledged: None,
+            resolved: None,
+            life_count: match who {
+                Who::Subject(s) => life_count(s),
+                _ => None,
+            },
             is_spike: rule.is_spike(),
             code: code.cloned(),
             is_told: false,
@@ -299,6 +314,10 @@ impl Alert {
         let message_ko = rule.message_ko.as_ref().map(|t| t.fill("알 수 없음", get(1)));
         self.message = message.into();
         self.message_ko = message_ko.map(Arc::from);
+    }
+
+    pub fn is_of_card(&self) -> bool {
+        matches!(&*self.resource_type, "gpu" | "npu" | "tpu" | "accelerator")
     }
 
     /// What it is told as when it fires.

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::Change;
-use super::alert::{Alert, Cause, End, Silence, State, Who};
-use super::rule::{Rule, Verdict};
+use super::alert::{Acknowledgement, Alert, Cause, End, Silence, State, Who};
+use super::rule::{Rule, Verdict, began_anew};
 use super::store::Rows;
-use crate::inventory::Reason;
+use crate::inventory::{Fault, Reason, Severity};
 
 /// Alerts at one time; more are counted, not kept.
 pub const MOST_ACTIVE: usize = 50_000;
@@ -230,6 +230,40 @@ impl Book {
                 }
             }
         }
+    }
+
+    /// Ends one of what only happens: somebody says that it is over.
+    pub fn resolve(&mut self, id: &str, by: Acknowledgement, now_ms: i64, out: &mut Out) -> Option<Arc<Alert>> {
+        let found = self.active.iter().find_map(|(key, all)| Some((key.clone(), all.iter().position(|a| &*a.alert.id == id)?)));
+        let (key, place) = found?;
+        let mut active = self.remove(&key, place)?;
+        active.alert.resolved = Some(by);
+        self.end(active, End::Operator, now_ms, out);
+        self.ended.back().map(|(_, alert)| alert.clone())
+    }
+
+    /// Ends those of a subject that a reset ends, where its counters began anew.
+    pub fn see_life(&mut self, key: &str, count: f64, is_until_reset: impl Fn(u16) -> bool, now_ms: i64, out: &mut Out) {
+        let Some(all) = self.active.get(key) else { return };
+        let is_over = |a: &Active| is_until_reset(a.rule) && a.alert.life_count.is_some_and(|then| began_anew(then, count));
+        if all.iter().any(is_over) {
+            self.retain_of(key, |a| is_over(a).then_some(End::Reset), now_ms, out);
+        }
+        self.active.get_mut(key).into_iter().flatten().for_each(|a| a.alert.life_count = Some(count));
+    }
+
+    /// Cards that have a critical alert, and when their faults were last said to be over, as far as that is newer than `since_ms`.
+    pub fn faults(&self, since_ms: i64) -> HashMap<Arc<str>, Fault> {
+        let mut all: HashMap<Arc<str>, Fault> = HashMap::new();
+        let is_bad = |a: &&Alert| a.is_of_card() && a.severity == Severity::Critical && a.state() == State::Firing;
+        self.all().filter(is_bad).for_each(|a| all.entry(a.key.clone()).or_default().is_critical = true);
+        for (_, alert) in self.ended.iter().rev().take_while(|(_, a)| a.ended_ms.is_some_and(|at| at >= since_ms)) {
+            if alert.is_of_card() && matches!(alert.end, Some(End::Operator | End::Reset)) {
+                let fault = all.entry(alert.key.clone()).or_default();
+                fault.over_ms = fault.over_ms.max(alert.ended_ms);
+            }
+        }
+        all
     }
 
     /// Those that are pending or fire.

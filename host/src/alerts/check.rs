@@ -45,6 +45,9 @@ pub fn check(file: RuleFile, origin: &str) -> Checked<Option<Rule>> {
     if file.keep.is_some() && is_timed {
         return fault("keep", "keep is for what only happens: event, increases, spike_percent");
     }
+    if file.until.is_some() && !matches!(condition, Condition::Event { .. } | Condition::Increases { .. }) {
+        return fault("until", "until is for event and increases");
+    }
     let gates = file.and.iter().flatten().map(gate).collect::<Checked<Vec<_>>>()?;
     if !gates.is_empty() && !matches!(condition, Condition::Number(_) | Condition::Increases { .. } | Condition::Spike { .. }) {
         return fault("and", "and is for rules about a metric");
@@ -105,6 +108,7 @@ pub fn check(file: RuleFile, origin: &str) -> Checked<Option<Rule>> {
         gates,
         hold_ms: file.hold.map_or(0, ms),
         keep_ms: file.keep.map_or(KEEP_MS, ms),
+        is_until_reset: file.until.is_some(),
         message,
         message_ko,
         labels,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::alert::{Cause, End, State, Who};
 use super::book::{Book, Out};
-use super::rule::{Condition, Lost, PowerBy, PowerTest, Rule, Verdict, is_stale, jump, note_lost, vanished};
+use super::rule::{Condition, Lost, PowerBy, PowerTest, Rule, Verdict, is_stale, jump, life_count, note_lost, vanished};
 use super::store::{Found, Rows};
 use crate::catalogue::Catalogue;
 use crate::inventory::{Event, HOLDS_NOW, Kind, Life, Reason, Snapshot, Subject};
@@ -278,6 +278,9 @@ impl Engine {
                 }
                 _ => drop(missing.insert(new.id.clone(), set)),
             }
+        }
+        if has_alert && let Some(count) = life_count(new) {
+            book.see_life(&new.id, count, |i| rules.get(i as usize).is_some_and(|r| r.is_until_reset), now_ms, out);
         }
         // Its labels changed so that a rule is about it no more.
         if has_alert && (old.is_none_or(|old| !Arc::ptr_eq(&old.labels, &new.labels)) || *is_full) {

@@ -42,6 +42,14 @@ impl OneOrMany {
     }
 }
 
+/// What ends an alert of what only happens, before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Until {
+    /// The counters of what it is about begin anew: it was reset, or its node restarted.
+    Reset,
+}
+
 /// One rule as it is written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -99,6 +107,8 @@ pub struct RuleFile {
     pub hold: Option<Period>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<Period>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Until>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,8 +15,9 @@ mod rule;
 mod store;
 #[cfg(test)]
 mod tests;
-mod xid;
+pub(crate) mod xid;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
 use crate::catalogue::Catalogue;
-use crate::inventory::{Inventory, Severity, Snapshot};
+use crate::inventory::{Fault, Inventory, Severity, Snapshot};
 use crate::telemetry::{Histogram, Page};
 
 pub use alert::{Acknowledgement, Alert, End, Matcher, Silence, State, severity as severity_name};
@@ -119,6 +120,8 @@ pub struct Alerts {
     transitions: broadcast::Sender<Arc<Transition>>,
     looks: Mutex<Histogram>,
     not_kept: AtomicU64,
+    /// How cards stand by their alerts, for the model.
+    faults: Mutex<Arc<HashMap<Arc<str>, Fault>>>,
     /// Since when the disk lacks something: all of it is written anew, and tried no more often than [`REWRITE_MS`].
     lacks_ms: Mutex<Option<i64>>,
 }
@@ -139,6 +142,7 @@ impl Alerts {
             transitions: broadcast::Sender::new(LAG),
             looks: Mutex::default(),
             not_kept: AtomicU64::new(0),
+            faults: Mutex::default(),
             lacks_ms: Mutex::default(),
         }
     }
@@ -146,7 +150,9 @@ impl Alerts {
     /// Begins with what a directory holds of the run before.
     pub fn open(dir: &Path) -> Result<Self, AlertsError> {
         let (store, found) = Store::open(dir)?;
-        Ok(Self::with(Engine::with(found, crate::now_ms()), Some(store)))
+        let alerts = Self::with(Engine::with(found, crate::now_ms()), Some(store));
+        alerts.weigh_faults(crate::now_ms());
+        Ok(alerts)
     }
 
     /// What changes from now on. One who lags loses the oldest and is told how many.
@@ -204,6 +210,7 @@ impl Alerts {
         if out.changes.is_empty() {
             return;
         }
+        self.weigh_faults(now_ms);
         for (change, alert) in out.changes.iter().take(NAMED) {
             tracing::info!(rule = %alert.rule, resource = ?alert.resource_id, cluster = ?alert.cluster, change = ?change, "alert");
         }
@@ -218,6 +225,16 @@ impl Alerts {
             }
         }
         lock(&self.notifiers).iter().for_each(|n| n.hear(&out.changes));
+    }
+
+    fn weigh_faults(&self, now_ms: i64) {
+        let faults = self.look(|book| book.faults(now_ms - crate::inventory::FAULT_WINDOW_MS));
+        *lock(&self.faults) = Arc::new(faults);
+    }
+
+    /// How cards stand by their alerts; the same one until that changes.
+    pub fn faults(&self) -> Arc<HashMap<Arc<str>, Fault>> {
+        lock(&self.faults).clone()
     }
 
     fn keep(&self, rows: &Rows, now_ms: i64) {
@@ -271,6 +288,31 @@ impl Alerts {
         Ok(next)
     }
 
+    /// Ends what only happened: somebody says that it is over. Waits for the disk.
+    pub fn resolve(&self, id: &str, by: &str, comment: &str) -> Result<Arc<Alert>, ChangeError> {
+        let _turn = lock(&self.turn);
+        let now_ms = crate::now_ms();
+        let found = self.look(|book| {
+            let active = book.all().find(|a| &*a.id == id).map(|a| a.is_moment);
+            active.ok_or_else(|| book.ended.iter().any(|(_, a)| &*a.id == id))
+        });
+        match found {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(ChangeError::NotNow(
+                    "its condition still holds: it ends when that does; acknowledge it, or silence it".to_owned(),
+                ));
+            }
+            Err(true) => return Err(ChangeError::NotNow("it has ended already".to_owned())),
+            Err(false) => return Err(ChangeError::NotFound),
+        }
+        let by = Acknowledgement { by: by.into(), at_ms: now_ms, comment: comment.into() };
+        let mut out = Out::default();
+        let ended = lock(&self.engine).book.resolve(id, by, now_ms, &mut out);
+        self.tell(out, now_ms);
+        ended.ok_or(ChangeError::NotFound)
+    }
+
     /// Keeps alerts quiet. Waits for the disk.
     pub fn silence(&self, silence: Silence) -> Result<(), ChangeError> {
         let _turn = lock(&self.turn);
@@ -313,7 +355,12 @@ impl Alerts {
                 Err(_) => {}
             }
             let (this, snapshot, catalogue) = (self.clone(), inventory.current(), catalogue.clone());
-            let looked = tokio::task::spawn_blocking(move || this.look_at(&snapshot, &catalogue, crate::now_ms())).await;
+            let model = inventory.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                this.look_at(&snapshot, &catalogue, crate::now_ms());
+                model.set_faults(&this.faults());
+            })
+            .await;
             if let Err(error) = looked {
                 tracing::error!(%error, "a look at the alerts failed");
             }

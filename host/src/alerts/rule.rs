@@ -194,6 +194,8 @@ pub struct Rule {
     pub hold_ms: i64,
     /// What only happens (an event, a growth, a jump) counts for this long.
     pub keep_ms: i64,
+    /// It is over when the counters of its subject begin anew.
+    pub is_until_reset: bool,
     pub message: Template,
     pub message_ko: Option<Template>,
     pub labels: Vec<(Arc<str>, Arc<str>)>,
@@ -368,6 +370,17 @@ fn spike(metric: &Metric, (percent, least): (f64, f64), old: Option<&Subject>, n
         (Ok(_), None) => Verdict::Unknown(Reason::Absent),
         (Ok(now), Some(then)) => jump(then, now, percent, least),
     }
+}
+
+/// A card's count of energy: it grows while the card lives and begins anew with a reset or a restart of its node. `None` where it is not
+/// read.
+pub fn life_count(s: &Subject) -> Option<f64> {
+    s.number(Catalogue::known("energy_joules")?)
+}
+
+/// Whether such a count began anew: a reading that is a little less is one of a source that rounds.
+pub fn began_anew(then: f64, now: f64) -> bool {
+    now < then / 2.0
 }
 
 /// Whether watts jumped.

@@ -331,6 +331,26 @@ fn an_xid_that_comes_again_is_told_again_and_each_code_is_an_alert_of_its_own() 
 }
 
 #[test]
+fn a_fault_that_a_reset_ends_outlives_a_restart_and_a_reading_that_is_a_little_less() {
+    let text = one("metric = \"ecc_uncorrected_total\"\nincreases = 1.0\nuntil = \"reset\"\nkeep = \"7d\"");
+    let mut stage = Stage::new(&text);
+    let said = |ecc: f64, joules: f64| [("ecc_uncorrected_total", ecc), ("energy_joules", joules)];
+    assert_eq!(stage.tell(0, &said(0.0, 1e6)), []);
+    assert_eq!(stage.tell(15, &said(1.0, 2e6)), [ThresholdExceeded]);
+    assert_eq!(stage.tell(15, &said(1.0, 1.9e6)), []);
+    let active = stage.engine.book.all().cloned().collect();
+    let mut again = Stage::over(Engine::with(Found { active, ..Found::default() }, stage.now), &text);
+    again.now = stage.now;
+    // Nothing is read of it while the node restarts.
+    again.now += 60 * SECOND;
+    again.say(Says { gaps: &[("energy_joules", Reason::Error)], ..Says::default() });
+    assert_eq!(again.look(0).changes.len(), 0);
+    assert_eq!(again.tell(15, &said(0.0, 5.0)), [ThresholdCleared]);
+    assert_eq!(again.engine.book.ended.back().unwrap().1.end, Some(End::Reset));
+    assert_eq!(again.tell(15, &said(1.0, 10.0)), [ThresholdExceeded], "a counter that began anew counts from 0");
+}
+
+#[test]
 fn one_observation_holds_for_no_time() {
     let mut stage = Stage::new(&one(&format!("{HOT}for = \"30s\"")));
     stage.tell(0, &[("temperature_celsius", 90.0)]);
@@ -720,6 +740,8 @@ fn a_rule_that_does_not_check_says_where_why_and_what_is_allowed() {
         ("metric = \"power_watts\"\nabove = 1.0\nfor = \"99999999d\"", "at most 36500d"),
         ("metric = \"power_watts\"\nabove = 1.0\nkeep = \"1h\"", "keep is for what only happens"),
         ("event = \"xid:*\"\nfor = \"1m\"", "does not last"),
+        ("metric = \"power_watts\"\nabove = 1.0\nuntil = \"reset\"", "until is for event and increases"),
+        ("event = \"xid:*\"\nuntil = \"friday\"", "expected `reset`"),
         ("event = \"xid:(a|b)*c*\"", "is no code"),
         ("event = []", "at least one code"),
         (

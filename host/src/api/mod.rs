@@ -113,6 +113,8 @@ pub struct App {
     pub alerts: Arc<Alerts>,
     pub reports: Arc<Reports>,
     pub auth: Arc<Auth>,
+    /// It is served over HTTPS.
+    pub is_tls: bool,
     /// Whose pages may read answers.
     pub cors: Arc<[WebOrigin]>,
     pub exports: Arc<Exports>,
@@ -162,6 +164,7 @@ impl App {
             alerts,
             reports,
             auth,
+            is_tls: false,
             cors: Arc::default(),
             exports: Arc::default(),
             plugins_config_dir,

@@ -143,8 +143,7 @@ pub(super) async fn reload(State(app): State<App>, Id(name): Id, who: Who) -> Re
 }
 
 pub(super) async fn approve(State(app): State<App>, Id(name): Id, who: Who, body: Bytes) -> Result<Json<Value>, Problem> {
-    let form =
-        r#"{} for what it asks for, or {"http": "targets", "files": ["/sys/class/hwmon/*/temp1_input"], "state": true, "ipmi": true}"#;
+    let form = r#"{} for what it asks for, or {"http": "targets", "files": ["/sys/class/hwmon/*/temp1_input"], "state": true, "ipmi": true, "nvml": true}"#;
     let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
     let given: Approval = serde_json::from_slice(text).map_err(|e| Problem::parameter("body", &e.to_string(), form))?;
     act(app, name, who, move |app, p, _| {

@@ -5,7 +5,7 @@
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
-use super::v1::accelerators::{self, card};
+use super::v1::accelerators::{self, card, parts};
 use super::v1::export::{jobs, report, request};
 use super::v1::infrastructure::{containers, nodes, pods, vms};
 use super::v1::stream::{self, events, socket};
@@ -66,9 +66,10 @@ impl Route {
 
 const LIST: &[&str] =
     &["cluster", "node", "status", "vendor", "model", "limit", "offset", "sort", "fields", "include_metrics", "include_reasons"];
-const ALL: &[&str] = &["cluster", "node", "status", "vendor", "model", "limit", "offset", "sort", "fields", "include_metrics"];
+const ALL: &[&str] = &["type", "cluster", "node", "status", "vendor", "model", "limit", "offset", "sort", "fields", "include_metrics"];
 const PLACE: &[&str] = &["cluster", "node"];
 const CARD: &[&str] = &["node", "include_metrics", "include_reasons"];
+const PARTS: &[&str] = &["node", "limit", "offset"];
 const WINDOW: &[&str] = &["node", "period", "step", "start_time", "end_time", "start", "end"];
 const PAGE: &[&str] = &["limit", "offset"];
 #[rustfmt::skip]
@@ -165,11 +166,24 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/accelerators/gpus/{id}/metrics", "accelerators", "Its readings; with a window also over time", WINDOW, One("GpuMetrics"), || get(card::gpu_metrics)),
     row("/api/v1/accelerators/gpus/{id}/power", "accelerators", "Its watts over a window", WINDOW, One("GpuPower"), || get(card::gpu_power)),
     row("/api/v1/accelerators/gpus/{id}/temperature", "accelerators", "Its temperatures and their limits", &["node"], One("GpuTemperature"), || get(card::gpu_temperature)),
+    row("/api/v1/accelerators/gpus/{id}/health", "accelerators", "How it is, by what one knows, and what to do", &["node"], One("GpuHealth"), || get(parts::gpu_health)),
+    row("/api/v1/accelerators/gpus/{id}/events", "accelerators", "What happened to it, the newest first", PARTS, Many("AcceleratorEvent"), || get(parts::gpu_events)),
+    row("/api/v1/accelerators/gpus/{id}/partitions", "accelerators", "MIG instances, dies, core ranges", PARTS, Many("GpuPartition"), || get(parts::gpu_partitions)),
+    row("/api/v1/accelerators/gpus/{id}/cores", "accelerators", "Its cores, also those of its partitions", PARTS, Many("GpuCore"), || get(parts::gpu_cores)),
+    row("/api/v1/accelerators/gpus/{id}/links", "accelerators", "Its links to others", PARTS, Many("GpuLink"), || get(parts::gpu_links)),
+    row("/api/v1/accelerators/gpus/{id}/processes", "accelerators", "Processes on it", PARTS, Many("GpuProcess"), || get(parts::gpu_processes)),
     row("/api/v1/accelerators/npus", "accelerators", "NPUs", LIST, Many("Npu"), || get(accelerators::npus)),
     row("/api/v1/accelerators/npus/summary", "accelerators", "Sums and means over NPUs, each once", PLACE, One("NpuSummary"), || get(accelerators::npus_summary)),
     row("/api/v1/accelerators/npus/{id}", "accelerators", "One NPU", CARD, One("Npu"), || get(card::npu)),
     row("/api/v1/accelerators/npus/{id}/metrics", "accelerators", "Its readings; with a window also over time", WINDOW, One("NpuMetrics"), || get(card::npu_metrics)),
-    row("/api/v1/accelerators/npus/{id}/cores", "accelerators", "Its cores", &["node"], Many("NpuCore"), || get(card::npu_cores)),
+    row("/api/v1/accelerators/npus/{id}/power", "accelerators", "Its watts over a window", WINDOW, One("NpuPower"), || get(card::npu_power)),
+    row("/api/v1/accelerators/npus/{id}/temperature", "accelerators", "Its temperatures and their limits", &["node"], One("NpuTemperature"), || get(card::npu_temperature)),
+    row("/api/v1/accelerators/npus/{id}/health", "accelerators", "How it is, by what one knows, and what to do", &["node"], One("NpuHealth"), || get(parts::npu_health)),
+    row("/api/v1/accelerators/npus/{id}/events", "accelerators", "What happened to it, the newest first", PARTS, Many("AcceleratorEvent"), || get(parts::npu_events)),
+    row("/api/v1/accelerators/npus/{id}/partitions", "accelerators", "MIG instances, dies, core ranges", PARTS, Many("NpuPartition"), || get(parts::npu_partitions)),
+    row("/api/v1/accelerators/npus/{id}/cores", "accelerators", "Its cores, also those of its partitions", PARTS, Many("NpuCore"), || get(parts::npu_cores)),
+    row("/api/v1/accelerators/npus/{id}/links", "accelerators", "Its links to others", PARTS, Many("NpuLink"), || get(parts::npu_links)),
+    row("/api/v1/accelerators/npus/{id}/processes", "accelerators", "Processes on it", PARTS, Many("NpuProcess"), || get(parts::npu_processes)),
     row("/api/v1/accelerators/all", "accelerators", "Accelerators of every class", ALL, Many("Accelerator"), || get(accelerators::all)),
     row("/api/v1/accelerators/summary", "accelerators", "Sums and means over all, by class", PLACE, One("AcceleratorSummary"), || get(accelerators::summary)),
     row("/api/v1/infrastructure/nodes", "infrastructure", "Nodes", NODES, Many("Node"), || get(nodes::list)),
@@ -224,6 +238,7 @@ pub(super) static ROUTES: &[Route] = &[
     admin(deleted(row("/api/v1/monitoring/alerts/silences/{id}", "monitoring", "Ends a silence", NONE, Plain("AlertSilenceDone"), || delete(alerts::unsilence)))),
     row("/api/v1/monitoring/alerts/{id}", "monitoring", "One alert, also one that ended", NONE, One("Alert"), || get(alerts::detail)),
     admin(posted(row("/api/v1/monitoring/alerts/{id}/acknowledge", "monitoring", "Says that somebody knows", NONE, Plain("AlertDone"), || post(alerts::acknowledge)), Some("AlertAcknowledgement"))),
+    admin(posted(row("/api/v1/monitoring/alerts/{id}/resolve", "monitoring", "Says that what only happened is over", NONE, Plain("AlertDone"), || post(alerts::resolve)), Some("AlertAcknowledgement"))),
     exporting(row("/api/v1/export/report", "export", "A report as a file: energy, costs, peaks, idle cards, incidents, what is missing", REPORT, Answer::Report, || get(report::report))),
     exporting(row("/api/v1/export/templates", "export", "What reports there are, and those that make themselves", NONE, Plain("ReportTemplates"), || get(report::templates))),
     exporting(row("/api/v1/export/power", "export", "Watts over time as a file: totals of clusters, their parts in a view, or resources of one type", request::POWER, Rows, || get(export::power))),

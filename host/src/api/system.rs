@@ -222,6 +222,7 @@ fn history_metrics(app: &App, page: &mut Page) {
         ("head_bytes", "Memory allocated for them.", holds.head_bytes),
         ("log_rows", "Rows of the log, which holds the same points on disk.", holds.log_rows),
         ("log_bytes", "Bytes of those rows.", holds.log_bytes),
+        ("too_late_points", "Points that were stamped hours before they came, and are not kept.", holds.too_late),
     ] {
         let name = format!("kcloud_history_{name}");
         page.family(&name, "gauge", help);

@@ -76,6 +76,12 @@ enum Command {
         #[arg(long)]
         seconds: u64,
     },
+    /// Asks NVIDIA's driver what standard input asks for; the host calls it.
+    #[command(hide = true)]
+    Nvml {
+        #[arg(long)]
+        library: PathBuf,
+    },
     /// Says which version this is.
     Version,
 }
@@ -89,6 +95,9 @@ struct Demo {
     nodes: usize,
     #[arg(long, default_value_t = 8)]
     gpus_per_node: usize,
+    /// Cards of each other vendor that a plugin is there for, on a node of their own; 0: NVIDIA's alone.
+    #[arg(long, default_value_t = 4)]
+    other_cards: usize,
     /// Pods of the first cluster; those that hold cards and those of DaemonSets are always there.
     #[arg(long)]
     pods: Option<usize>,
@@ -115,7 +124,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
                 Command::Demo(demo) => demo::demo(demo).await?,
                 Command::Export(command) => return export::run(*command).await,
                 Command::Watch(command) => return watch::run(command).await,
-                Command::Config(command) => return config::run(command),
+                Command::Config(command) => return config::run(command).await,
                 Command::Plugin(command) => return plugin::run(command).await,
                 Command::User(command) => user::run(command)?,
                 Command::Token(command) => user::tokens(command)?,
@@ -123,6 +132,7 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
                     clap_complete::generate(shell, &mut Args::command(), "kcloud-monitor", &mut std::io::stdout());
                 }
                 Command::Compile { cache_dir, memory, seconds } => return plugin::compile(&cache_dir, memory, seconds),
+                Command::Nvml { library } => return crate::plugins::capabilities::nvml::driver::serve(&library),
                 _ => println!("kcloud-monitor {} (plugin contracts {})", env!("CARGO_PKG_VERSION"), crate::plugins::contracts().join(", ")),
             }
         }

@@ -20,6 +20,7 @@ pub struct Approval {
     pub files: Option<Vec<String>>,
     pub state: Option<bool>,
     pub ipmi: Option<bool>,
+    pub nvml: Option<bool>,
 }
 
 /// `"targets"`, or origins and ranges beside them.
@@ -70,7 +71,7 @@ pub fn grant(dir: &Path, plugin: &str, asked: &[String], given: Approval) -> Res
         }
         _ => {}
     }
-    for (right, given) in [("state", given.state), ("ipmi", given.ipmi)] {
+    for (right, given) in [("state", given.state), ("ipmi", given.ipmi), ("nvml", given.nvml)] {
         if let Some(allow) = given.or(is_asked(right).then_some(true)) {
             put(right, value(allow));
         }

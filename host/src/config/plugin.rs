@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -13,6 +14,7 @@ use super::{Config, ConfigError, Period, parse};
 use crate::plugins::capabilities::Grants;
 use crate::plugins::capabilities::globs::Globs;
 use crate::plugins::contract::Target;
+use crate::plugins::places::Places;
 use crate::plugins::{OnMissing, Settings};
 
 /// The file as it is written.
@@ -169,6 +171,7 @@ fn settings(
     }
     let ipmi = file.grants.ipmi.then(|| reach.ipmi());
     let (http, credentials) = reach.policy(&file.grants, &targets, &mut wrong, &mut look.problems);
+    let nvml = file.grants.nvml().map_err(&mut wrong).ok().flatten();
     let files = file.grants.files.as_deref().map(Globs::new).transpose();
     let files = files.map_err(|e| wrong(format!("[grants] files: {e}"))).ok().flatten();
     let mut limits = bare.limits.clone();
@@ -184,11 +187,12 @@ fn settings(
         interval: file.interval.map_or(bare.interval, |p| p.0),
         timeout: file.timeout.map_or(bare.timeout, |p| p.0),
         priority: file.priority,
-        grants: Grants { http, files, state: file.grants.state, ipmi },
+        grants: Grants { http, files, state: file.grants.state, ipmi, nvml },
         limits,
         on_missing: file.on_missing,
         shadow: file.shadow,
         return_after: file.return_after.unwrap_or(bare.return_after),
+        places: Some(Arc::new(Places::new(path, text))),
         clusters: config.clusters.keys().cloned().collect(),
         config: plugin_config,
         targets,
@@ -200,7 +204,6 @@ fn settings(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::Arc;
 
     use super::*;
     use crate::plugins::capabilities::ipmi::{Privilege, Suite};
@@ -339,6 +342,7 @@ mod tests {
             ("[grants]\nhttp = [\"https://x\"]\nhttp_methods = [\"GET https://x/y\"]\n", "[grants] http_methods: \"GET https://x/y\""),
             ("[grants]\nhttp = [\"https://x\"]\nhttp_methods = [\"POST https://z/y\"]\n", "neither a target"),
             ("[grants]\nfiles = [\"etc/*\"]\n", "[grants] files: \"etc/*\""),
+            ("[grants]\nnvml = \"lib.so\"\n", "[grants] nvml = \"lib.so\"; allowed: true, or the absolute path"),
             ("[grants]\ncredentials = [\"none\"]\n", "no [credentials.none]"),
             ("[limits]\ninstances = 100\n", "allowed is 1 to 64"),
         ] {

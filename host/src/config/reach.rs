@@ -1,6 +1,7 @@
 //! `[grants]` of a plugin and the addresses of its targets: what it may reach over HTTP, and whom it believes there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -10,6 +11,7 @@ use super::plugin::TargetFile;
 use crate::plugins::capabilities::Credential;
 use crate::plugins::capabilities::http_policy::{Denied, Origin, Policy};
 use crate::plugins::capabilities::ipmi::{self, Bmc, Place, Privilege, Suite};
+use crate::plugins::capabilities::nvml::{self, Driver};
 use crate::plugins::capabilities::tls::Trust;
 use crate::plugins::contract::Target;
 
@@ -27,6 +29,7 @@ pub(super) struct GrantsFile {
     pub(super) files: Option<Vec<String>>,
     pub(super) state: bool,
     pub(super) ipmi: bool,
+    nvml: Option<NvmlGrant>,
 }
 
 /// How one BMC is spoken to.
@@ -44,6 +47,30 @@ pub(super) struct IpmiFile {
 enum HttpGrant {
     Word(String),
     Origins(Vec<String>),
+}
+
+/// `true`, or the driver's library.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum NvmlGrant {
+    Flag(bool),
+    Library(PathBuf),
+}
+
+impl GrantsFile {
+    /// The driver that is granted.
+    pub(super) fn nvml(&self) -> Result<Option<Driver>, String> {
+        let library = match &self.nvml {
+            None | Some(NvmlGrant::Flag(false)) => return Ok(None),
+            Some(NvmlGrant::Flag(true)) => nvml::LIBRARY.into(),
+            Some(NvmlGrant::Library(path)) if path.is_absolute() => path.clone(),
+            Some(NvmlGrant::Library(path)) => {
+                return Err(format!("[grants] nvml = {path:?}; allowed: true, or the absolute path of the driver's library"));
+            }
+        };
+        let program = std::env::current_exe().map_err(|e| format!("[grants] nvml: this program does not know where it lies: {e}"))?;
+        Ok(Some(Driver { library, program }))
+    }
 }
 
 /// Every `[tls.NAME]` with its client, which outlives a look that changes nothing of it: connections are kept.

@@ -99,6 +99,8 @@ pub struct Holds {
     /// The same points on disk.
     pub log_rows: u64,
     pub log_bytes: u64,
+    /// Points that were stamped too far back to be kept, since the start.
+    pub too_late: u64,
     /// Sealed: name of the tier, number of files, their bytes.
     pub files: [(&'static str, u64, u64); 3],
 }

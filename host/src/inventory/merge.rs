@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::batch::{Batch, BatchSubject, Coverage};
 use super::identity::{NodeNames, keys};
-use super::{Event, HOLDS_NOW, Kind, Labels, Life, Quality, Reading, Reason, Sequence, Severity, Snapshot, Source, Subject, Value};
+use super::{Event, Fault, HOLDS_NOW, Kind, Labels, Life, Quality, Reading, Reason, Sequence, Severity, Snapshot, Source, Subject, Value};
 use crate::catalogue::{Catalogue, MetricId};
 use crate::plugins::limits::Bucket;
 
@@ -94,6 +94,7 @@ struct Working {
     events: HashMap<Arc<str>, VecDeque<Arc<Event>>>,
     event_keys: HashSet<(Arc<str>, Arc<str>)>,
     points: Vec<NewPoint>,
+    faults: Arc<HashMap<Arc<str>, Fault>>,
     dirty: bool,
     sequence: Sequence,
     /// Slots in the order of a snapshot, and whether slots came or went since it was made.
@@ -267,6 +268,15 @@ impl Inventory {
     /// [`Inventory::publish`].
     pub fn prepare(&self, now_ms: i64, forget_after_ms: i64) -> Option<Publication> {
         self.lock().prepare(now_ms, forget_after_ms, &self.current.load())
+    }
+
+    /// How cards stand by their alerts, from the next snapshot on.
+    pub fn set_faults(&self, faults: &Arc<HashMap<Arc<str>, Fault>>) {
+        let mut working = self.lock();
+        if !Arc::ptr_eq(&working.faults, faults) {
+            working.dirty |= working.faults != *faults;
+            working.faults = faults.clone();
+        }
     }
 
     /// Makes a prepared snapshot the current one.
@@ -866,6 +876,7 @@ impl Working {
             sources: self.sources.iter().map(|s| s.public.clone()).collect(),
             events,
             critical,
+            faults: self.faults.clone(),
             index,
             ..Snapshot::default()
         });

@@ -32,7 +32,7 @@ pub enum Quality {
 }
 
 /// Why there is no value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
     Unsupported,
@@ -143,6 +143,18 @@ pub struct Event {
     pub source: u16,
 }
 
+/// A critical event counts against its card for this long, unless its fault is said to be over.
+pub const FAULT_WINDOW_MS: i64 = 10 * 60_000;
+
+/// How a card stands by the alerts about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// A critical one fires.
+    pub is_critical: bool,
+    /// When an operator said that one was over, or a reset ended one.
+    pub over_ms: Option<i64>,
+}
+
 /// Begins the key of an event that says what holds now: said again after an answer without it, it is another event.
 pub const HOLDS_NOW: &str = "now:";
 
@@ -182,6 +194,7 @@ pub struct Snapshot {
     pub events: Vec<Arc<Event>>,
     /// When the last critical event of a subject was.
     critical: HashMap<Arc<str>, i64>,
+    faults: Arc<HashMap<Arc<str>, Fault>>,
     index: Arc<HashMap<Arc<str>, usize>>,
     /// What `power/` makes of it; made by who asks first, for all.
     account: OnceLock<Account>,
@@ -214,6 +227,13 @@ impl Snapshot {
     /// When the last critical event of a subject was, in milliseconds since the Unix epoch.
     pub fn last_critical_ms(&self, subject: &str) -> Option<i64> {
         self.critical.get(subject).copied()
+    }
+
+    /// Whether a card is at fault: a critical alert about it fires, or a critical event was a while ago and is not said to be over.
+    pub fn is_at_fault(&self, subject: &str) -> bool {
+        let fault = self.faults.get(subject).copied().unwrap_or_default();
+        let is_recent = |at: i64| self.at_ms - at <= FAULT_WINDOW_MS && fault.over_ms.is_none_or(|over| at > over);
+        fault.is_critical || self.last_critical_ms(subject).is_some_and(is_recent)
     }
 
     /// A subject by its id.

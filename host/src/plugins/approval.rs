@@ -7,6 +7,7 @@ pub fn in_words(right: &str) -> &'static str {
         "files" => "read files below globs that you list",
         "state" => "keep a little data of its own on this host",
         "ipmi" => "send reading commands to its targets' BMCs, in a session that the host holds",
+        "nvml" => "read this machine's NVIDIA cards and who uses them, through the driver, in a process of its own",
         "log" => "write lines to its log",
         "clock" => "read the time",
         _ => "use an interface that this host does not know",

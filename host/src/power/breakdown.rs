@@ -142,7 +142,7 @@ pub fn breakdown(snapshot: &Snapshot, cluster: Option<&str>, by: By) -> Vec<Row>
 pub fn class(card: &Subject) -> &'static str {
     match card.label("class") {
         Some("gpu") => "gpus",
-        Some("npu") => "npus",
+        Some("npu" | "tpu") => "npus",
         _ => "others",
     }
 }

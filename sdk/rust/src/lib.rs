@@ -4,11 +4,13 @@
 extern crate self as kcloud_collector_sdk;
 
 pub mod blank;
+pub mod dump;
 pub mod exporter;
 pub mod exposition;
 pub mod http;
 pub mod ipmi;
 pub mod mapping;
+pub mod nvml;
 pub mod promql;
 /// For native tests of a plugin.
 #[cfg(not(target_arch = "wasm32"))]
@@ -24,6 +26,12 @@ mod error;
 #[rustfmt::skip]
 #[allow(unsafe_code, missing_docs, clippy::all)]
 pub mod bindings;
+
+/// Generated, too, from world `node`: what only the machine that the host runs on can answer.
+#[cfg_attr(feature = "contract-0-2", path = "bindings_node_v0_2.rs")]
+#[rustfmt::skip]
+#[allow(unsafe_code, missing_docs, clippy::all)]
+pub mod bindings_node;
 
 /// Generated, too: how a component without `history` says which world it is of.
 #[cfg_attr(feature = "contract-0-2", path = "export_plugin_v0_2.rs")]

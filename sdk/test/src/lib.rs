@@ -2,6 +2,8 @@
 //! that an operator's host has, without a directory, a schedule or an API around it. See docs/PLUGIN_GUIDE.md.
 
 mod recorded;
+pub mod shipped;
+pub mod sources;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ pub use kcloud_monitor::inventory::batch::{Batch, BatchSubject};
 pub use kcloud_monitor::inventory::{Kind, Reason};
 use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
+pub use kcloud_monitor::plugins::capabilities::nvml::Driver;
 use kcloud_monitor::plugins::capabilities::{Commons, Credential, Grants, Secret, Shared, ipmi, log};
 pub use kcloud_monitor::plugins::check::PastSeries;
 pub use kcloud_monitor::plugins::contract::{RangeQuery, Target};
@@ -64,12 +67,22 @@ pub struct Setup {
     pub state: Option<PathBuf>,
     /// BMCs of its targets; none at all withholds the right.
     pub ipmi: Option<Vec<Bmc>>,
+    /// The driver's library and the `kcloud-monitor` that opens it; none withholds the right.
+    pub nvml: Option<Driver>,
     pub limits: Limits,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: serde_json::json!({}), http: Vec::new(), files: Vec::new(), state: None, ipmi: None, limits: Limits::default() }
+        Self {
+            config: serde_json::json!({}),
+            http: Vec::new(),
+            files: Vec::new(),
+            state: None,
+            ipmi: None,
+            nvml: None,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -96,7 +109,7 @@ impl Plugin {
                 bmc
             }))
         });
-        let grants = Grants { http, files, state: setup.state.is_some(), ipmi };
+        let grants = Grants { http, files, state: setup.state.is_some(), ipmi, nvml: setup.nvml };
         let shared = Shared::new(&name, setup.limits, grants, credentials, Commons::new()?, setup.state, log.clone());
         let (building, known, config) = (runtime.clone(), catalogue.clone(), setup.config);
         let handle = runtime.handle();

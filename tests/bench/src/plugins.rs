@@ -206,7 +206,7 @@ pub fn soak(span: Duration) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (_simulator, address, plugins) = prepared(dir.path(), &["nvidia-dcgm", "turncoat", "evil"])?;
     // It panics at every second call: once in five seconds, and never often enough in a row to be left alone.
-    let crashing = "interval = \"2500ms\"\n[config]\nmode = \"panic-on-second\"\n[grants]\nhttp = \"targets\"\nfiles = [\"/nowhere/*\"]\nstate = true\nipmi = true\n[[targets]]\nid = \"t\"\naddress = \"http://127.0.0.1:9/\"\n";
+    let crashing = "interval = \"2500ms\"\n[config]\nmode = \"panic-on-second\"\n[grants]\nhttp = \"targets\"\nfiles = [\"/nowhere/*\"]\nstate = true\nipmi = true\nnvml = true\n[[targets]]\nid = \"t\"\naddress = \"http://127.0.0.1:9/\"\n";
     let monitor =
         Monitor::start(dir.path(), &plugins, &[("nvidia-dcgm", dcgm(&address)), ("turncoat", turncoat()), ("evil", crashing.to_owned())])?;
     let pid = monitor.pid();

@@ -2,8 +2,8 @@
 //! containers, a BMC, a virtual machine. What plugins make of real sources is tested with them.
 
 use kcloud_monitor::catalogue::{Catalogue, METRICS};
-use kcloud_monitor::inventory::batch::{Batch, BatchPoint, BatchSubject};
-use kcloud_monitor::inventory::{Inventory, Kind, Quality, SourceInfo};
+use kcloud_monitor::inventory::batch::{Batch, BatchEvent, BatchPoint, BatchSubject};
+use kcloud_monitor::inventory::{HOLDS_NOW, Inventory, Kind, Quality, Severity, SourceInfo};
 
 /// A batch in the making.
 #[derive(Default)]
@@ -35,6 +35,13 @@ impl Says {
             self.0.points.push(BatchPoint { subject, metric, value, quality: Quality::Measured, at_ms: None });
         }
         subject
+    }
+
+    /// A critical event that holds now, of a subject by its index.
+    pub fn holds(&mut self, subject: u32, code: &str, message: &str) {
+        let key = format!("{HOLDS_NOW}{subject}/{code}");
+        let (code, message) = (code.to_owned(), message.to_owned());
+        self.0.events.push(BatchEvent { subject, at_ms: None, severity: Severity::Critical, code, message, key });
     }
 
     /// Says it, from a plugin and in a cluster, for an hour.

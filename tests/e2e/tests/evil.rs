@@ -12,10 +12,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod abi;
 #[path = "evil/cpu.rs"]
 mod cpu;
+#[path = "evil/driver.rs"]
+mod driver;
 #[path = "evil/files.rs"]
 mod files;
 #[path = "evil/injection.rs"]
 mod injection;
+#[path = "nvml/library.rs"]
+mod library;
 #[path = "evil/memory.rs"]
 mod memory;
 #[path = "evil/network.rs"]

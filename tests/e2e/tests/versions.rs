@@ -10,6 +10,7 @@ use kcloud_monitor::cli::demo_settings;
 use kcloud_monitor::plugins::capabilities::Grants;
 use kcloud_monitor::plugins::capabilities::globs::Globs;
 use kcloud_monitor::plugins::capabilities::http_policy::Policy;
+use kcloud_monitor::plugins::capabilities::nvml::Driver;
 use kcloud_monitor::plugins::{Blame, Settings};
 use serde_json::json;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
@@ -57,7 +58,13 @@ async fn components_of_every_version_run_side_by_side() {
     let address = settings[0].targets[0].0.address.clone();
     for name in ["v0-1-0", "v0-1-9", "evil-0-2"] {
         let files = Some(Globs::new(&["/nowhere/*".to_owned()]).unwrap());
-        let grants = Grants { http: Some(Policy::new([address.as_str()])), files, state: true, ipmi: Some(Default::default()) };
+        let grants = Grants {
+            http: Some(Policy::new([address.as_str()])),
+            files,
+            state: true,
+            ipmi: Some(Default::default()),
+            nvml: Some(nowhere()),
+        };
         let targets = vec![(target("t", &address, &[]), None)];
         let config = json!({ "mode": "none" });
         settings.push(Settings { interval: Duration::from_millis(300), grants, targets, config, ..Settings::bare(name) });
@@ -141,10 +148,15 @@ async fn what_this_host_cannot_run_gets_a_sentence_that_names_the_version_needed
     }
 }
 
+/// No driver at all.
+fn nowhere() -> Driver {
+    Driver { library: "/nowhere/libnvidia-ml.so.1".into(), program: "/nowhere/kcloud-monitor".into() }
+}
+
 /// The hostile guest asks for everything.
 fn all_rights(address: &str, config: serde_json::Value) -> Setup {
     let (files, state) = (vec!["/nowhere/*".to_owned()], Some("/nowhere".into()));
-    Setup { http: vec![address.to_owned()], files, state, ipmi: Some(Vec::new()), config, ..Setup::default() }
+    Setup { http: vec![address.to_owned()], files, state, ipmi: Some(Vec::new()), nvml: Some(nowhere()), config, ..Setup::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

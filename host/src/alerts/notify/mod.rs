@@ -202,6 +202,7 @@ pub(crate) fn view(alert: &Alert) -> Value {
         "since": crate::api::rfc3339(alert.since_ms), "fired_at": moment(alert.fired_ms), "ended_at": moment(alert.ended_ms), "end_reason": alert.end,
         "unknown": alert.unknown,
         "acknowledged": alert.acknowledged.as_ref().map(|a| json!({ "by": a.by, "at": crate::api::rfc3339(a.at_ms), "comment": a.comment })),
+        "resolved": alert.resolved.as_ref().map(|a| json!({ "by": a.by, "at": crate::api::rfc3339(a.at_ms), "comment": a.comment })),
         "silenced_by": alert.silenced_by,
     })
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::v1::accelerators::TYPES as TYPES_OF_CARDS;
 use super::super::v1::alerts::{SEVERITIES, STATES};
 use super::super::v1::export::request::resource_names;
 use super::super::v1::hardware::sensors::TYPES;
@@ -27,6 +28,7 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
         "rule" => (text(), "Name of a rule"),
         "acknowledged" => (json!({ "type": "boolean" }), "Only those that somebody acknowledged, or only the others"),
         "silenced" => (json!({ "type": "boolean" }), "Only those that a silence covers, or only the others"),
+        "type" => (json!({ "type": "string", "enum": TYPES_OF_CARDS }), "Class of accelerators"),
         "cluster" => (text(), "Name of a configured cluster"),
         "node" => (text(), "Name of a node, as in `worker1`"),
         "status" => (text(), "One of the states that the field `status` of the rows may have"),

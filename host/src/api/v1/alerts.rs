@@ -172,6 +172,15 @@ struct Known {
     comment: String,
 }
 
+fn known(body: &[u8]) -> Result<Known, Problem> {
+    let known: Known = match body.is_empty() {
+        true => Known { comment: String::new() },
+        false => serde_json::from_slice(body).map_err(|e| Problem::parameter("body", &e.to_string(), r#"{"comment": "…"}, or no body"#))?,
+    };
+    checked_comment(&known.comment)?;
+    Ok(known)
+}
+
 fn checked_comment(comment: &str) -> Result<(), Problem> {
     match comment.len() > MOST_COMMENT || comment.chars().any(char::is_control) {
         true => Err(Problem::parameter("comment", comment, format!("at most {MOST_COMMENT} bytes without control characters"))),
@@ -207,16 +216,26 @@ pub(in crate::api) async fn acknowledge(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let Extension(principal) = principal.ok_or(AuthError::Missing)?;
-    let form = r#"{"comment": "…"}, or no body"#;
-    let known = match body.is_empty() {
-        true => Known { comment: String::new() },
-        false => serde_json::from_slice(&body).map_err(|e| Problem::parameter("body", &e.to_string(), form))?,
-    };
-    checked_comment(&known.comment)?;
+    let known = known(&body)?;
     let (alerts, asked, by) = (app.alerts.clone(), id.clone(), principal.name.clone());
     let alert = change("alert", id, move || alerts.acknowledge(&asked, &by, &known.comment)).await?;
     tracing::info!(alert = %alert.id, rule = %alert.rule, by = ?principal.name, "an operator's order: acknowledged");
     Ok(done("alert", "acknowledged", view(&alert)))
+}
+
+pub(in crate::api) async fn resolve(
+    State(app): State<App>,
+    Id(id): Id,
+    principal: Option<Extension<Principal>>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let Extension(principal) = principal.ok_or(AuthError::Missing)?;
+    let known = known(&body)?;
+    let (alerts, asked, by) = (app.alerts.clone(), id.clone(), principal.name.clone());
+    let alert = change("alert", id, move || alerts.resolve(&asked, &by, &known.comment)).await?;
+    app.inventory.set_faults(&app.alerts.faults());
+    tracing::info!(alert = %alert.id, rule = %alert.rule, by = ?principal.name, "an operator's order: it is over");
+    Ok(done("alert", "it is over", view(&alert)))
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,6 @@
 //! From a subject in base units to the documented fields.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -10,8 +11,6 @@ use crate::catalogue::{Catalogue, METRICS};
 use crate::inventory::{Kind, Life, Snapshot, Subject};
 
 pub(super) const MIB: f64 = 1_048_576.0;
-/// A critical event counts against a card for this long.
-const EVENT_WINDOW_MS: i64 = 10 * 60_000;
 /// Below this share of load a card is idle.
 const IDLE: f64 = 0.01;
 
@@ -27,7 +26,8 @@ impl Class {
     pub(super) fn of(s: &Subject) -> Self {
         match s.label("class") {
             Some("gpu") => Self::Gpu,
-            Some("npu") => Self::Npu,
+            // A TPU is one of many names for an NPU.
+            Some("npu" | "tpu") => Self::Npu,
             _ => Self::Other,
         }
     }
@@ -72,8 +72,7 @@ pub(super) fn status(snapshot: &Snapshot, s: &Subject) -> &'static str {
     if s.life != Life::Live {
         return "offline";
     }
-    let recent = |at: i64| snapshot.at_ms - at <= EVENT_WINDOW_MS;
-    let failed = number(s, "xid_last").is_some_and(|x| x > 0.0) || snapshot.last_critical_ms(&s.id).is_some_and(recent);
+    let failed = snapshot.is_at_fault(&s.id) || state(s, "health") == Some("critical");
     match number(s, "utilization_percent") {
         _ if failed => "error",
         Some(load) if load < IDLE * 100.0 => "idle",
@@ -81,18 +80,21 @@ pub(super) fn status(snapshot: &Snapshot, s: &Subject) -> &'static str {
     }
 }
 
+/// A part of a card.
+pub(super) fn partition(p: &Subject) -> Value {
+    json!({
+        "partition_id": p.label("partition_id"), "profile": p.label("profile"), "uuid": p.label("uuid"),
+        "utilization_percent": number(p, "utilization_percent"),
+        "memory_used_mb": whole(number(p, "memory_used_mb")), "memory_total_mb": whole(number(p, "memory_total_mb")),
+        "power_watts": number(p, "power_watts"), "temperature_celsius": number(p, "temperature_celsius"),
+        "namespace": p.label("namespace"), "pod": p.label("pod"), "container": p.label("container"),
+        "last_seen": rfc3339(p.last_seen_ms),
+    })
+}
+
 /// The static fields of one card.
 pub(super) fn device(snapshot: &Snapshot, s: &Subject, class: Class) -> Map<String, Value> {
-    let partitions: Vec<Value> = snapshot
-        .children(&s.id, Kind::Partition)
-        .map(|p| {
-            json!({
-                "partition_id": p.label("partition_id"), "profile": p.label("profile"),
-                "utilization_percent": number(p, "utilization_percent"),
-                "memory_used_mb": whole(number(p, "memory_used_mb")), "memory_total_mb": whole(number(p, "memory_total_mb")),
-            })
-        })
-        .collect();
+    let partitions: Vec<Value> = snapshot.children(&s.id, Kind::Partition).map(|p| partition(p)).collect();
     let mut row = Map::new();
     let mut put = |k: &str, v: Value| {
         row.insert(k.to_owned(), v);
@@ -214,6 +216,7 @@ pub(super) fn unavailable(s: &Subject) -> Value {
 #[derive(Default)]
 pub(super) struct Summary {
     total: usize,
+    vendors: BTreeMap<String, usize>,
     active: usize,
     idle: usize,
     error: usize,
@@ -257,6 +260,7 @@ impl Summary {
     pub(super) fn of(snapshot: &Snapshot, cards: &[&Arc<Subject>]) -> Self {
         let mut all = Self { total: cards.len(), ..Self::default() };
         for s in cards {
+            *all.vendors.entry(s.label("vendor").unwrap_or("unknown").to_owned()).or_default() += 1;
             match status(snapshot, s) {
                 "active" => all.active += 1,
                 "idle" => all.idle += 1,
@@ -322,6 +326,13 @@ impl Summary {
         put(format!("avg_{one}_utilization_percent"), json!(self.utilization.mean()));
         put(format!("max_{one}_utilization_percent"), max);
         put("power_known_count".into(), json!(self.power.count));
+        put("vendors".into(), json!(self.vendors));
+        if class == Class::Npu {
+            // As clients of the predecessor know them.
+            for vendor in ["furiosa", "rebellions"] {
+                put(format!("{vendor}_count"), json!(self.vendors.get(vendor).copied().unwrap_or(0)));
+            }
+        }
         out
     }
 

@@ -9,6 +9,7 @@ pub mod http_policy;
 pub mod ipmi;
 pub mod log;
 pub mod login;
+pub mod nvml;
 pub mod state;
 mod stream;
 pub mod tls;
@@ -27,7 +28,7 @@ use wasmtime::component::ResourceTable;
 use super::limits::{HANDLES, Limiter, Limits, MemoryPool};
 
 /// Rights that a component can ask for, in contract order.
-pub const RIGHTS: [&str; 4] = ["http", "files", "state", "ipmi"];
+pub const RIGHTS: [&str; 5] = ["http", "files", "state", "ipmi", "nvml"];
 
 /// What the operator granted; only what is here is linked.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,6 +37,7 @@ pub struct Grants {
     pub files: Option<globs::Globs>,
     pub state: bool,
     pub ipmi: Option<ipmi::Policy>,
+    pub nvml: Option<nvml::Driver>,
 }
 
 impl Grants {
@@ -46,6 +48,7 @@ impl Grants {
             "files" => self.files.is_some(),
             "state" => self.state,
             "ipmi" => self.ipmi.is_some(),
+            "nvml" => self.nvml.is_some(),
             "log" | "clock" | "types" => true,
             _ => false,
         }
@@ -102,6 +105,7 @@ pub struct Commons {
     http: reqwest::Client,
     requests: Arc<Semaphore>,
     bmcs: Arc<ipmi::Bmcs>,
+    drivers: Arc<nvml::Drivers>,
     pub memory: Arc<MemoryPool>,
     /// Sessions that the host opened; they outlive versions of plugins.
     pub logins: Arc<login::Logins>,
@@ -110,7 +114,7 @@ pub struct Commons {
 impl Commons {
     pub fn new() -> Result<Self, reqwest::Error> {
         let (http, requests) = (http::builder().build()?, Arc::new(Semaphore::new(HOST_REQUESTS)));
-        Ok(Self { http, requests, bmcs: Arc::default(), memory: Arc::default(), logins: Arc::default() })
+        Ok(Self { http, requests, bmcs: Arc::default(), drivers: Arc::default(), memory: Arc::default(), logins: Arc::default() })
     }
 }
 
@@ -179,6 +183,7 @@ pub struct Used {
     file_bytes: usize,
     state_writes: u32,
     ipmi_requests: usize,
+    nvml_reads: usize,
     /// For the network, until now and since when.
     waited: Duration,
     waits_since: Option<Instant>,

@@ -15,6 +15,7 @@ macro_rules! shape {
         use crate::plugins::capabilities::http::{self as host_http, BodyStream};
         use crate::plugins::capabilities::ipmi as host_ipmi;
         use crate::plugins::capabilities::log::Level;
+        use crate::plugins::capabilities::nvml as host_nvml;
         use crate::plugins::capabilities::state::StateError;
         use crate::plugins::capabilities::Guest;
         use crate::plugins::contract as c;
@@ -26,6 +27,15 @@ macro_rules! shape {
                 imports: { default: async | trappable },
                 exports: { default: async },
                 with: { "kcloud:collector/http.body-stream": crate::plugins::capabilities::http::BodyStream },
+            });
+        }
+
+        /// What is there beside every world.
+        mod node {
+            wasmtime::component::bindgen!({
+                path: $path,
+                world: "node",
+                imports: { default: async | trappable },
             });
         }
 
@@ -50,6 +60,7 @@ macro_rules! shape {
 
         use bindings::exports::kcloud::collector::collector as guest;
         use bindings::kcloud::collector::{clock, files, http, ipmi, log, state, types};
+        use node::kcloud::collector::nvml;
         use with_history::exports::kcloud::collector::history;
 
         /// The contract's version in full.
@@ -72,6 +83,9 @@ macro_rules! shape {
             }
             if holds("ipmi") {
                 ipmi::add_to_linker::<_, HasSelf<Guest>>(linker, |g| g)?;
+            }
+            if holds("nvml") {
+                nvml::add_to_linker::<_, HasSelf<Guest>>(linker, |g| g)?;
             }
             Ok(())
         }
@@ -479,6 +493,43 @@ macro_rules! shape {
                 let answers = self.ask_bmc(&target, requests).await;
                 self.waits(false);
                 Ok(answers.map(|all| all.into_iter().map(|a| a.map_err(ipmi_error)).collect()).map_err(ipmi_error))
+            }
+        }
+
+        fn nvml_value(v: host_nvml::Value) -> nvml::Value {
+            match v {
+                host_nvml::Value::Number(n) => nvml::Value::Number(n),
+                host_nvml::Value::Text(s) => nvml::Value::Text(s),
+                host_nvml::Value::Unsupported => nvml::Value::Unsupported,
+                host_nvml::Value::Denied => nvml::Value::Denied,
+                host_nvml::Value::Failed(s) => nvml::Value::Failed(s),
+            }
+        }
+
+        fn nvml_answer(a: host_nvml::Answer) -> nvml::Answer {
+            let part = |p: host_nvml::Part| nvml::Part {
+                kind: p.kind,
+                parent: p.parent,
+                readings: p.readings.into_iter().map(|(field, v)| nvml::Reading { field, value: nvml_value(v) }).collect(),
+            };
+            let xid = |x: host_nvml::Xid| nvml::Xid { uuid: x.uuid, code: x.code, heard_at: x.heard_at_ns };
+            nvml::Answer { parts: a.parts.into_iter().map(part).collect(), xids: a.xids.into_iter().map(xid).collect() }
+        }
+
+        fn nvml_error(e: host_nvml::NvmlError) -> nvml::NvmlError {
+            match e {
+                host_nvml::NvmlError::Denied(s) => nvml::NvmlError::Denied(s),
+                host_nvml::NvmlError::Unavailable(s) => nvml::NvmlError::Unavailable(s),
+                host_nvml::NvmlError::Timeout(s) => nvml::NvmlError::Timeout(s),
+            }
+        }
+
+        impl nvml::Host for Guest {
+            async fn read(&mut self, fields: Vec<String>) -> wasmtime::Result<Result<nvml::Answer, nvml::NvmlError>> {
+                self.waits(true);
+                let answer = self.read_nvml(fields).await;
+                self.waits(false);
+                Ok(answer.map(nvml_answer).map_err(nvml_error))
             }
         }
     };

@@ -245,7 +245,7 @@ fn a_line_of_the_hosts_log_is_one_line_whatever_a_plugin_says() {
         let nasty =
             ["a\n2026-01-01T00:00:00Z ERROR forged", "\r\n", "\u{1b}[31mred", "\u{202e}txt", "\u{2028}x", "{\"level\":\"ERROR\"}", "\0"];
         let settings = format!(
-            "interval = \"300ms\"\n[grants]\nhttp = \"targets\"\nfiles = [\"/nowhere/*\"]\nstate = true\nipmi = true\n[config]\nmode = \"lines\"\nlist = {}\n[[targets]]\nid = \"t\"\naddress = \"http://127.0.0.1:9/\"\n",
+            "interval = \"300ms\"\n[grants]\nhttp = \"targets\"\nfiles = [\"/nowhere/*\"]\nstate = true\nipmi = true\nnvml = true\n[config]\nmode = \"lines\"\nlist = {}\n[[targets]]\nid = \"t\"\naddress = \"http://127.0.0.1:9/\"\n",
             serde_json::to_string(&nasty).unwrap()
         );
         for format in ["text", "json"] {

@@ -10,6 +10,7 @@ mod injection;
 mod ipmi;
 mod memory;
 mod network;
+mod nvml;
 mod output;
 mod state;
 
@@ -92,6 +93,7 @@ impl Collector for Evil {
             .or_else(|| files::collect(&self.config))
             .or_else(|| state::collect(&self.config))
             .or_else(|| ipmi::collect(&self.config))
+            .or_else(|| nvml::collect(&self.config))
             .or_else(|| network::collect(&self.config, target, deadline_ms));
         match (done, mode()) {
             (Some(done), _) => done,

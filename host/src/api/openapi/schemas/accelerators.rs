@@ -14,7 +14,7 @@ const CARD: Fields = &[
     ("hostname", "s?", "Its node"),
     ("pci_bus_id", "s?", ""),
     ("memory_total_mb", "i?", "MiB"),
-    ("status", "active|idle|error|offline", "error: an XID or a critical event within ten minutes; idle: below 1 % load; offline: not heard of"),
+    ("status", "active|idle|error|offline", "error: a critical alert about it fires, or a critical event was within ten minutes and is not said to be over; idle: below 1 % load; offline: not heard of"),
     ("namespace", "s?", "Of the pod that holds it"),
     ("pod", "s?", ""),
     ("container", "s?", ""),
@@ -22,6 +22,88 @@ const CARD: Fields = &[
     ("last_seen", "t", ""),
     ("data_source", "s", "Plugins whose readings these are"),
     ("~unavailable", "{s}", "By catalogue name: unsupported, stale, denied, error or absent"),
+];
+
+#[rustfmt::skip]
+const PARTITION: Fields = &[
+    ("partition_id", "s?", ""),
+    ("profile", "s?", "Such as `3g.40gb`"),
+    ("uuid", "s?", ""),
+    ("utilization_percent", "n?", ""),
+    ("memory_used_mb", "i?", "MiB"),
+    ("memory_total_mb", "i?", "MiB"),
+    ("power_watts", "n?", "Where the part itself is measured; in the card's watts already"),
+    ("temperature_celsius", "n?", ""),
+    ("namespace", "s?", "Of the pod that holds it"),
+    ("pod", "s?", ""),
+    ("container", "s?", ""),
+    ("last_seen", "t", ""),
+];
+
+#[rustfmt::skip]
+const CORE: Fields = &[
+    ("core_id", "i?", ""),
+    ("partition_id", "s?", "Where it lies in one"),
+    ("timestamp", "t", ""),
+    ("state", "idle|running|error?", ""),
+    ("utilization_percent", "n?", ""),
+    ("temperature_celsius", "n?", ""),
+    ("clock_mhz", "i?", ""),
+    ("process_name", "s?", ""),
+    ("process_id", "i?", ""),
+];
+
+#[rustfmt::skip]
+const LINK: Fields = &[
+    ("link_id", "i?", ""),
+    ("type", "s?", "Such as `nvlink`"),
+    ("timestamp", "t", ""),
+    ("state", "up|down|unknown?", ""),
+    ("remote_device", "s?", "The other end"),
+    ("rx_bytes_per_second", "n?", ""),
+    ("tx_bytes_per_second", "n?", ""),
+    ("rx_bytes_total", "n?", ""),
+    ("tx_bytes_total", "n?", ""),
+    ("replay_errors_total", "n?", ""),
+    ("recovery_errors_total", "n?", ""),
+    ("crc_flit_errors_total", "n?", ""),
+    ("crc_data_errors_total", "n?", ""),
+];
+
+#[rustfmt::skip]
+const PROCESS: Fields = &[
+    ("pid", "i?", "On its node"),
+    ("name", "s?", ""),
+    ("type", "s?", "Such as `compute`, `graphics`"),
+    ("user", "s?", ""),
+    ("partition_id", "s?", "Where it runs in one"),
+    ("timestamp", "t", ""),
+    ("memory_used_mb", "i?", "MiB of the card's memory"),
+    ("utilization_percent", "n?", ""),
+    ("namespace", "s?", "Of the pod that it runs in"),
+    ("pod", "s?", ""),
+    ("container", "s?", ""),
+    ("container_id", "s?", ""),
+];
+
+#[rustfmt::skip]
+const HEALTH: Fields = &[
+    ("hostname", "s?", "Its node"),
+    ("cluster", "s", ""),
+    ("state", "ok|warning|critical|unknown", "The worst of the evidence; unknown: nobody hears of it"),
+    ("status", "active|idle|error|offline", ""),
+    ("last_seen", "t", ""),
+    ("evidence", "[@HealthEvidence]", "The worst first"),
+    ("last_words", "{@LastWord}?", "Of a card that is silent: what it said last, by catalogue name"),
+];
+
+/// What a code means.
+#[rustfmt::skip]
+const MEANT: Fields = &[
+    ("meaning", "s?", "Of a code that is known"),
+    ("meaning_ko", "s?", ""),
+    ("action", "s?", "What to do"),
+    ("action_ko", "s?", ""),
 ];
 
 #[rustfmt::skip]
@@ -66,13 +148,9 @@ const SUMMARY: Fields = &[
 
 #[rustfmt::skip]
 pub(super) const SHAPES: Shapes = &[
-    ("Partition", &[&[
-        ("partition_id", "s?", ""),
-        ("profile", "s?", "Such as `3g.40gb`"),
-        ("utilization_percent", "n?", ""),
-        ("memory_used_mb", "i?", "MiB"),
-        ("memory_total_mb", "i?", "MiB"),
-    ]]),
+    ("Partition", &[PARTITION]),
+    ("GpuPartition", &[&[("gpu_id", "s", "")], PARTITION]),
+    ("NpuPartition", &[&[("npu_id", "s", "")], PARTITION]),
     ("Gpu", &[&[("gpu_id", "s", "Stable over restarts")], CARD, &[("~metrics", "@GpuReadings", "With include_metrics")]]),
     ("Npu", &[&[("npu_id", "s", "Stable over restarts")], CARD, &[("~metrics", "@NpuReadings", "With include_metrics")]]),
     ("GpuReadings", &[&[("gpu_id", "s", ""), ("gpu_utilization_percent", "n?", ""), ("gpu_temperature_celsius", "n?", "")], METRICS]),
@@ -81,6 +159,19 @@ pub(super) const SHAPES: Shapes = &[
     ("NpuMetrics", &[&[("npu_id", "s", ""), ("npu_utilization_percent", "n?", ""), ("npu_temperature_celsius", "n?", "")], METRICS, TIMED]),
     ("GpuPower", &[&[
         ("gpu_id", "s", ""),
+        ("timestamp", "t", "When the card was last read"),
+        ("start_time", "t", "The window that was used"),
+        ("end_time", "t", ""),
+        ("observations", "i", "In the window"),
+        ("power_watts", "n?", "Now"),
+        ("power_limit_watts", "n?", "The device's own"),
+        ("avg_power_watts", "n?", "Over the window, as the next two"),
+        ("max_power_watts", "n?", ""),
+        ("min_power_watts", "n?", ""),
+        ("total_energy_joules", "n?", "Since the driver was loaded"),
+    ]]),
+    ("NpuPower", &[&[
+        ("npu_id", "s", ""),
         ("timestamp", "t", "When the card was last read"),
         ("start_time", "t", "The window that was used"),
         ("end_time", "t", ""),
@@ -103,16 +194,46 @@ pub(super) const SHAPES: Shapes = &[
         ("shutdown_threshold_celsius", "n?", ""),
         ("temperature_status", "normal|warning|critical?", "Against the device's own limits; null where it does not tell them"),
     ]]),
-    ("NpuCore", &[&[
+    ("NpuTemperature", &[&[
         ("npu_id", "s", ""),
-        ("core_id", "i?", ""),
+        ("hostname", "s?", ""),
         ("timestamp", "t", ""),
-        ("state", "idle|running?", ""),
-        ("utilization_percent", "n?", ""),
-        ("temperature_celsius", "n?", ""),
-        ("process_name", "s?", ""),
-        ("process_id", "i?", ""),
+        ("npu_temperature_celsius", "n?", ""),
+        ("memory_temperature_celsius", "n?", ""),
+        ("temperature_limit_celsius", "n?", "The device's own limits; null where it does not tell them"),
+        ("slowdown_threshold_celsius", "n?", ""),
+        ("shutdown_threshold_celsius", "n?", ""),
+        ("temperature_status", "normal|warning|critical?", "Against the device's own limits; null where it does not tell them"),
     ]]),
+    ("GpuCore", &[&[("gpu_id", "s", "")], CORE]),
+    ("GpuLink", &[&[("gpu_id", "s", "")], LINK]),
+    ("GpuProcess", &[&[("gpu_id", "s", "")], PROCESS]),
+    ("NpuCore", &[&[("npu_id", "s", "")], CORE]),
+    ("NpuLink", &[&[("npu_id", "s", "")], LINK]),
+    ("NpuProcess", &[&[("npu_id", "s", "")], PROCESS]),
+    ("GpuHealth", &[&[("gpu_id", "s", "")], HEALTH]),
+    ("NpuHealth", &[&[("npu_id", "s", "")], HEALTH]),
+    ("HealthEvidence", &[&[
+        ("kind", "alert|reading", "An alert that fires, or what the source says of the health itself"),
+        ("severity", "info|warning|critical", ""),
+        ("code", "s", "Such as `xid:79`; else the name of the rule"),
+        ("resource_id", "s", "The card, or the part of it"),
+        ("message", "s", ""),
+        ("message_ko", "s?", ""),
+        ("first_seen", "t?", ""),
+        ("last_seen", "t", ""),
+        ("acknowledged", "@AlertAcknowledged?", ""),
+        ("alert", "s?", "Its id, to acknowledge it, or to say that it is over"),
+    ], MEANT]),
+    ("LastWord", &[&[("value", "n", "In the catalogue's unit"), ("at", "t", "")]]),
+    ("AcceleratorEvent", &[&[
+        ("timestamp", "t", ""),
+        ("severity", "info|warning|critical", ""),
+        ("code", "s", ""),
+        ("message", "s", "As its source says it"),
+        ("resource_id", "s", "The card, or the part of it"),
+        ("data_source", "s?", "The plugin that said it"),
+    ], MEANT]),
     ("Accelerator", &[&[
         ("type", "gpu|npu|other", ""),
         ("id", "s", "Stable over restarts"),
@@ -140,9 +261,12 @@ pub(super) const SHAPES: Shapes = &[
         ("avg_gpu_utilization_percent", "n?", ""),
         ("max_gpu_utilization_percent", "n?", ""),
         ("power_known_count", "i", "Cards in the sum of watts"),
+        ("vendors", "{i}", "Cards by vendor"),
     ]]),
     ("NpuSummary", &[SUMMARY, &[
         ("total_npus", "i", ""),
+        ("furiosa_count", "i", ""),
+        ("rebellions_count", "i", ""),
         ("active_npus", "i", ""),
         ("idle_npus", "i", ""),
         ("error_npus", "i", ""),
@@ -150,6 +274,7 @@ pub(super) const SHAPES: Shapes = &[
         ("avg_npu_utilization_percent", "n?", ""),
         ("max_npu_utilization_percent", "n?", ""),
         ("power_known_count", "i", "Cards in the sum of watts"),
+        ("vendors", "{i}", "Cards by vendor"),
     ]]),
     ("AcceleratorSummary", &[&[("summary", "@CombinedSummary", ""), ("breakdown", "{@ClassSummary}", "By class: gpus, npus")]]),
     ("CombinedSummary", &[SUMMARY, &[

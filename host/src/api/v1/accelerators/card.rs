@@ -12,10 +12,10 @@ use super::super::super::params::{Id, Params, Window};
 use super::super::super::{App, Problem, Rendered};
 use super::super::timed::{self, Field, Series, from_history, put_window, series};
 use super::super::view::{Class, MIB, device, metrics, number, unavailable};
-use crate::inventory::{Kind, Life, Snapshot, Subject};
+use crate::inventory::{Kind, Snapshot, Subject};
 
 /// A card by UUID, `node:device`, or a bare device name that only one host has.
-fn find<'a>(snapshot: &'a Snapshot, class: Class, id: &str, params: &Params) -> Result<&'a Arc<Subject>, Problem> {
+pub(super) fn find<'a>(snapshot: &'a Snapshot, class: Class, id: &str, params: &Params) -> Result<&'a Arc<Subject>, Problem> {
     let cards = || snapshot.of_kind(Kind::Accelerator).iter().filter(|s| Class::of(s) == class);
     let on = params.get("node");
     if let Some(card) = cards().find(|s| *s.id == *id || s.label("uuid") == Some(id)) {
@@ -48,21 +48,29 @@ const MAIN: [Field<'_>; 4] = [
 ];
 
 /// One request about one card.
-struct Ask<'a> {
-    app: &'a App,
-    params: &'a Params,
-    headers: &'a HeaderMap,
-    class: Class,
-    id: &'a str,
+pub(super) struct Ask<'a> {
+    pub(super) app: &'a App,
+    pub(super) params: &'a Params,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) class: Class,
+    pub(super) id: &'a str,
 }
 
 impl Ask<'_> {
-    fn answer(&self, part: &str, render: impl FnOnce(&Snapshot, &Subject) -> Result<Rendered, Problem>) -> Result<Response, Problem> {
+    pub(super) fn answer(
+        &self,
+        part: &str,
+        render: impl FnOnce(&Snapshot, &Subject) -> Result<Rendered, Problem>,
+    ) -> Result<Response, Problem> {
         let route = format!("{}/{:?}/{part}", self.class.plural(), self.id);
         respond(self.app, self.headers, self.class.name(), &route, self.params, |snapshot| {
             let card = find(snapshot, self.class, self.id, self.params)?;
             render(snapshot, card)
         })
+    }
+
+    fn id_field(&self) -> String {
+        format!("{}_id", self.class.name())
     }
 
     fn detail(&self) -> Result<Response, Problem> {
@@ -113,7 +121,7 @@ impl Ask<'_> {
             let round = |v: f64| (v * 1e3).round() / 1e3;
             let mean = (!watts.is_empty()).then(|| round(watts.iter().sum::<f64>() / watts.len() as f64));
             Rendered::object(&json!({
-                "gpu_id": &*s.id, "timestamp": rfc3339(s.last_seen_ms),
+                self.id_field(): &*s.id, "timestamp": rfc3339(s.last_seen_ms),
                 "start_time": rfc3339(window.start), "end_time": rfc3339(window.end), "observations": watts.len(),
                 "power_watts": number(s, "power_watts"), "power_limit_watts": number(s, "power_limit_watts"),
                 "avg_power_watts": mean,
@@ -137,38 +145,11 @@ impl Ask<'_> {
                 _ => None,
             };
             Rendered::object(&json!({
-                "gpu_id": &*s.id, "hostname": s.node, "timestamp": rfc3339(s.last_seen_ms),
-                "gpu_temperature_celsius": now, "memory_temperature_celsius": of("memory_temperature_celsius"),
+                self.id_field(): &*s.id, "hostname": s.node, "timestamp": rfc3339(s.last_seen_ms),
+                format!("{}_temperature_celsius", self.class.name()): now, "memory_temperature_celsius": of("memory_temperature_celsius"),
                 "temperature_limit_celsius": of("temperature_limit_celsius"),
                 "slowdown_threshold_celsius": slowdown, "shutdown_threshold_celsius": shutdown, "temperature_status": state,
             }))
-        })
-    }
-
-    fn cores(&self) -> Result<Response, Problem> {
-        self.answer("cores", |snapshot, card| {
-            let mut cores: Vec<&Arc<Subject>> = snapshot.children(&card.id, Kind::Core).collect();
-            // A core range is a partition with cores of its own.
-            for partition in snapshot.children(&card.id, Kind::Partition) {
-                cores.extend(snapshot.children(&partition.id, Kind::Core));
-            }
-            let index = |s: &Subject| s.label("index").and_then(|i| i.parse::<u32>().ok());
-            cores.sort_by_key(|s| index(s));
-            let row = |s: &&Arc<Subject>| {
-                let load = number(s, "utilization_percent");
-                let state = match (s.life, load) {
-                    (Life::Live, Some(0.0)) => Some("idle"),
-                    (Life::Live, Some(_)) => Some("running"),
-                    _ => None,
-                };
-                json!({
-                    "npu_id": &*card.id, "core_id": index(s), "timestamp": rfc3339(s.last_seen_ms), "state": state,
-                    "utilization_percent": load, "temperature_celsius": number(s, "temperature_celsius"),
-                    "process_name": s.label("process_name"), "process_id": s.label("pid").and_then(|p| p.parse::<u32>().ok()),
-                })
-            };
-            let rows: Vec<Value> = cores.iter().map(row).collect();
-            Rendered::list(&rows, rows.len())
         })
     }
 }
@@ -204,6 +185,10 @@ pub(in crate::api) async fn gpu_temperature(State(app): State<App>, Id(id): Id, 
     Ask { app: &app, params: &params, headers: &h, class: Class::Gpu, id: &id }.temperature()
 }
 
-pub(in crate::api) async fn npu_cores(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
-    Ask { app: &app, params: &params, headers: &h, class: Class::Npu, id: &id }.cores()
+pub(in crate::api) async fn npu_power(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+    off_thread((app, params, h, Class::Npu, id), |a| a.power()).await
+}
+
+pub(in crate::api) async fn npu_temperature(State(app): State<App>, Id(id): Id, params: Params, h: HeaderMap) -> Result<Response, Problem> {
+    Ask { app: &app, params: &params, headers: &h, class: Class::Npu, id: &id }.temperature()
 }

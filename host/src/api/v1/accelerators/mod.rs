@@ -1,6 +1,7 @@
 //! `/accelerators`: GPUs and NPUs alike, from one model. Each card counts once; its partitions lie under it.
 
 pub(in crate::api) mod card;
+pub(in crate::api) mod parts;
 
 use std::sync::Arc;
 
@@ -16,11 +17,18 @@ use super::listing::{known_cluster, only};
 use super::view::{Class, Summary, device, metrics, number, status, unavailable};
 use crate::inventory::{Kind, Snapshot, Subject};
 
+pub(in crate::api) const TYPES: [&str; 3] = ["gpu", "npu", "other"];
 pub(in crate::api) const STATUSES: [&str; 4] = ["active", "idle", "error", "offline"];
 
 /// Cards of a class that the filters let through, in the order of (node, device).
 fn select<'a>(snapshot: &'a Snapshot, class: Option<Class>, params: &Params) -> Result<Vec<&'a Arc<Subject>>, Problem> {
     let wanted = params.one_of("status", &STATUSES)?;
+    let class = match params.one_of("type", &TYPES)? {
+        Some("gpu") => Some(Class::Gpu),
+        Some("npu") => Some(Class::Npu),
+        Some(_) => Some(Class::Other),
+        None => class,
+    };
     let is = |name: &str, value: Option<&str>| params.get(name).is_none_or(|given| value == Some(given));
     let mut cards: Vec<_> = snapshot
         .of_kind(Kind::Accelerator)

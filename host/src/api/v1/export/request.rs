@@ -114,7 +114,7 @@ fn frame(snapshot: &Snapshot, params: &Params, what: &'static str, resource: &st
 fn type_of(s: &Subject) -> &'static str {
     match (s.kind, s.label("class")) {
         (Kind::Accelerator, Some("gpu")) => "gpu",
-        (Kind::Accelerator, Some("npu")) => "npu",
+        (Kind::Accelerator, Some("npu" | "tpu")) => "npu",
         (kind, _) => kind.name(),
     }
 }
