@@ -192,7 +192,7 @@ pub fn run(nodes: usize, interval: Duration, cycles: u32) -> Result<()> {
     let lost = each as u64 * 8;
     drop(dead);
     let began = Instant::now();
-    until("its cards are stale in the fleet", || (fleet.cards("&status=offline")? >= lost).then_some(()))?;
+    until("its cards are stale in the fleet", || (fleet.cards("&status=offline")? == lost).then_some(()))?;
     row(
         "intervals until a killed agent's cards are stale in the fleet",
         began.elapsed().as_secs_f64() / interval.as_secs_f64(),
