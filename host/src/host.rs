@@ -75,6 +75,8 @@ pub struct Options {
     pub stream: stream::Limits,
     /// Whose pages may read answers.
     pub cors: Vec<WebOrigin>,
+    /// It only reads, for another host: no history, no alerts, no reports, a small cache.
+    pub is_agent: bool,
 }
 
 /// History beyond the host.
@@ -133,19 +135,24 @@ impl Host {
         let catalogue = Arc::new(Catalogue::default());
         let registry =
             Arc::new(Registry::new(runtime, catalogue, options.plugins_dir.clone(), options.state_dir, options.kept_dir, options.policy)?);
-        let store = Arc::new(Embedded::open(&options.history_dir, options.history_keep)?);
-        let remote = match options.beyond.remote_write {
-            Some(settings) => Some(Arc::new(RemoteWrite::open(&options.history_dir, store.clone(), settings)?)),
-            None => None,
+        let is_agent = options.is_agent;
+        let store = match is_agent {
+            true => None,
+            false => Some(Arc::new(Embedded::open(&options.history_dir, options.history_keep)?)),
+        };
+        let remote = match (options.beyond.remote_write, &store) {
+            (Some(settings), Some(store)) => Some(Arc::new(RemoteWrite::open(&options.history_dir, store.clone(), settings)?)),
+            _ => None,
         };
         let fleet = options
             .beyond
             .view_every
             .zip(options.beyond.engine.clone())
             .map(|(every, (server, labels))| (every, Fleet::new(Engine::new(&server, labels), every.as_millis() as i64)));
-        let history: Arc<dyn History> = match options.beyond.engine {
-            Some((server, labels)) => Arc::new(history::Beyond::new(store, Engine::new(&server, labels), remote.clone())),
-            None => store,
+        let history: Arc<dyn History> = match (store, options.beyond.engine) {
+            (None, _) => Arc::new(history::Nothing),
+            (Some(store), Some((server, labels))) => Arc::new(history::Beyond::new(store, Engine::new(&server, labels), remote.clone())),
+            (Some(store), None) => store,
         };
         let inventory = Arc::new(Inventory::new(history.committed()?));
         let mut app = App::new(
@@ -157,13 +164,19 @@ impl Host {
             options.clusters,
         );
         app.remote_write.clone_from(&remote);
-        app.alerts = Arc::new(Alerts::open(&options.alerts_dir)?);
+        if !is_agent {
+            app.alerts = Arc::new(Alerts::open(&options.alerts_dir)?);
+        }
         app.streams = Hub::new(inventory.clone(), app.alerts.clone(), options.stream);
         let watching = app.alerts.clone().run(inventory.clone(), registry.catalogue().clone());
         let minutes = options.history_keep.minutes;
-        app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), app.alerts.clone(), Some(&options.reports_dir), minutes));
+        let reports_dir = (!is_agent).then_some(&*options.reports_dir);
+        app.reports = Arc::new(Reports::open(inventory.clone(), history.clone(), app.alerts.clone(), reports_dir, minutes));
         app.exports = Arc::new(options.exports);
         app.cors = options.cors.into();
+        if is_agent {
+            app.keep_less();
+        }
 
         let forget_ms = Arc::new(AtomicI64::new(options.forget_after.as_millis() as i64));
         let look_again = registry.look_again.clone();
@@ -177,7 +190,11 @@ impl Host {
             loop {
                 let asked = look.clone();
                 let Ok(now) = tokio::task::spawn_blocking(move || asked().into()).await else { continue };
-                let now: Look = now;
+                let mut now: Look = now;
+                if is_agent {
+                    // Whoever reads it has rules and makes reports.
+                    (now.alerts, now.reports) = (Some(alerts::Settings::default()), None);
+                }
                 if watched != now.directories {
                     watched = now.directories.clone();
                     let all: Vec<PathBuf> = std::iter::once(&options.plugins_dir).chain(&watched).cloned().collect();
@@ -223,6 +240,10 @@ impl Host {
             loop {
                 tick.tick().await;
                 let Some(next) = inventory.prepare(now_ms(), forget_ms.load(Ordering::Relaxed)) else { continue };
+                if is_agent {
+                    inventory.publish(next.snapshot);
+                    continue;
+                }
                 let (history, remote, catalogue, recorder) = (history.clone(), remote.clone(), catalogue.clone(), recorder.clone());
                 let (inventory, alerts) = (inventory.clone(), alerts.clone());
                 let published = tokio::task::spawn_blocking(move || {
@@ -240,12 +261,13 @@ impl Host {
                 }
             }
         });
-        let (kept, exports) = (app.history.clone(), app.exports.clone());
+        let (kept, exports, answers) = (app.history.clone(), app.exports.clone(), app.clone());
         let upkeep = tokio::spawn(async move {
             let mut tick = tokio::time::interval(UPKEEP);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
+                answers.upkeep(now_ms());
                 let (kept, exports) = (kept.clone(), exports.clone());
                 let done = tokio::task::spawn_blocking(move || {
                     exports.upkeep(now_ms());
@@ -316,7 +338,9 @@ impl Host {
         told: Arc<Notify>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let service = api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let mut app = self.app.clone();
+        app.is_tls = true;
+        let service = api::router(app).into_make_service_with_connect_info::<SocketAddr>();
         let handle = axum_server::Handle::new();
         let (stopping, streams) = (handle.clone(), Arc::downgrade(&self.app.streams));
         tokio::spawn(async move {

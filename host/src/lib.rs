@@ -28,7 +28,16 @@ pub(crate) const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_sec
 
 /// The threads that everything but guests runs on.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().thread_keep_alive(KEEP_ALIVE).enable_all().build()
+    runtime_with(&mut tokio::runtime::Builder::new_multi_thread())
+}
+
+/// The same for an agent, which leaves the cores of its node to others.
+pub fn agent_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    runtime_with(tokio::runtime::Builder::new_multi_thread().worker_threads(1))
+}
+
+fn runtime_with(builder: &mut tokio::runtime::Builder) -> std::io::Result<tokio::runtime::Runtime> {
+    builder.thread_keep_alive(KEEP_ALIVE).enable_all().build()
 }
 
 /// Milliseconds since the Unix epoch.

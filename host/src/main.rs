@@ -5,5 +5,10 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<std::process::ExitCode> {
-    kcloud_monitor::runtime()?.block_on(kcloud_monitor::cli::run())
+    // How many threads there are is settled before anything is parsed.
+    let runtime = match std::env::args_os().skip(1).any(|a| a == "--agent") {
+        true => kcloud_monitor::agent_runtime()?,
+        false => kcloud_monitor::runtime()?,
+    };
+    runtime.block_on(kcloud_monitor::cli::run())
 }

@@ -1,4 +1,4 @@
-//! The build: `cargo xtask components | build | demo | bench | test | fuzz`. Installs what it needs where it can, names it where not.
+//! The build: `cargo xtask components | sources | build | demo | bench | test | fuzz`. Installs what it needs where it can, names it where not.
 
 mod guests;
 mod licences;
@@ -14,9 +14,18 @@ use sha2::{Digest, Sha256};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Crates of the plugins workspace that users get; the others are guests of the tests.
 const BUNDLED: &[&str] = &[
+    "all-smi",
+    "amd",
+    "ascend",
     "cadvisor",
+    "files",
+    "furiosa",
+    "google-tpu",
+    "intel-gaudi",
+    "intel-gpu",
     "ipmi",
     "ipmi-exporter",
+    "kcloud",
     "kepler",
     "kube-state-metrics",
     "kubernetes",
@@ -24,11 +33,15 @@ const BUNDLED: &[&str] = &[
     "node-exporter",
     "nova",
     "nvidia-dcgm",
+    "nvidia-gpu-exporter",
     "nvidia-nvml",
     "openstack",
     "pod-resources",
     "prometheus",
+    "rebellions",
     "redfish",
+    "smi-dump",
+    "tenstorrent",
 ];
 const GUESTS: &[&str] = &["bench-guest", "evil", "turncoat", "v0-1-0"];
 /// Guests that are built against contract 0.2, too, as NAME-0-2.wasm: what the tests deny them is denied by every version.
@@ -48,6 +61,8 @@ enum Task {
     Guests,
     /// Generates the SDK's bindings anew from the contract; wants `wit-bindgen` 0.63.0 in PATH.
     Bindings,
+    /// Builds the plugins and writes docs/SOURCES.md from what they say of themselves.
+    Sources,
     /// Builds everything that a user installs into target/dist.
     Build,
     /// Builds, then runs the simulated fleet.
@@ -85,6 +100,10 @@ fn main() -> Result<()> {
         Task::Components => components(&root).map(drop),
         Task::Guests => guests::build(&root),
         Task::Bindings => bindings(&root),
+        Task::Sources => {
+            components(&root)?;
+            run(cargo(&root).args(["run", "--locked", "-p", "kcloud-collector-test", "--bin", "sources"]))
+        }
         Task::Build => build(&root),
         Task::Demo { args } => {
             build(&root)?;
@@ -238,7 +257,11 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
     }
     real_parts();
     guests::build(root)?;
-    run(cargo(root).args(["nextest", "run", "--locked", "--workspace"]).args(args).env("KCLOUD_BUNDLED_DIGESTS", digests))
+    run(cargo(root)
+        .args(["nextest", "run", "--locked", "--workspace"])
+        .args(args)
+        .env("KCLOUD_BUNDLED_DIGESTS", digests)
+        .env("MIMALLOC_PURGE_DELAY", "0"))
 }
 
 /// What `cargo fuzz` passes to the compiler; none of it needs a nightly one.

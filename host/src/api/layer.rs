@@ -56,15 +56,16 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or_else(String::new, |c| c.0.ip().to_string());
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let ticket = request.uri().query().and_then(ticket);
+    let needed = route.map_or(Scope::Read, |r| r.scope);
+    // What a ticket opens makes no other: it would never end.
+    let ticket = request.uri().query().and_then(ticket).filter(|_| !path.starts_with("/api/v1/auth/"));
     let found = match (authorization, ticket) {
         _ if request.extensions().get::<Local>().is_some() => {
             Ok(Principal { name: "the command line".into(), scopes: Scope::ALL.to_vec(), proof: Proof::Local, until_ms: None })
         }
-        (None, Some(ticket)) => app.auth.redeem(&ticket),
+        (None, Some(ticket)) => app.auth.redeem(&ticket, needed),
         (authorization, _) => app.auth.authenticate(authorization.as_deref(), &peer).await,
     };
-    let needed = route.map_or(Scope::Read, |r| r.scope);
     // What only reads once gives a foreign page nothing: it cannot see the answer.
     let acts = !matches!(*request.method(), Method::GET | Method::HEAD) || route.is_some_and(routes::Route::is_stream);
     if acts && is_foreign(request.headers()) {

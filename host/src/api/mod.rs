@@ -113,6 +113,8 @@ pub struct App {
     pub alerts: Arc<Alerts>,
     pub reports: Arc<Reports>,
     pub auth: Arc<Auth>,
+    /// It is served over HTTPS.
+    pub is_tls: bool,
     /// Whose pages may read answers.
     pub cors: Arc<[WebOrigin]>,
     pub exports: Arc<Exports>,
@@ -124,11 +126,19 @@ pub struct App {
     pub started: Instant,
     pub(crate) cache: Cache<String, Rendered>,
     pub(crate) past: past::Past,
+    /// What other hosts read.
+    bulk: Arc<v1::bulk::Bulk>,
     pub(crate) counters: Arc<system::Counters>,
 }
 
 /// Rendered answers kept, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
+const AGENT_CACHE_BYTES: u64 = 4 << 20;
+
+fn cache(bytes: u64) -> Cache<String, Rendered> {
+    let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + v.metadata.len() + 200) as u32;
+    Cache::builder().max_capacity(bytes).weigher(weight).expire_after(ByKind).build()
+}
 
 impl App {
     pub fn new(
@@ -139,8 +149,7 @@ impl App {
         plugins_config_dir: Option<PathBuf>,
         clusters: Vec<ClusterInfo>,
     ) -> Self {
-        let weight = |k: &String, v: &Rendered| (k.len() + v.data.len() + v.metadata.len() + 200) as u32;
-        let cache = Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).expire_after(ByKind).build();
+        let cache = cache(CACHE_BYTES);
         let alerts = Arc::<Alerts>::default();
         let streams = Hub::new(inventory.clone(), alerts.clone(), stream::Limits::default());
         let reports =
@@ -155,6 +164,7 @@ impl App {
             alerts,
             reports,
             auth,
+            is_tls: false,
             cors: Arc::default(),
             exports: Arc::default(),
             plugins_config_dir,
@@ -164,12 +174,23 @@ impl App {
             started: Instant::now(),
             cache,
             past: past::Past::default(),
+            bulk: Arc::default(),
             counters,
         }
     }
 }
 
 impl App {
+    /// Lets go of what nobody asks for.
+    pub(crate) fn upkeep(&self, now_ms: i64) {
+        self.bulk.upkeep(now_ms);
+    }
+
+    /// Lets the cache be small.
+    pub(crate) fn keep_less(&mut self) {
+        self.cache = cache(AGENT_CACHE_BYTES);
+    }
+
     /// Who answers for which part of a window of history, where it is not this host's own store alone.
     pub(crate) fn seam(&self, window: &params::Window) -> Option<Arc<serde_json::Value>> {
         let halves = self.history.halves((window.start, window.end), window.step)?;

@@ -74,8 +74,11 @@ impl Problem {
 /// What a client hears of history that does not answer; why stands in the log alone, with nothing of where it is.
 impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
-        tracing::error!(%error, "history");
+        if !matches!(error, HistoryError::Nothing) {
+            tracing::error!(%error, "history");
+        }
         match error {
+            HistoryError::Nothing => Self::conflict("this host is an agent and keeps no history; the host that reads it does"),
             HistoryError::Engine(_) => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "PROMETHEUS_ERROR",

@@ -9,7 +9,7 @@ use super::v1::accelerators::{self, card, parts};
 use super::v1::export::{jobs, report, request};
 use super::v1::infrastructure::{containers, nodes, pods, vms};
 use super::v1::stream::{self, events, socket};
-use super::v1::{alerts, auth, clusters, export, fleet, hardware, monitoring};
+use super::v1::{alerts, auth, bulk, clusters, export, fleet, hardware, monitoring};
 use super::{App, plugins, system};
 use crate::auth::Scope;
 use crate::stream::topic;
@@ -147,6 +147,7 @@ const fn posted(route: Route, body: Option<&'static str>) -> Route {
 use Answer::{File, Many, One, Plain, Rows, Socket, Text};
 
 const PROMETHEUS: Answer = Text("text/plain; version=0.0.4; charset=utf-8");
+const SNAPSHOT: Answer = Text("application/x-ndjson");
 const EVENTS: Answer = Text("text/event-stream; charset=utf-8");
 const PLAIN: Answer = Text("text/plain; charset=utf-8");
 
@@ -254,6 +255,7 @@ pub(super) static ROUTES: &[Route] = &[
     row("/api/v1/system/version", "system", "Versions of host, API and plugin contract", NONE, Plain("Version"), || get(system::version)),
     row("/api/v1/system/capabilities", "system", "What is loaded", NONE, Plain("Capabilities"), || get(system::capabilities)),
     row("/api/v1/system/metrics", "system", "The host's own counters as Prometheus text", NONE, PROMETHEUS, || get(system::metrics)),
+    row("/api/v1/system/snapshot", "system", "All that this host knows, or what changed since a sequence, for another host", &["cluster", "since", "epoch"], SNAPSHOT, || get(bulk::snapshot)),
     row("/api/v1/system/events", "system", "What happens to plugins, as server-sent events", NONE, EVENTS, || get(stream::system::plugins)),
     row("/api/v1/system/plugins", "system", "Plugins, their state and why", NONE, Plain("PluginList"), || get(plugins::list)),
     row("/api/v1/system/plugins/{name}", "system", "One plugin with its targets, its past and the end of its log", NONE, Plain("PluginDetail"), || get(plugins::detail)),

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use super::envelope::rfc3339;
 use super::{App, Problem};
+use crate::catalogue::{Catalogue, MetricId};
 use crate::history::remote::Counts;
-use crate::inventory::Kind;
+use crate::inventory::{Kind, Life, Snapshot, Subject, Value as Reading};
 use crate::plugins::{OnMissing, Plugin, State as PluginState};
 use crate::telemetry::{Histogram, Page};
 
@@ -100,12 +101,39 @@ pub(super) async fn status(State(app): State<App>) -> Json<Value> {
         .collect();
     Json(
         json!({ "timestamp": rfc3339(crate::now_ms()), "api_version": "v1", "status": h.status, "sequence": snapshot.sequence, "sources": sources,
+            "remote_sources": remote_sources(&snapshot, app.registry.catalogue()),
             "config": {
                 "state": if app.config.load().problems == 0 { "ok" } else { "rejected" },
                 "problems": app.config.load().problems, "looked_at": rfc3339(app.config.load().looked_at),
             },
         }),
     )
+}
+
+/// Sources of other hosts, as these say of them (plugin `kcloud`).
+fn remote_sources(snapshot: &Snapshot, catalogue: &Catalogue) -> Vec<Value> {
+    let metric = |name: &str| catalogue.find(&format!("x_kcloud_source_{name}"));
+    let (failures, interval, success) = (metric("failures_count"), metric("interval_seconds"), metric("last_success_seconds"));
+    // What was said last, also of one that is not heard of any more.
+    let number = |s: &Subject, metric: Option<MetricId>| match s.reading(metric?)?.value {
+        Reading::Number(v, _) => Some(v),
+        Reading::Gap(_) => None,
+    };
+    let all = snapshot.of_kind(Kind::Other).iter().filter(|s| s.label("source_plugin").is_some());
+    all.map(|s| {
+        let status = match s.life {
+            Life::Live => s.label("source_status").unwrap_or("connected"),
+            Life::Stale => "stale",
+            Life::Offline => "offline",
+        };
+        json!({
+            "name": s.label("name"), "plugin": s.label("source_plugin"), "target": s.label("source_target"), "cluster": &*s.cluster,
+            "status": status, "error": s.label("source_error"), "interval_seconds": number(s, interval),
+            "last_success": number(s, success).map(|at| rfc3339((at * 1e3) as i64)),
+            "consecutive_failures": number(s, failures).map(|n| n as u64),
+        })
+    })
+    .collect()
 }
 
 pub(super) async fn info(State(app): State<App>) -> Json<Value> {
@@ -194,6 +222,7 @@ fn history_metrics(app: &App, page: &mut Page) {
         ("head_bytes", "Memory allocated for them.", holds.head_bytes),
         ("log_rows", "Rows of the log, which holds the same points on disk.", holds.log_rows),
         ("log_bytes", "Bytes of those rows.", holds.log_bytes),
+        ("too_late_points", "Points that were stamped hours before they came, and are not kept.", holds.too_late),
     ] {
         let name = format!("kcloud_history_{name}");
         page.family(&name, "gauge", help);

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -60,7 +60,8 @@ pub struct Principal {
 /// What a principal came in with: what must still be there for a stream to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
-    User,
+    /// A user, by what stands for the password that was right.
+    User(u64),
     /// An API key, by its id.
     Key(Arc<str>),
     /// The host's own socket.
@@ -89,6 +90,9 @@ struct Claims {
     iss: String,
     exp: u64,
     iat: u64,
+    /// [`Auth::stamp`] of the user; none in tokens of an older version, which are refused.
+    #[serde(default)]
+    stamp: String,
 }
 
 /// Users and the key that signs tokens.
@@ -100,7 +104,8 @@ pub struct Auth {
     written: Mutex<[Option<SystemTime>; 2]>,
     key: [u8; 32],
     remembered: Cache<[u8; 32], Arc<str>>,
-    tickets: Cache<String, Principal>,
+    /// With when each was given.
+    tickets: Cache<String, (Principal, Instant)>,
     failures: Cache<(String, String), u32>,
     /// Hashing is heavy on purpose: one at a time, so that a flood of wrong passwords takes neither the machine nor its memory.
     hashing: Semaphore,
@@ -243,18 +248,31 @@ impl Auth {
     /// A ticket for someone who is known.
     pub fn ticket(&self, principal: &Principal) -> String {
         let ticket = file::random_text();
-        self.tickets.insert(ticket.clone(), principal.clone());
+        self.tickets.insert(ticket.clone(), (principal.clone(), Instant::now()));
         ticket
     }
 
-    /// Who holds a ticket, which is gone with that.
-    pub fn redeem(&self, ticket: &str) -> Result<Principal, AuthError> {
-        self.tickets.remove(ticket).ok_or(AuthError::Invalid)
+    /// Who holds a ticket, which is gone with that, and may still be here for what is asked.
+    pub fn redeem(&self, ticket: &str, needed: Scope) -> Result<Principal, AuthError> {
+        let (principal, given) = self.tickets.remove(ticket).ok_or(AuthError::Invalid)?;
+        // The cache gives out what it has not yet thrown away.
+        if given.elapsed() >= TICKET_LIFE {
+            return Err(AuthError::Expired);
+        }
+        self.still(&principal, needed)?;
+        Ok(principal)
+    }
+
+    /// What stands for a password in tokens: another as soon as the password is.
+    fn stamp(&self, user: &User) -> u64 {
+        let digest = Sha256::new().chain_update(self.key).chain_update(b"stamp").chain_update(&user.password).finalize();
+        digest.iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte))
     }
 
     fn principal(&self, user: &str) -> Result<Principal, AuthError> {
         let users = self.users.read().unwrap_or_else(|e| e.into_inner());
-        let user_of = |u: &User| Principal { name: user.into(), scopes: u.scopes.clone(), proof: Proof::User, until_ms: None };
+        let user_of =
+            |u: &User| Principal { name: user.into(), scopes: u.scopes.clone(), proof: Proof::User(self.stamp(u)), until_ms: None };
         users.get(user).map(user_of).ok_or(AuthError::Invalid)
     }
 
@@ -314,7 +332,10 @@ impl Auth {
     /// A token for someone who is known.
     pub fn token(&self, principal: &Principal) -> Result<String, AuthError> {
         let now = (crate::now_ms() / 1_000) as u64;
-        let claims = Claims { sub: principal.name.to_string(), iss: ISSUER.to_owned(), iat: now, exp: now + TOKEN_LIFE.as_secs() };
+        // A key or a ticket makes no token: it would outlive them.
+        let Proof::User(stamp) = principal.proof else { return Err(AuthError::Missing) };
+        let (sub, iss, exp) = (principal.name.to_string(), ISSUER.to_owned(), now + TOKEN_LIFE.as_secs());
+        let claims = Claims { sub, iss, iat: now, exp, stamp: format!("{stamp:016x}") };
         let key = EncodingKey::from_secret(&self.key);
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|e| AuthError::Unavailable(e.to_string()))
     }
@@ -330,9 +351,13 @@ impl Auth {
                 _ => AuthError::Invalid,
             })?
             .claims;
-        // A removed user's token ends with the user, and what the user may do now counts.
+        // A removed user's token ends with the user, every token with its password, and what the user may do now counts.
         let until_ms = i64::try_from(claims.exp).ok().map(|s| s.saturating_mul(1_000));
-        Ok(Principal { until_ms, ..self.principal(&claims.sub)? })
+        let principal = Principal { until_ms, ..self.principal(&claims.sub)? };
+        match principal.proof {
+            Proof::User(stamp) if claims.stamp == format!("{stamp:016x}") => Ok(principal),
+            _ => Err(AuthError::Invalid),
+        }
     }
 
     /// Whether who came in may still be here: the credentials have not ended and were not taken away.
@@ -342,7 +367,13 @@ impl Auth {
         }
         let scopes = match &principal.proof {
             Proof::Local => return Ok(()),
-            Proof::User => self.principal(&principal.name)?.scopes,
+            Proof::User(_) => {
+                let now = self.principal(&principal.name)?;
+                if now.proof != principal.proof {
+                    return Err(AuthError::Invalid);
+                }
+                now.scopes
+            }
             Proof::Key(id) => self.scopes_of_key(id).ok_or(AuthError::Invalid)?,
         };
         scopes.contains(&needed).then_some(()).ok_or(AuthError::Scope(needed))

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::*;
 
 fn principal(name: &str) -> Principal {
-    Principal { name: name.into(), scopes: Scope::ALL.to_vec(), proof: Proof::User, until_ms: None }
+    Principal { name: name.into(), scopes: Scope::ALL.to_vec(), proof: Proof::Local, until_ms: None }
 }
 
 fn basic(user: &str, password: &str) -> String {
@@ -20,15 +20,16 @@ async fn ask(auth: &Arc<Auth>, header: &str) -> Result<String, AuthError> {
 async fn a_password_and_the_token_for_it_open_and_nothing_else_does() {
     let auth = Arc::new(Auth::in_memory("admin", "changeme").unwrap());
     assert_eq!(ask(&auth, &basic("admin", "changeme")).await.unwrap(), "admin");
-    let token = auth.token(&principal("admin")).unwrap();
+    let token = auth.token(&auth.principal("admin").unwrap()).unwrap();
     assert_eq!(ask(&auth, &format!("Bearer {token}")).await.unwrap(), "admin");
-    let other = Auth::in_memory("admin", "changeme").unwrap().token(&principal("admin")).unwrap();
+    let elsewhere = Auth::in_memory("admin", "changeme").unwrap();
+    let other = elsewhere.token(&elsewhere.principal("admin").unwrap()).unwrap();
     let none = format!(
         "{}.{}.",
         URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#),
         URL_SAFE_NO_PAD.encode(r#"{"sub":"admin","iss":"kcloud-monitor","exp":99999999999}"#)
     );
-    let ghost = auth.token(&principal("ghost")).unwrap();
+    let ghost = auth.token(&Principal { name: "ghost".into(), ..auth.principal("admin").unwrap() }).unwrap();
     for bad in [
         format!("Bearer {other}"),
         format!("Bearer {none}"),
@@ -51,6 +52,8 @@ async fn a_token_without_an_end_or_past_it_is_refused() {
     };
     let endless = sign(serde_json::json!({"sub": "admin", "iss": ISSUER, "iat": 0}));
     assert_eq!(ask(&auth, &endless).await, Err(AuthError::Invalid));
+    let old = sign(serde_json::json!({"sub": "admin", "iss": ISSUER, "iat": 0, "exp": 99_999_999_999u64}));
+    assert_eq!(ask(&auth, &old).await, Err(AuthError::Invalid), "nothing in it stands for a password");
     let past = sign(serde_json::json!({"sub": "admin", "iss": ISSUER, "iat": 0, "exp": 1}));
     assert_eq!(ask(&auth, &past).await, Err(AuthError::Expired));
 }
@@ -134,12 +137,38 @@ async fn an_api_key_opens_with_its_scopes_until_it_ends_or_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_changed_password_ends_its_tokens_and_whoever_came_in_with_it() {
+    let auth = Arc::new(Auth::in_memory("admin", "changeme").unwrap());
+    let came_in = auth.authenticate(Some(&basic("admin", "changeme")), "x").await.unwrap();
+    let token = auth.token(&came_in).unwrap();
+    let by_token = auth.authenticate(Some(&format!("Bearer {token}")), "x").await.unwrap();
+    let ticket = auth.ticket(&by_token);
+    assert_eq!((auth.still(&came_in, Scope::Read), auth.still(&by_token, Scope::Admin)), (Ok(()), Ok(())));
+    auth.set_password("admin", "another-one").unwrap();
+    assert_eq!(ask(&auth, &format!("Bearer {token}")).await, Err(AuthError::Invalid));
+    assert_eq!((auth.still(&came_in, Scope::Read), auth.still(&by_token, Scope::Read)), (Err(AuthError::Invalid), Err(AuthError::Invalid)));
+    assert_eq!(auth.redeem(&ticket, Scope::Read).map(|_| ()), Err(AuthError::Invalid));
+}
+
+#[tokio::test]
+async fn a_ticket_opens_no_more_than_the_key_behind_it_and_ends_with_it() {
+    let auth = Arc::new(Auth::in_memory("admin", "changeme").unwrap());
+    let (id, key) = auth.create_key("grafana", &[Scope::Read], None).unwrap();
+    let holder = auth.authenticate(Some(&format!("Bearer {key}")), "x").await.unwrap();
+    let tickets = [auth.ticket(&holder), auth.ticket(&holder)];
+    assert_eq!(auth.redeem(&tickets[0], Scope::Admin).map(|_| ()), Err(AuthError::Scope(Scope::Admin)));
+    assert!(auth.revoke_key(&id).unwrap());
+    assert_eq!(auth.redeem(&tickets[1], Scope::Read).map(|_| ()), Err(AuthError::Invalid));
+    assert_eq!(auth.token(&holder), Err(AuthError::Missing), "a token would outlive the key");
+}
+
+#[tokio::test]
 async fn a_ticket_opens_once() {
     let auth = Auth::in_memory("admin", "changeme").unwrap();
     let ticket = auth.ticket(&principal("admin"));
-    assert_eq!(&*auth.redeem(&ticket).unwrap().name, "admin");
-    assert_eq!(auth.redeem(&ticket).map(|_| ()), Err(AuthError::Invalid));
-    assert_eq!(auth.redeem("nothing").map(|_| ()), Err(AuthError::Invalid));
+    assert_eq!(&*auth.redeem(&ticket, Scope::Read).unwrap().name, "admin");
+    assert_eq!(auth.redeem(&ticket, Scope::Read).map(|_| ()), Err(AuthError::Invalid));
+    assert_eq!(auth.redeem("nothing", Scope::Read).map(|_| ()), Err(AuthError::Invalid));
 }
 
 #[test]

@@ -16,7 +16,8 @@ pub use table::{ACCOUNT, METRICS, Metric};
 pub struct MetricId(pub u16);
 
 /// How a metric behaves over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     Gauge,
     Counter,
@@ -212,6 +213,18 @@ impl Catalogue {
                 let raw = self.raw.read().unwrap_or_else(|e| e.into_inner());
                 raw.metrics.get(id.0 as usize - METRICS.len()).map(|m| m.kind)
             }
+        }
+    }
+
+    /// What a metric is, known or raw: name, unit, kind and states. The unit of a raw one stands in its name.
+    pub fn definition(&self, id: MetricId) -> (Arc<str>, Arc<str>, Kind, Vec<Arc<str>>) {
+        if let Some(m) = Self::metric(id) {
+            return (m.name.into(), m.unit.into(), m.kind, m.states.iter().map(|s| (*s).into()).collect());
+        }
+        let raw = self.raw.read().unwrap_or_else(|e| e.into_inner());
+        match raw.metrics.get((id.0 as usize).wrapping_sub(METRICS.len())) {
+            Some(m) => (m.name.clone(), m.name.rsplit('_').next().unwrap_or("").into(), m.kind, m.states.clone()),
+            None => ("".into(), "".into(), Kind::Gauge, Vec::new()),
         }
     }
 

@@ -177,6 +177,7 @@ pub static METRICS: &[Metric] = &[
     m("power_output_watts", "watts", Gauge, 0.0, WATTS, Sum),
     state("power_state", &["on", "off", "powering_on", "powering_off", "paused", "unknown"]),
     m("power_watts", "watts", Gauge, 0.0, WATTS, Sum),
+    state("presence", &["live", "stale", "offline"]),
     state("readiness", &["ready", "not_ready", "unknown"]),
     m("reading_value", "sensor", Gauge, -1e15, 1e15, None),
     m("remapped_rows_correctable_total", "count", Counter, 0.0, EXACT, Sum),

@@ -9,7 +9,8 @@ use crate::config::{Config, Loader};
 pub(super) enum Command {
     /// Writes the commented sample.
     Init,
-    /// Checks the file and every plugins.d/NAME.toml; exit status 2 when something is wrong.
+    /// Checks the file, every plugins.d/NAME.toml, and each [config] by the component that it is for; exit status 2 when something is
+    /// wrong.
     Check { path: PathBuf },
     /// Writes the configuration that is in force.
     Print {
@@ -20,13 +21,18 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init => print!("{}", include_str!("../../../config/kcloud-monitor.toml")),
         Command::Check { path } => {
             let faults = match Config::load(&path, std::env::vars()) {
                 Err(error) => error.0,
-                Ok(config) => Loader::default().look(&config).problems,
+                Ok(config) => {
+                    let look = Loader::default().look(&config);
+                    let (wrong, missing) = super::plugin::check_configs(&config, &look.settings).await?;
+                    missing.iter().for_each(|said| println!("{said}"));
+                    look.problems.into_iter().chain(wrong).collect()
+                }
             };
             if !faults.is_empty() {
                 faults.iter().for_each(|f| eprintln!("{f}"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use kcloud_fleet_sim::{Faults, Fleet, FleetConfig, Node, Origins, Shape};
+use kcloud_fleet_sim::{DIALECTS, Faults, Fleet, FleetConfig, Node, Origins, Others, Shape};
 use tokio::net::TcpListener;
 
 use super::Demo;
@@ -16,6 +16,7 @@ use crate::auth::Auth;
 use crate::history::Keep;
 use crate::host::{Host, Look, Options};
 use crate::plugins::Settings;
+use crate::plugins::capabilities::globs::Globs;
 use crate::plugins::capabilities::{Credential, Grants, Secret, http_policy};
 use crate::plugins::contract::Target;
 use crate::plugins::engine::Compiler;
@@ -23,7 +24,7 @@ use crate::plugins::verify::Policy;
 use crate::power::Facility;
 
 pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
-    let Demo { listen, nodes, gpus_per_node, pods, seed, data_dir, plugins_dir } = args;
+    let Demo { listen, nodes, gpus_per_node, other_cards, pods, seed, data_dir, plugins_dir } = args;
     anyhow::ensure!(listen.ip().is_loopback(), "the demo's password is known to everybody: it listens on loopback only, not on {listen}");
     let data_dir = data_dir.unwrap_or_else(|| std::env::temp_dir().join(format!("kcloud-monitor-demo-{}", std::process::id())));
     std::fs::create_dir_all(&data_dir)?;
@@ -38,12 +39,16 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
     if let (Some(pods), Some(first)) = (pods, shape.clusters.first_mut()) {
         first.pods = pods;
     }
-    let config = FleetConfig { seed, nodes, gpus_per_node, tick: Duration::from_secs(1), faults: Faults::demo() };
+    let names = components(&plugins_dir)?;
+    let there = DIALECTS.iter().filter(|d| other_cards > 0 && names.iter().any(|n| n == d.name));
+    let others = there.map(|dialect| Others { dialect, nodes: 1, cards_per_node: other_cards }).collect();
+    let config = FleetConfig { seed, nodes, gpus_per_node, tick: Duration::from_secs(1), faults: Faults::demo(), others };
     let fleet = Arc::new(Fleet::whole(config, shape));
     let origins = Origins::serve(&fleet).await?;
-    let settings = fleet_settings(&fleet, &origins, &components(&plugins_dir)?);
+    let settings = fleet_settings(&fleet, &origins, &names);
     let facilities = facilities(&fleet);
-    let count = fleet.truth(0).total;
+    let truth = fleet.truth(0);
+    let (count, others) = (truth.total, truth.others.len());
     let options = Options {
         plugins_dir,
         state_dir: data_dir.join("state"),
@@ -68,13 +73,16 @@ pub(super) async fn demo(args: Demo) -> anyhow::Result<()> {
         forget_after: Duration::from_secs(7 * 86_400),
         stream: crate::stream::Limits::default(),
         cors: Vec::new(),
+        is_agent: false,
     };
     crate::net::open_many_files();
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     let host = Host::start(options, move || Look { facilities: Some(facilities.clone()), ..settings.clone().into() }).await?;
     let (nodes, gpus, pods, vms) = (count.nodes, count.gpus, count.pods, count.vms);
-    println!("KCloud Monitor demo: {nodes} nodes, {gpus} GPUs, {pods} pods, {vms} VMs in two clusters (simulated, seed {seed})");
+    println!(
+        "KCloud Monitor demo: {nodes} nodes, {gpus} NVIDIA GPUs, {others} cards of other vendors, {pods} pods, {vms} VMs in two clusters (simulated, seed {seed})"
+    );
     println!("  http://{address}/docs   user admin, password changeme");
     println!("  curl -u admin:changeme http://{address}/api/v1/accelerators/gpus/summary");
     println!("  what it must say: http://{}/truth", origins.pages);
@@ -137,6 +145,9 @@ pub fn fleet_settings(fleet: &Fleet, origins: &Origins, components: &[String]) -
                 let meter = target("facility".to_owned(), format!("http://{}", origins.meter), fleet.clusters()[0].name.clone());
                 nodes(&|at, _| bmc(at)).into_iter().chain([meter]).collect()
             }
+            other if fleet.nodes().iter().any(|n| n.dialect.is_some_and(|d| d.name == other)) => {
+                of_nodes(other, &|n| n.dialect.is_some_and(|d| d.name == other))
+            }
             _ => return Settings { enabled: false, ..Settings::bare(name) },
         };
         let mut credentials = HashMap::new();
@@ -159,7 +170,9 @@ fn target(id: String, address: String, cluster: String) -> Target {
 fn reading(name: &str, targets: Vec<Target>) -> Settings {
     let http = Some(http_policy::Policy::new(targets.iter().map(|t| t.address.as_str())));
     let targets = targets.into_iter().map(|t| (t, None)).collect();
-    Settings { targets, grants: Grants { http, ..Grants::default() }, ..Settings::bare(name) }
+    // Some can read dumps in files, too, and ask for the right; here there are none.
+    let files = Globs::new(&[]).ok();
+    Settings { targets, grants: Grants { http, files, ..Grants::default() }, ..Settings::bare(name) }
 }
 
 /// The cards alone: one target a node of the first cluster that has some.

@@ -38,6 +38,9 @@ enum Command {
     Serve {
         #[arg(long, env = "KCLOUD_CONFIG", default_value = "/etc/kcloud-monitor/kcloud-monitor.toml")]
         config: PathBuf,
+        /// As the agent of a node, for a host that reads it: no history, alerts, reports and jobs of exports, and little memory.
+        #[arg(long)]
+        agent: bool,
     },
     /// Runs the host over a simulated fleet: no hardware, no Prometheus. User admin, password changeme.
     Demo(Demo),
@@ -92,6 +95,9 @@ struct Demo {
     nodes: usize,
     #[arg(long, default_value_t = 8)]
     gpus_per_node: usize,
+    /// Cards of each other vendor that a plugin is there for, on a node of their own; 0: NVIDIA's alone.
+    #[arg(long, default_value_t = 4)]
+    other_cards: usize,
     /// Pods of the first cluster; those that hold cards and those of DaemonSets are always there.
     #[arg(long)]
     pods: Option<usize>,
@@ -111,14 +117,14 @@ pub async fn run() -> anyhow::Result<std::process::ExitCode> {
     let given = crate::log::Given { level: args.log, is_json: args.log_json };
     match args.command {
         // It learns from its configuration how to log.
-        Command::Serve { config } => serve::serve(config, given).await?,
+        Command::Serve { config, agent } => serve::serve(config, agent, given).await?,
         other => {
             given.start(&crate::config::Log::default())?;
             match other {
                 Command::Demo(demo) => demo::demo(demo).await?,
                 Command::Export(command) => return export::run(*command).await,
                 Command::Watch(command) => return watch::run(command).await,
-                Command::Config(command) => return config::run(command),
+                Command::Config(command) => return config::run(command).await,
                 Command::Plugin(command) => return plugin::run(command).await,
                 Command::User(command) => user::run(command)?,
                 Command::Token(command) => user::tokens(command)?,

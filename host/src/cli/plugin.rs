@@ -14,7 +14,7 @@ use crate::config::{Config, Loader};
 use crate::plugins::approval;
 use crate::plugins::capabilities::{Commons, RIGHTS, Shared};
 use crate::plugins::engine::MAX_COMPONENT;
-use crate::plugins::generation::{Compiled, Generation};
+use crate::plugins::generation::{Compiled, Generation, LoadError};
 use crate::plugins::verify::{Candidate, ContentDigest, Policy, Refusal, Verified};
 use crate::plugins::{Runtime, Settings, watch};
 
@@ -132,7 +132,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
                     println!("trust {}: {}", admission.trust, admission.rule);
                 }
                 Err(error) => {
-                    eprintln!("{}: {error:#}", settings.name);
+                    faults(&settings, &error).iter().for_each(|fault| eprintln!("{fault}"));
                     return Ok(ExitCode::from(2));
                 }
             }
@@ -202,6 +202,31 @@ fn settings(path: &Path) -> anyhow::Result<(Config, Vec<Settings>)> {
         }
     }
     Ok((config, all))
+}
+
+/// What keeps a plugin from running, one line each.
+fn faults(settings: &Settings, error: &anyhow::Error) -> Vec<String> {
+    match error.downcast_ref::<LoadError>() {
+        Some(error @ (LoadError::Config(_) | LoadError::Configure(_))) => settings.faults(error),
+        _ => vec![format!("{}: {error:#}", settings.name)],
+    }
+}
+
+/// What is wrong with the `[config]` of plugins whose components lie in the directory, and the names of those whose do not. Where the
+/// host that uses this configuration has compiled them before, that is quick.
+pub(super) async fn check_configs(config: &Config, all: &[Settings]) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    let cache = Some(config.cache_dir()).filter(|dir| dir.is_dir());
+    let runtime = Arc::new(Runtime::new(cache.as_deref())?);
+    let (mut wrong, mut missing) = (Vec::new(), Vec::new());
+    let has_config = |s: &&Settings| s.enabled && s.config.as_object().is_some_and(|c| !c.is_empty());
+    for settings in all.iter().filter(has_config) {
+        let found = watch::find(&config.plugins.dir, config.plugins.dev_dir.as_deref(), settings.component.clone(), MAX_COMPONENT);
+        match found.read {
+            Err(why) => missing.push(format!("{}: its [config] was not held against {}.wasm: {why}", settings.name, settings.component)),
+            read => wrong.extend(load(&runtime, config, settings, read).await.err().iter().flat_map(|e| faults(settings, e))),
+        }
+    }
+    Ok((wrong, missing))
 }
 
 async fn load(runtime: &Arc<Runtime>, config: &Config, settings: &Settings, read: Result<Candidate, String>) -> anyhow::Result<Generation> {

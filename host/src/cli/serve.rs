@@ -19,7 +19,7 @@ use crate::plugins::engine::Compiler;
 use crate::power::Facility;
 use crate::tls::Tls;
 
-pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
+pub(super) async fn serve(path: PathBuf, is_agent: bool, log: Given) -> anyhow::Result<()> {
     let config = Config::load(&path, std::env::vars())?;
     log.start(&config.log)?;
     // Before anything else: the default action of SIGHUP is to end the process.
@@ -36,6 +36,14 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         "a user's password is \"changeme\", which everybody knows: change it, or listen on loopback only instead of {}",
         config.server.listen
     );
+    anyhow::ensure!(
+        !is_agent || config.history.is_embedded_alone(),
+        "an agent keeps no history: [history] remote_write and backend = \"prometheus\" are for the host that reads it"
+    );
+    let exports = match is_agent {
+        true => Exports::default(),
+        false => Exports::open(&config.data_dir.join("exports"), config.export.limits()).context("the directory of exports")?,
+    };
     let options = Options {
         plugins_dir: config.plugins.dir.clone(),
         state_dir: config.data_dir.join("state"),
@@ -44,7 +52,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         history_keep: config.history.keep(),
         alerts_dir: config.data_dir.join("alerts"),
         reports_dir: config.data_dir.join("reports"),
-        exports: Exports::open(&config.data_dir.join("exports"), config.export.limits()).context("the directory of exports")?,
+        exports,
         beyond: config.beyond().map_err(|e| anyhow::anyhow!("[history] {e}"))?,
         cache_dir: None,
         compiler: Some(Compiler {
@@ -60,6 +68,7 @@ pub(super) async fn serve(path: PathBuf, log: Given) -> anyhow::Result<()> {
         forget_after: config.inventory.forget_after.0,
         stream: config.stream.limits(),
         cors: config.server.cors_origins.clone(),
+        is_agent,
     };
     let tls = match &config.server.tls {
         Some(tls) => Some(Tls::load(tls).await?),

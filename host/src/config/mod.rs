@@ -195,6 +195,11 @@ pub struct HistoryConfig {
 }
 
 impl HistoryConfig {
+    /// Whether nothing of it lies beyond this host.
+    pub fn is_embedded_alone(&self) -> bool {
+        matches!(self.backend, Backend::Embedded) && self.remote_write.is_none()
+    }
+
     pub fn keep(&self) -> Keep {
         Keep { raw: self.retention.0, minutes: self.retention_minutes.0, hours: self.retention_hours.0, max_bytes: self.max_bytes.0 as u64 }
     }

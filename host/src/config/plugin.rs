@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -13,6 +14,7 @@ use super::{Config, ConfigError, Period, parse};
 use crate::plugins::capabilities::Grants;
 use crate::plugins::capabilities::globs::Globs;
 use crate::plugins::contract::Target;
+use crate::plugins::places::Places;
 use crate::plugins::{OnMissing, Settings};
 
 /// The file as it is written.
@@ -191,6 +193,7 @@ fn settings(
         on_missing: file.on_missing,
         shadow: file.shadow,
         return_after: file.return_after.unwrap_or(bare.return_after),
+        places: Some(Arc::new(Places::new(path, text))),
         clusters: config.clusters.keys().cloned().collect(),
         config: plugin_config,
         targets,
@@ -202,7 +205,6 @@ fn settings(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::Arc;
 
     use super::*;
     use crate::plugins::capabilities::ipmi::{Privilege, Suite};

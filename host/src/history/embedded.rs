@@ -19,6 +19,9 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 /// Heads are sealed when the oldest point is this old: 480 points a series at 15 s, where pco does well.
 const SEAL_AFTER: i64 = 2 * HOUR;
+/// Points that are stamped further back than this before they come are not kept: what a file spans must be about when it was made, or
+/// one clock that is years behind would hide what everybody else has (`sources`).
+const LATE: i64 = 4 * HOUR;
 /// Or when they hold this many points a series, over all that hold any: longer columns are hardly smaller (docs/PERFORMANCE.md), and
 /// a target that is read every second must not fill the memory for two hours. All are sealed together, so that files stay large.
 const SEAL_POINTS: u64 = 1_024;
@@ -57,6 +60,29 @@ pub struct Embedded {
     next_block: AtomicU64,
     /// Rows after this one are read by somebody yet, sealed or not.
     held: AtomicU64,
+    /// Points that came too late to be kept.
+    too_late: AtomicU64,
+}
+
+/// A row of the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub sequence: u64,
+    /// When it was committed.
+    pub at_ms: i64,
+    /// The earliest and latest time of its points; of a row that is sealed when it was committed.
+    pub first_ms: i64,
+    pub last_ms: i64,
+    pub bytes: u64,
+}
+
+/// Points that are in a file already and not yet gone from the heads.
+struct Trim {
+    cut_ms: i64,
+    /// By series: the first so many, as far as they lie before the cut.
+    copied: Vec<u32>,
+    /// Heads before this one are trimmed.
+    done: usize,
 }
 
 #[derive(Default)]
@@ -68,20 +94,21 @@ struct Recent {
     head_points: u64,
     /// Heads that hold any.
     open_heads: u64,
-    oldest_at: Option<i64>,
-    /// Rows in the log whose points are in the heads: sequence, latest time, length.
-    rows: Vec<(u64, i64, u64)>,
+    /// Rows in the log whose points are in the heads, in order.
+    rows: Vec<Row>,
     /// Rows that are sealed and held.
-    waiting: Vec<(u64, i64, u64)>,
+    waiting: Vec<Row>,
+    trim: Option<Trim>,
 }
 
 impl Recent {
     fn take(&mut self, sequence: u64, at_ms: i64, row_bytes: usize, points: &[(u32, Observation)]) {
         self.heads.resize_with(self.heads.len().max(self.series.count() as usize), Head::default);
+        let bytes = row_bytes as u64;
         if points.is_empty() {
-            return self.waiting.push((sequence, at_ms, row_bytes as u64));
+            return self.waiting.push(Row { sequence, at_ms, first_ms: at_ms, last_ms: at_ms, bytes });
         }
-        let mut latest = i64::MIN;
+        let (mut first_ms, mut last_ms) = (i64::MAX, i64::MIN);
         for (id, (at, value)) in points {
             let Some(head) = self.heads.get_mut(*id as usize) else { continue };
             let before = head.bytes();
@@ -90,10 +117,17 @@ impl Recent {
             head.push(*at, *value);
             // Closing a chunk gives back what it did not need.
             self.head_bytes = self.head_bytes + head.bytes() - before;
-            latest = latest.max(*at);
-            self.oldest_at = Some(self.oldest_at.map_or(*at, |o| o.min(*at)));
+            (first_ms, last_ms) = (first_ms.min(*at), last_ms.max(*at));
         }
-        self.rows.push((sequence, latest, row_bytes as u64));
+        self.rows.push(Row { sequence, at_ms, first_ms, last_ms, bytes });
+    }
+
+    /// Points of a series that are in no file.
+    fn points(&self, id: u32) -> impl Iterator<Item = Observation> {
+        let trim = self.trim.as_ref().filter(|t| id as usize >= t.done);
+        let (sealed, cut_ms) = trim.map_or((0, 0), |t| (t.copied.get(id as usize).copied().unwrap_or(0), t.cut_ms));
+        let points = self.heads.get(id as usize).into_iter().flat_map(Head::points).enumerate();
+        points.filter(move |(i, (at, _))| *i >= sealed as usize || *at >= cut_ms).map(|(_, point)| point)
     }
 
     /// After heads were trimmed.
@@ -101,12 +135,12 @@ impl Recent {
         self.head_bytes = self.heads.iter().map(Head::bytes).sum();
         self.head_points = self.heads.iter().map(|h| u64::from(h.count())).sum();
         self.open_heads = self.heads.iter().filter(|h| h.count() > 0).count() as u64;
-        self.oldest_at = self.heads.iter().flat_map(|h| h.points().map(|p| p.0).next()).min();
     }
 
     /// Whether the heads hold more than is worth memory, `seal_after` ms being the most time.
     fn is_due(&self, now_ms: i64, seal_after: i64) -> bool {
-        let age = self.oldest_at.map_or(0, |at| now_ms - at);
+        // By when they came, not by their stamps: a late point makes no file of its own.
+        let age = self.rows.first().map_or(0, |r| now_ms - r.at_ms);
         let is_long = self.open_heads > 0 && self.head_points >= SEAL_POINTS * self.open_heads;
         age >= seal_after || (is_long && age >= SEAL_LEAST) || self.head_bytes > HEAD_BYTES
     }
@@ -149,6 +183,7 @@ impl Embedded {
             sealing: Mutex::default(),
             next_block: AtomicU64::new(next),
             held: AtomicU64::new(u64::MAX),
+            too_late: AtomicU64::new(0),
         })
     }
 
@@ -163,17 +198,16 @@ impl Embedded {
     /// Seals every point before `cut_ms` now.
     pub fn seal(&self, cut_ms: i64) -> Result<u64, HistoryError> {
         let _one = lock(&self.sealing);
-        let (count, upto) = {
+        // Of one moment: what is committed meanwhile stays in the heads and comes back from its row.
+        let (copied, upto): (Vec<u32>, u64) = {
             let recent = self.recent();
-            (recent.heads.len(), recent.rows.last().map_or(0, |r| r.0))
+            (recent.heads.iter().map(Head::count).collect(), recent.rows.last().map_or(0, |r| r.sequence))
         };
-        let mut copied = vec![0u32; count];
         let written = self.write_block(Tier::Raw, |out| {
-            for (id, copied) in copied.iter_mut().enumerate() {
+            for (id, copied) in copied.iter().enumerate() {
                 let mut points: Vec<Observation> = {
                     let recent = self.recent();
-                    *copied = recent.heads[id].count();
-                    recent.heads[id].points().filter(|(at, _)| *at < cut_ms).collect()
+                    recent.heads[id].points().take(*copied as usize).filter(|(at, _)| *at < cut_ms).collect()
                 };
                 if !points.is_empty() {
                     tidy(&mut points);
@@ -183,25 +217,28 @@ impl Embedded {
             Ok(())
         })?;
         let points = written.as_ref().map_or(0, |w| w.1);
-        let is_whole = |r: &(u64, i64, u64)| r.0 <= upto && r.1 < cut_ms;
+        let is_whole = |r: &Row| r.sequence <= upto && r.last_ms < cut_ms;
         let held = self.held.load(Ordering::Acquire);
         let (drop, whole) = {
             let recent = self.recent();
-            let drop = recent.rows.iter().filter(|r| is_whole(r) && r.0 <= held).map(|r| r.0).collect();
-            (drop, recent.rows.iter().find(|r| !is_whole(r)).map_or(upto, |r| upto.min(r.0 - 1)))
+            let drop = recent.rows.iter().filter(|r| is_whole(r) && r.sequence <= held).map(|r| r.sequence).collect();
+            (drop, recent.rows.iter().find(|r| !is_whole(r)).map_or(upto, |r| upto.min(r.sequence - 1)))
         };
-        self.change(written.map(|w| w.0), &[], &[], Some(Sealed { upto, cut: cut_ms, whole, drop }))?;
+        let heads = copied.len();
+        self.change(written.map(|w| w.0), &[], &[], Some((Sealed { upto, cut: cut_ms, whole, drop }, copied)))?;
         // A thousand at a time, so that a reader waits for microseconds.
-        for (i, part) in copied.chunks(1_000).enumerate() {
+        for first in (0..heads).step_by(1_000) {
             let mut recent = self.recent_mut();
-            for (j, copied) in part.iter().enumerate() {
-                recent.heads[i * 1_000 + j].trim(*copied, cut_ms);
-            }
+            let Recent { heads, trim: Some(trim), .. } = &mut *recent else { break };
+            let end = (first + 1_000).min(trim.copied.len());
+            heads[first..end].iter_mut().zip(&trim.copied[first..end]).for_each(|(head, copied)| head.trim(*copied, cut_ms));
+            trim.done = end;
         }
         let mut recent = self.recent_mut();
+        recent.trim = None;
         let (waiting, rows): (Vec<_>, Vec<_>) = std::mem::take(&mut recent.rows).into_iter().partition(is_whole);
         recent.rows = rows;
-        recent.waiting.extend(waiting.into_iter().filter(|r| r.0 > held));
+        recent.waiting.extend(waiting.into_iter().filter(|r| r.sequence > held));
         recent.recount();
         Ok(points)
     }
@@ -228,8 +265,12 @@ impl Embedded {
     }
 
     /// Makes one change durable, then visible.
-    fn change(&self, add: Option<Block>, remove: &[u64], rolled: &[u64], sealed: Option<Sealed>) -> Result<(), HistoryError> {
+    fn change(&self, add: Option<Block>, remove: &[u64], rolled: &[u64], sealed: Option<(Sealed, Vec<u32>)>) -> Result<(), HistoryError> {
         let entry = add.as_ref().map(Block::entry);
+        let (sealed, trim) = sealed.map_or((None, None), |(sealed, copied)| {
+            let trim = Trim { cut_ms: sealed.cut, copied, done: 0 };
+            (Some(sealed), Some(trim))
+        });
         self.log.change(&Change { add: entry, remove: remove.to_vec(), rolled: rolled.to_vec(), sealed })?;
         let mut blocks: Vec<Arc<Block>> = Vec::new();
         for block in self.blocks.load().iter().filter(|b| !remove.contains(&b.id)) {
@@ -240,7 +281,12 @@ impl Embedded {
         }
         blocks.extend(add.map(Arc::new));
         blocks.sort_by_key(|b| (b.tier, b.id));
-        self.blocks.store(Arc::new(blocks));
+        {
+            // At one moment, so that a reader finds each point in one place.
+            let mut recent = self.recent_mut();
+            self.blocks.store(Arc::new(blocks));
+            recent.trim = trim;
+        }
         for id in remove {
             std::fs::remove_file(file(&self.dir, *id))?;
         }
@@ -292,13 +338,12 @@ impl Embedded {
     }
 
     fn bytes(&self) -> u64 {
-        self.blocks.load().iter().map(|b| b.bytes).sum::<u64>() + self.recent().rows.iter().map(|r| r.2).sum::<u64>()
+        self.blocks.load().iter().map(|b| b.bytes).sum::<u64>() + self.recent().rows.iter().map(|r| r.bytes).sum::<u64>()
     }
 
     /// The coarsest tier that a step of `step` ms allows, and the files that answer for a window, each up to a moment; older before
     /// newer, so that of one moment the last word stands last.
-    fn sources(&self, (start, end): (i64, i64), step: i64) -> (Tier, Vec<(Arc<Block>, i64)>) {
-        let blocks = self.blocks.load_full();
+    fn sources(blocks: &[Arc<Block>], (start, end): (i64, i64), step: i64) -> (Tier, Vec<(Arc<Block>, i64)>) {
         let coarsest = match step {
             s if s % HOUR == 0 => Tier::Hours,
             s if s % MINUTE == 0 => Tier::Minutes,
@@ -330,14 +375,14 @@ impl Embedded {
         how: Aggregate,
         reads: &mut Reads,
     ) -> Result<Vec<Observation>, HistoryError> {
-        let (_, sources) = self.sources((start, end), step);
+        let (blocks, mut newest) = self.view(id, (start, end));
+        let (_, sources) = Self::sources(&blocks, (start, end), step);
         let mut sums = Sums::new(start, end, step, how);
         for (block, before) in sources {
             if let Some(chunk) = block.get_some(id, how.columns(), reads)? {
                 sums.chunk(&chunk, before);
             }
         }
-        let mut newest = self.head(id, start, end);
         tidy(&mut newest);
         newest.iter().filter_map(|(at, v)| Some((*at, (*v)?))).for_each(|(at, v)| sums.add(at, v, 1.0));
         Ok(sums.into_steps())
@@ -347,19 +392,19 @@ impl Embedded {
     fn buckets(
         &self,
         id: u32,
+        (blocks, mut newest): (&[Arc<Block>], Vec<Observation>),
         (start, end): (i64, i64),
         step: i64,
         columns: Columns,
         reads: &mut Reads,
     ) -> Result<Vec<Bucket>, HistoryError> {
-        let (coarsest, sources) = self.sources((start, end), step);
+        let (coarsest, sources) = Self::sources(blocks, (start, end), step);
         let mut out = Vec::new();
         for (block, before) in sources {
             if let Some(chunk) = block.get_some(id, columns, reads)? {
                 out.extend(chunk.buckets().filter(|b| b.at >= start && b.at < end && b.at < before));
             }
         }
-        let mut newest: Vec<Observation> = self.head(id, start, end);
         tidy(&mut newest);
         out.extend(ones(&newest));
         out.sort_by_key(|b| b.at);
@@ -389,11 +434,11 @@ impl Embedded {
         self.log.after(sequence, take)
     }
 
-    /// The rows after a sequence, in order: sequence, time, length.
-    pub(super) fn waiting_after(&self, sequence: u64) -> Vec<(u64, i64, u64)> {
+    /// The rows after a sequence, in order.
+    pub(super) fn waiting_after(&self, sequence: u64) -> Vec<Row> {
         let recent = self.recent();
-        let mut all: Vec<_> = recent.waiting.iter().chain(&recent.rows).filter(|r| r.0 > sequence).copied().collect();
-        all.sort_unstable_by_key(|r| r.0);
+        let mut all: Vec<_> = recent.waiting.iter().chain(&recent.rows).filter(|r| r.sequence > sequence).copied().collect();
+        all.sort_unstable_by_key(|r| r.sequence);
         all
     }
 
@@ -405,10 +450,10 @@ impl Embedded {
     /// Drops the sealed rows that nobody holds any more.
     fn release(&self) -> Result<(), HistoryError> {
         let held = self.held.load(Ordering::Acquire);
-        let free: Vec<u64> = self.recent().waiting.iter().map(|r| r.0).filter(|s| *s <= held).collect();
+        let free: Vec<u64> = self.recent().waiting.iter().map(|r| r.sequence).filter(|s| *s <= held).collect();
         if !free.is_empty() {
             self.log.release(&free)?;
-            self.recent_mut().waiting.retain(|r| r.0 > held);
+            self.recent_mut().waiting.retain(|r| r.sequence > held);
         }
         Ok(())
     }
@@ -429,14 +474,19 @@ impl Embedded {
         }
         // Rollups hold no ranks.
         let grain = if how == Aggregate::P95 { 1 } else { step };
-        let buckets = id.map(|id| self.buckets(id, window, grain, how.columns(), reads)).transpose()?;
+        let read = |id| {
+            let (blocks, newest) = self.view(id, window);
+            self.buckets(id, (&blocks, newest), window, grain, how.columns(), reads)
+        };
+        let buckets = id.map(read).transpose()?;
         Ok(steps(&buckets.unwrap_or_default(), window, step, how))
     }
 
-    fn head(&self, id: u32, start: i64, end: i64) -> Vec<Observation> {
+    /// The files, and the points of a series in a window that are in none of them: of one moment.
+    fn view(&self, id: u32, (start, end): (i64, i64)) -> (Arc<Vec<Arc<Block>>>, Vec<Observation>) {
         let recent = self.recent();
-        let points = recent.heads.get(id as usize).into_iter().flat_map(Head::points);
-        points.filter(|(at, _)| (start..end).contains(at)).collect()
+        let newest = recent.points(id).filter(|(at, _)| (start..end).contains(at)).collect();
+        (self.blocks.load_full(), newest)
     }
 }
 
@@ -449,9 +499,11 @@ impl History for Embedded {
         let _one = lock(&self.writing);
         let (mut numbered, names) = {
             let mut recent = self.recent_mut();
-            let numbered: Vec<_> = points.iter().map(|p| (recent.series.number(&p.subject, &p.metric), (p.at_ms, p.value))).collect();
+            let timely = points.iter().filter(|p| p.at_ms >= at_ms.saturating_sub(LATE));
+            let numbered: Vec<_> = timely.map(|p| (recent.series.number(&p.subject, &p.metric), (p.at_ms, p.value))).collect();
             (numbered, recent.series.unsaved().to_vec())
         };
+        self.too_late.fetch_add((points.len() - numbered.len()) as u64, Ordering::Relaxed);
         let row = if numbered.is_empty() { Vec::new() } else { log::encode(at_ms, &mut numbered) };
         self.log.append(sequence, &names, &row)?;
         let mut recent = self.recent_mut();
@@ -464,14 +516,17 @@ impl History for Embedded {
 
     fn raw(&self, subject: &str, metric: &str, start_ms: i64, end_ms: i64) -> Result<Vec<Observation>, HistoryError> {
         let Some(id) = self.recent().series.get(subject, metric) else { return Ok(Vec::new()) };
-        let buckets = self.buckets(id, (start_ms, end_ms), 1, Aggregate::Last.columns(), &mut Reads::default())?;
+        let window = (start_ms, end_ms);
+        let (blocks, newest) = self.view(id, window);
+        let ends: Vec<Observation> = newest.iter().filter(|(_, v)| v.is_none()).copied().collect();
+        let buckets = self.buckets(id, (&blocks, newest), window, 1, Aggregate::Last.columns(), &mut Reads::default())?;
         let mut all: Vec<Observation> = buckets.into_iter().map(|b| (b.at, Some(b.last))).collect();
-        for block in self.blocks.load().iter().filter(|b| b.tier == Tier::Raw && b.meets(start_ms, end_ms)) {
+        for block in blocks.iter().filter(|b| b.tier == Tier::Raw && b.meets(start_ms, end_ms)) {
             if let Some(chunk) = block.get(id)? {
                 all.extend(chunk.ends.iter().filter(|at| (start_ms..end_ms).contains(*at)).map(|at| (*at, None)));
             }
         }
-        all.extend(self.head(id, start_ms, end_ms).into_iter().filter(|(_, v)| v.is_none()));
+        all.extend(ends);
         all.sort_by_key(|(at, v)| (*at, v.is_none()));
         all.dedup_by(|a, b| a.0 == b.0 && a.1.is_none() && b.1.is_none());
         Ok(all)
@@ -562,7 +617,8 @@ impl History for Embedded {
             head_points: recent.head_points,
             head_bytes: recent.head_bytes as u64,
             log_rows: recent.rows.len() as u64,
-            log_bytes: recent.rows.iter().map(|r| r.2).sum(),
+            log_bytes: recent.rows.iter().map(|r| r.bytes).sum(),
+            too_late: self.too_late.load(Ordering::Relaxed),
             files: [tier("raw", Tier::Raw), tier("minutes", Tier::Minutes), tier("hours", Tier::Hours)],
         }
     }

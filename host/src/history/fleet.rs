@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::promql::{Engine, Row};
 use super::{HistoryError, names};
 use crate::catalogue::{Catalogue, METRICS, MetricId};
-use crate::inventory::batch::{Batch, BatchPoint, BatchSubject};
-use crate::inventory::{Inventory, Kind, Quality, SourceInfo};
+use crate::inventory::batch::{Batch, BatchEvent, BatchPoint, BatchSubject};
+use crate::inventory::{HOLDS_NOW, Inventory, Kind, Quality, Severity, SourceInfo};
 
 /// A host that has said nothing for this long is not heard any more: three of its rounds.
 const SILENT_MS: i64 = 180_000;
@@ -156,6 +156,14 @@ impl Fleet {
     /// Reads these clusters and tells the model. Blocking. What could not be read ages.
     pub fn read(&mut self, clusters: &[String], inventory: &Inventory) {
         let now_ms = crate::now_ms();
+        // What is configured no more is not seen any more.
+        self.said.retain(|(plugin, target)| {
+            let stays = target.strip_prefix("engine/").is_some_and(|c| clusters.iter().any(|known| known == c));
+            if !stays {
+                inventory.remove_source(plugin, target, now_ms);
+            }
+            stays
+        });
         for cluster in clusters {
             let target = format!("engine/{cluster}");
             let info = |plugin: &str, priority: i32| SourceInfo {
@@ -229,6 +237,10 @@ fn place<'a>(
     }
     let told = all.get(id).filter(|_| depth < DEEPEST)?;
     let parent = place(all, plugin, &told.parent, batch, places, depth + 1);
+    // In a circle it was placed by what it contains.
+    if let Some(place) = places.get(id) {
+        return Some(*place);
+    }
     let subject = batch.subjects.len() as u32;
     let is_own = told.plugin == plugin;
     batch.subjects.push(BatchSubject {
@@ -244,6 +256,19 @@ fn place<'a>(
             Some(BatchPoint { subject, metric: *metric, value: *value, quality: told.quality(name), at_ms: Some(*at_ms) })
         }));
     }
+    // Events are in no engine; what holds now is in the gauge.
+    let xid = told
+        .values
+        .iter()
+        .find(|(metric, value, _)| is_own && METRICS.get(metric.0 as usize).is_some_and(|m| m.name == "xid_last") && *value > 0.0);
+    batch.events.extend(xid.map(|(_, code, _)| BatchEvent {
+        subject,
+        at_ms: None,
+        severity: Severity::Critical,
+        code: format!("xid:{code}"),
+        message: format!("the last XID is {code}"),
+        key: format!("{HOLDS_NOW}{id}/xid:{code}"),
+    }));
     places.insert(id, subject);
     Some(subject)
 }

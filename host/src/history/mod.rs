@@ -17,6 +17,7 @@ mod fleet;
 mod head;
 mod log;
 pub mod names;
+mod nothing;
 mod promql;
 pub mod remote;
 mod rollup;
@@ -32,6 +33,7 @@ pub use embedded::{Embedded, Keep};
 pub use endpoint::Endpoint;
 pub(crate) use endpoint::said;
 pub use fleet::Fleet;
+pub use nothing::Nothing;
 pub use promql::Engine;
 pub use rollup::Aggregate;
 
@@ -51,6 +53,8 @@ pub enum HistoryError {
     Damaged(&'static str),
     #[error("the history engine: {0}")]
     Engine(String),
+    #[error("this host keeps no history")]
+    Nothing,
 }
 
 macro_rules! from_redb {
@@ -95,6 +99,8 @@ pub struct Holds {
     /// The same points on disk.
     pub log_rows: u64,
     pub log_bytes: u64,
+    /// Points that were stamped too far back to be kept, since the start.
+    pub too_late: u64,
     /// Sealed: name of the tier, number of files, their bytes.
     pub files: [(&'static str, u64, u64); 3],
 }

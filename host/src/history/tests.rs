@@ -331,3 +331,54 @@ fn what_was_committed_is_there_bit_for_bit_after_each_of_twenty_kills() {
         assert!(all == expected, "round {round}: {} of {} points", all.len(), expected.len());
     }
 }
+
+#[test]
+fn who_reads_while_a_file_is_sealed_finds_each_point_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), Keep::default()).unwrap();
+    let subjects: Vec<Arc<str>> = (0..3_000).map(|i| format!("GPU-{i}").into()).collect();
+    let start = 1_764_000_000_000;
+    let point = |s: &Arc<str>, at_ms| Point { subject: s.clone(), metric: "power_watts".into(), at_ms, value: Some(1.0) };
+    for tick in 0..20i64 {
+        let at = start + tick * 60_000;
+        store.commit(tick as u64 + 1, at, &subjects.iter().map(|s| point(s, at)).collect::<Vec<_>>()).unwrap();
+    }
+    let (window, last) = ((start, start + 3_600_000), subjects.last().unwrap());
+    let count = || store.range(last, "power_watts", window, 3_600_000, Aggregate::Count).unwrap()[0].1;
+    let (seen, sealed) = std::thread::scope(|scope| {
+        let sealing = scope.spawn(|| store.seal(start + 3_600_000).unwrap());
+        let mut seen = std::collections::BTreeMap::new();
+        while !sealing.is_finished() {
+            *seen.entry(count().map(f64::to_bits)).or_insert(0) += 1;
+            assert_eq!(store.raw(last, "power_watts", window.0, window.1).unwrap().len(), 20);
+        }
+        (seen, sealing.join().unwrap())
+    });
+    assert_eq!(sealed, 60_000);
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), [Some(20f64.to_bits())], "{seen:?}");
+    assert_eq!(count(), Some(20.0));
+    // What is committed after that comes back once.
+    store.commit(21, start + 20 * 60_000, &[point(last, start + 20 * 60_000)]).unwrap();
+    drop(store);
+    let store = Embedded::open(dir.path(), Keep::default()).unwrap();
+    assert_eq!(store.range(last, "power_watts", window, 3_600_000, Aggregate::Count).unwrap()[0].1, Some(21.0));
+}
+
+#[test]
+fn a_clock_that_is_years_behind_hides_nothing_and_makes_no_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), Keep::default()).unwrap();
+    let now = 1_764_000_000_000;
+    let point = |subject: &str, at_ms| Point { subject: subject.into(), metric: "power_watts".into(), at_ms, value: Some(1.0) };
+    for tick in 0..10i64 {
+        let at = now + tick * 10_000;
+        store
+            .commit(tick as u64 + 1, at, &[point("good", at), point("behind", 1_104_537_600_000 + tick), point("late", at - 3 * 3_600_000)])
+            .unwrap();
+        assert_eq!(store.upkeep(at).unwrap().sealed_points, 0, "nothing is due yet");
+    }
+    assert_eq!(store.holds().too_late, 10);
+    assert_eq!(store.raw("behind", "power_watts", 0, i64::MAX).unwrap(), []);
+    assert_eq!(store.raw("late", "power_watts", 0, i64::MAX).unwrap().len(), 10);
+    assert_eq!(store.raw("good", "power_watts", 0, i64::MAX).unwrap().len(), 10);
+}

@@ -180,9 +180,23 @@ fn value(values: &mut HashSet<Arc<str>>, key: &str, value: String) -> Arc<str> {
     new
 }
 
+/// What a source that itself hears of a subject from others says of that (`presence`), and since when: takes it out of the readings.
+/// Whoever says nothing has seen it.
+fn take_presence(readings: &mut Vec<Reading>) -> Option<(Life, i64)> {
+    let metric = Catalogue::known("presence");
+    let at = readings.iter().position(|r| Some(r.metric) == metric)?;
+    let told = readings.swap_remove(at);
+    let life = match told.value {
+        Value::Number(1.0, _) => Life::Stale,
+        Value::Number(2.0, _) => Life::Offline,
+        _ => Life::Live,
+    };
+    Some((life, told.at_ms))
+}
+
 impl Said {
     fn is_fresh(&self, sources: &[SourceState], now_ms: i64) -> bool {
-        now_ms - self.last_seen_ms <= sources[self.source as usize].info.interval_ms * STALE_INTERVALS
+        self.life == Life::Live && now_ms - self.last_seen_ms <= sources[self.source as usize].info.interval_ms * STALE_INTERVALS
     }
 }
 
@@ -199,6 +213,8 @@ struct Said {
     readings: Vec<Reading>,
     labels: Labels,
     last_seen_ms: i64,
+    /// Whether the source itself still hears of it.
+    life: Life,
 }
 
 impl Inventory {
@@ -665,7 +681,7 @@ impl Working {
             self.unsay(slot, |x| x.source != oldest);
         }
         let said = &mut self.slots[slot].said;
-        said.push(Said { source, readings: Vec::new(), labels: Labels::default(), last_seen_ms: now_ms });
+        said.push(Said { source, readings: Vec::new(), labels: Labels::default(), last_seen_ms: now_ms, life: Life::Live });
         Some(said.len() - 1)
     }
 
@@ -679,6 +695,7 @@ impl Working {
         mut given: Vec<(String, String)>,
         now_ms: i64,
     ) -> usize {
+        let told = take_presence(&mut readings);
         if let Some(before) = self.slots[slot].said.iter().find(|x| x.source == source) {
             add_rates(&mut readings, &before.readings, self.sources[source as usize].info.interval_ms);
         }
@@ -718,13 +735,19 @@ impl Working {
         given.sort();
         given.dedup_by(|a, b| a.0 == b.0);
         // Named without a word, as the parent of what did change, it is as it was.
-        let is_bare = !whole && given.is_empty() && readings_given == 0;
+        let is_bare = !whole && given.is_empty() && readings_given == 0 && told.is_none();
         let same = is_bare || said.labels.len() == given.len() && said.labels.iter().zip(&given).all(|(a, b)| *a.0 == *b.0 && *a.1 == *b.1);
         if !same {
             let (keys, values) = (&mut self.keys, &mut self.values);
             said.labels = given.into_iter().map(|(k, v)| (shared(keys, &k), value(values, &k, v))).collect();
         }
-        said.last_seen_ms = now_ms;
+        // The parent of what is still heard of may itself be silent.
+        if !is_bare || said.life == Life::Live {
+            (said.life, said.last_seen_ms) = match told {
+                Some((life, seen_ms)) if life != Life::Live => (life, seen_ms.min(now_ms)),
+                _ => (Life::Live, now_ms),
+            };
+        }
         self.merge(slot, now_ms);
         over
     }
@@ -738,9 +761,12 @@ impl Working {
     fn confirm(&mut self, source: u16, now_ms: i64) {
         for slot in &self.sources[source as usize].subjects {
             let s = &mut self.slots[*slot];
-            s.said.iter_mut().filter(|x| x.source == source).for_each(|x| x.last_seen_ms = now_ms);
+            let mut heard = false;
+            for said in s.said.iter_mut().filter(|x| x.source == source && x.life == Life::Live) {
+                (said.last_seen_ms, heard) = (now_ms, true);
+            }
             // The snapshot holds the subject, so that this copies it: not all of them at every delta.
-            if now_ms - s.subject.last_seen_ms >= CONFIRMED_EVERY_MS || s.subject.life != Life::Live {
+            if heard && (now_ms - s.subject.last_seen_ms >= CONFIRMED_EVERY_MS || s.subject.life != Life::Live) {
                 Arc::make_mut(&mut s.subject).last_seen_ms = now_ms;
             }
         }
@@ -801,6 +827,8 @@ impl Working {
                 _ if silent > interval * STALE_INTERVALS => Life::Stale,
                 _ => Life::Live,
             };
+            // Where all that speak of it say that they do not hear of it themselves, it is no better than that.
+            let life = life.max(s.said.iter().map(|x| x.life).min().unwrap_or(Life::Live));
             if silent >= forget_after_ms {
                 silent_too_long.push(slot);
                 changed = true;
@@ -983,7 +1011,8 @@ fn settle(slot: &mut Slot, readings: Vec<Reading>, others: Vec<Reading>, labels:
     if !Arc::ptr_eq(&public.labels, &labels) && public.labels != labels {
         public.labels = labels;
     }
-    if let Some(seen) = slot.said.iter().map(|s| s.last_seen_ms).max() {
+    let live = slot.said.iter().filter(|s| s.life == Life::Live).map(|s| s.last_seen_ms).max();
+    if let Some(seen) = live.or_else(|| slot.said.iter().map(|s| s.last_seen_ms).max()) {
         public.last_seen_ms = seen;
     }
 }

@@ -416,3 +416,34 @@ fn what_deltas_leave_as_it_is_stays_live_and_is_not_copied_for_each() {
         assert_eq!(Arc::ptr_eq(&snapshot.subjects[0], &first.subjects[0]), at < 60 * SECOND, "{at}");
     }
 }
+
+#[test]
+fn what_another_host_hears_no_more_is_stale_here_at_once_and_since_then() {
+    let i = Inventory::new(0);
+    let presence = Catalogue::known("presence").unwrap();
+    let told = |coverage, life: Option<f64>, now: i64| {
+        let mut b = batch(vec![card("GPU-1", ""), card("GPU-2", "")], &[(0, 300.0, Quality::Measured), (1, 200.0, Quality::Measured)]);
+        b.points.iter_mut().for_each(|p| p.at_ms = Some(now));
+        let point = |value| BatchPoint { subject: 0, metric: presence, value, quality: Quality::Measured, at_ms: Some(now - 50 * SECOND) };
+        b.points.extend(life.map(point));
+        i.apply(&source("kcloud"), Batch { coverage, ..b }, now);
+        let snapshot = publish(&i, now).snapshot;
+        let card = snapshot.get("GPU-1").unwrap();
+        assert!(card.reading(presence).is_none() && snapshot.get("GPU-2").unwrap().life == Life::Live);
+        (card.life, card.last_seen_ms, card.number(power()), card.gap(power()))
+    };
+    let t = 1_764_000_000_000;
+    assert_eq!(told(Coverage::Whole, None, t), (Life::Live, t, Some(300.0), None));
+    assert_eq!(told(Coverage::Whole, Some(1.0), t + SECOND), (Life::Stale, t - 49 * SECOND, None, Some(Reason::Stale)));
+    // A delta that leaves it as it is does not make it live.
+    i.apply(&source("kcloud"), Batch { coverage: Coverage::Delta, ..Batch::default() }, t + 2 * SECOND);
+    assert_eq!(publish(&i, t + 2 * SECOND).snapshot.get("GPU-1").unwrap().life, Life::Stale);
+    assert_eq!(told(Coverage::Delta, Some(2.0), t + 3 * SECOND).0, Life::Offline);
+    // Somebody else who sees it is believed.
+    let other = batch(vec![card("GPU-1", "")], &[(0, 310.0, Quality::Measured)]);
+    i.apply(&source("nvidia-dcgm"), other, t + 4 * SECOND);
+    let snapshot = publish(&i, t + 4 * SECOND).snapshot;
+    let seen = snapshot.get("GPU-1").unwrap();
+    assert_eq!((seen.life, seen.last_seen_ms, seen.number(power())), (Life::Live, t + 4 * SECOND, Some(310.0)));
+    assert_eq!(told(Coverage::Delta, None, t + 5 * SECOND).0, Life::Live);
+}

@@ -4,6 +4,7 @@
 //! points that history keeps. It must never block a reader: readers take the current snapshot and go.
 
 pub mod batch;
+mod changes;
 mod identity;
 mod merge;
 
@@ -12,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::catalogue::MetricId;
 use crate::power::{Account, Workloads};
+pub use changes::{Anew, Changes, Difference};
 pub use identity::Kind;
 pub(crate) use identity::pci;
 pub(crate) use merge::STALE_INTERVALS;
@@ -21,7 +23,7 @@ pub use merge::{Inventory, NewPoint, Publication, SourceInfo};
 pub type Sequence = u64;
 
 /// How a value came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quality {
     Measured,
@@ -30,7 +32,7 @@ pub enum Quality {
 }
 
 /// Why there is no value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
     Unsupported,
@@ -59,7 +61,7 @@ pub struct Reading {
 }
 
 /// Whether a subject is still heard of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Life {
     Live,

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod generation;
 pub mod kept;
 pub mod limits;
+pub mod places;
 mod plugin;
 pub mod registry;
 pub mod schema;

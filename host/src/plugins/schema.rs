@@ -3,10 +3,13 @@
 //! In: a stranger's text. A schema can ask for work without end in a few lines (references that double at each step, a part
 //! judged twice on each level), so that what costs more than its size is refused before it is compiled. It must never fetch anything.
 
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use super::capabilities::log::clean;
 use super::generation::LoadError;
+use crate::config::distance;
 
 /// Of the schema's text; a sane one has a few KiB.
 const MAX_BYTES: usize = 64 << 10;
@@ -32,12 +35,57 @@ pub fn check(schema: &str, config: &Value) -> Result<(), LoadError> {
     Walk { root: &schema, inside: Vec::new(), left: MAX_PARTS, depth: 0 }.schema(&schema).map_err(wrong)?;
     let patterns = jsonschema::PatternOptions::regex().size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN);
     let validator = jsonschema::options().with_pattern_options(patterns).build(&schema).map_err(|e| wrong(e.to_string()))?;
-    let place = |e: jsonschema::ValidationError<'_>| clean(&format!("{e} (at {:?})", e.instance_path().to_string()));
-    let errors: Vec<String> = validator.iter_errors(config).take(10).map(place).collect();
+    let errors: Vec<String> = validator.iter_errors(config).take(10).flat_map(|e| faults(&schema, &e)).collect();
     match errors.is_empty() {
         true => Ok(()),
         false => Err(LoadError::Config(errors.join("; "))),
     }
+}
+
+/// What is wrong and where (`plugins/places.rs` reads it), with what may have been meant.
+fn faults(schema: &Value, error: &ValidationError<'_>) -> Vec<String> {
+    let at = error.instance_path().to_string();
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let known = keys(schema, error.schema_path().as_str());
+            let one = |key: &String| {
+                let place = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+                clean(&format!("unknown key {key:?}{} (at {place:?})", meant(key, known.iter().copied())))
+            };
+            unexpected.iter().take(10).map(one).collect()
+        }
+        ValidationErrorKind::Enum { options } => {
+            let given = error.instance().as_str().unwrap_or_default().to_owned();
+            let all: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            vec![clean(&format!("{error}{} (at {at:?})", meant(&given, all)))]
+        }
+        _ => vec![clean(&format!("{error} (at {at:?})"))],
+    }
+}
+
+/// The nearest of what is allowed, or all of it where nothing is near and there is little.
+fn meant<'a>(given: &str, allowed: impl IntoIterator<Item = &'a str>) -> String {
+    let all: Vec<&str> = allowed.into_iter().collect();
+    match all.iter().map(|name| (distance(given, name), *name)).min().filter(|(d, _)| *d <= 2) {
+        Some((_, name)) => format!("; did you mean {name:?}?"),
+        None if all.is_empty() || all.len() > 30 => String::new(),
+        None => format!("; allowed are {}", all.join(", ")),
+    }
+}
+
+/// The names that a part of a schema gives, by the path of its `additionalProperties`, references followed.
+fn keys<'s>(schema: &'s Value, path: &str) -> Vec<&'s str> {
+    let mut at = schema;
+    let steps: Vec<&str> = path.split('/').skip(1).collect();
+    for step in steps.iter().take(steps.len().saturating_sub(1)) {
+        let inner = match (*step, &at[*step]) {
+            ("$ref", Value::String(to)) => to.strip_prefix('#').and_then(|pointer| schema.pointer(pointer)),
+            _ => at.get(step.replace("~1", "/").replace("~0", "~")).or_else(|| at.get(step.parse::<usize>().ok()?)),
+        };
+        let Some(inner) = inner else { return Vec::new() };
+        at = inner;
+    }
+    at["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
 /// Goes through a schema as a validator does, references followed.
@@ -110,6 +158,21 @@ mod tests {
         assert_eq!(judged(&schema, json!({ "id": "a", "racks": [{ "id": 1, "default": 2 }] })), Ok(()));
         let error = judged(&schema, json!({ "id": "A\n", "racks": [{ "default": "x" }] })).unwrap_err();
         assert!(error.contains("/racks/0") && error.contains("/id") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_is_unknown_is_named_with_what_was_meant() {
+        let table = json!({ "additionalProperties": false, "properties": { "power": {}, "mode": { "enum": ["text", "json"] } } });
+        let schema = json!({ "$defs": { "table": table }, "properties": { "tables": { "items": { "$ref": "#/$defs/table" } } }, "additionalProperties": false });
+        for (config, expected) in [
+            (json!({ "tables": [{ "powr": 1 }] }), "unknown key \"powr\"; did you mean \"power\"? (at \"/tables/0/powr\")"),
+            (json!({ "tables": [{ "a/b": 1 }] }), "unknown key \"a/b\"; allowed are mode, power (at \"/tables/0/a~1b\")"),
+            (json!({ "tabels": [] }), "unknown key \"tabels\"; did you mean \"tables\"? (at \"/tabels\")"),
+            (json!({ "tables": [{ "mode": "jsn" }] }), "did you mean \"json\"? (at \"/tables/0/mode\")"),
+        ] {
+            let error = judged(&schema, config).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

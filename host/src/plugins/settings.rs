@@ -1,11 +1,15 @@
 //! What the operator says of one plugin, in the host's own terms.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::call::Failure;
 use super::capabilities::{Credential, Grants, RIGHTS};
-use super::contract::Target;
+use super::contract::{CollectError, Target};
+use super::generation::LoadError;
 use super::limits::Limits;
+use super::places::Places;
 use super::verify::ContentDigest;
 
 /// What a configured component that is not in the directory means.
@@ -45,6 +49,8 @@ pub struct Settings {
     pub shadow: u32,
     /// So many faults of its own in a row make a new version give way to the one before; 0 never.
     pub return_after: u32,
+    /// Where its `[config]` stands, for whoever wrote it.
+    pub places: Option<Arc<Places>>,
 }
 
 impl Settings {
@@ -67,6 +73,26 @@ impl Settings {
             pins: Vec::new(),
             shadow: 0,
             return_after: 3,
+            places: None,
+        }
+    }
+
+    /// What is wrong, one line each; what is wrong with `[config]` with file, line and column.
+    pub fn faults(&self, error: &LoadError) -> Vec<String> {
+        self.told(error).map_or_else(|| vec![error.to_string()], |(places, said)| places.faults(said))
+    }
+
+    /// The same for an answer: in one line, and without the file's folder.
+    pub(super) fn reason(&self, error: &LoadError) -> String {
+        self.told(error).map_or_else(|| error.to_string(), |(places, said)| places.brief(said))
+    }
+
+    fn told<'a>(&'a self, error: &'a LoadError) -> Option<(&'a Places, &'a str)> {
+        match error {
+            LoadError::Config(said) | LoadError::Configure(Failure::Guest(CollectError::Config(said))) => {
+                Some((self.places.as_deref()?, said))
+            }
+            _ => None,
         }
     }
 

@@ -326,7 +326,7 @@ async fn build(registry: &Arc<Registry>, plugin: &Arc<Plugin>, settings: &Settin
         // What the host or the machine was to blame for may be over the next time.
         let is_final =
             !matches!(&error, LoadError::Describe(f) | LoadError::Configure(f) if matches!(f.blame(), Blame::Host | Blame::Target));
-        Refusal { state, rights_asked: asked, rights_missing: missing, is_final, ..Refusal::new(error.to_string()) }
+        Refusal { state, rights_asked: asked, rights_missing: missing, is_final, ..Refusal::new(settings.reason(&error)) }
     })
 }
 

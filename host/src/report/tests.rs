@@ -30,7 +30,13 @@ impl Past {
         let point = |at_ms| Point { subject: subject.clone(), metric: metric.clone(), at_ms, value: Some(value) };
         let points: Vec<Point> = (from..to).step_by(MINUTE as usize).map(point).collect();
         self.sequence += 1;
-        self.history.commit(self.sequence, to, &points).unwrap();
+        // As they come: hour by hour.
+        let mut points = points;
+        points.sort_by_key(|p| p.at_ms);
+        for part in points.chunk_by(|a, b| a.at_ms / 3_600_000 == b.at_ms / 3_600_000) {
+            self.sequence += 1;
+            self.history.commit(self.sequence, part[part.len() - 1].at_ms, part).unwrap();
+        }
     }
 
     fn report(&self, template: Template, given: &Given<'_>, now: i64, cluster: Option<&str>) -> Report {

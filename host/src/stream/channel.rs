@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::watch;
 
-use super::frame::{Made, Maker};
+use super::frame::{self, Made, Maker};
 use super::topic::Topic;
 use crate::inventory::{Sequence, Snapshot};
 
@@ -56,7 +56,8 @@ impl Ring {
 /// What the frames so far say together.
 #[derive(Default)]
 struct State {
-    maker: Maker,
+    /// Whether the maker's threshold is passed.
+    is_over: bool,
     snapshot: Option<Arc<Snapshot>>,
     /// All of it in one frame, once somebody asked.
     full: Option<Arc<Frame>>,
@@ -70,8 +71,14 @@ struct State {
 pub struct Channel {
     pub topic: Topic,
     name: String,
+    /// Who asked for it first.
+    pub by: Arc<str>,
+    /// Held while frames are made: never where somebody reads.
+    maker: Mutex<Maker>,
     state: Mutex<State>,
     ring: Mutex<Ring>,
+    /// Whose turn it is to make the whole of it.
+    whole: tokio::sync::Mutex<()>,
     end: watch::Sender<u64>,
 }
 
@@ -89,9 +96,18 @@ pub enum Next {
 }
 
 impl Channel {
-    pub fn new(topic: Topic) -> Self {
+    pub fn new(topic: Topic, by: Arc<str>) -> Self {
         let name = topic.name();
-        Self { topic, name, state: Mutex::default(), ring: Mutex::default(), end: watch::Sender::new(0) }
+        Self {
+            topic,
+            name,
+            by,
+            maker: Mutex::default(),
+            state: Mutex::default(),
+            ring: Mutex::default(),
+            whole: tokio::sync::Mutex::default(),
+            end: watch::Sender::new(0),
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -105,10 +121,12 @@ impl Channel {
 
     /// Makes the frames of a snapshot and hands them to who waits. Gives back how many bytes these are.
     pub fn take(&self, snapshot: Arc<Snapshot>) -> usize {
-        let mut state = lock(&self.state);
-        let State { maker, .. } = &mut *state;
+        let mut maker = lock(&self.maker);
         let made = maker.make(&self.topic, &self.name, &snapshot);
         let (mut bytes, mut frames) = (0, 0);
+        let mut state = lock(&self.state);
+        state.is_over = maker.is_over();
+        drop(maker);
         let mut ring = lock(&self.ring);
         let mut full = None;
         for Made { text, is_update } in made {
@@ -142,16 +160,37 @@ impl Channel {
         self.end.send_replace(end);
     }
 
-    /// The world as it is, and the number of the frame that comes after: what was told of it follows.
+    /// The world as it is, where somebody has made a frame of all of it, and the number of the frame that comes after: what was told of
+    /// it follows, as far as the ring still has it.
     fn full(&self) -> Option<(Arc<Frame>, u64)> {
-        let mut state = lock(&self.state);
-        let snapshot = state.snapshot.clone()?;
-        let State { maker, full, newest, .. } = &mut *state;
-        let full = full.get_or_insert_with(|| {
-            let text = maker.whole(&self.topic, &self.name, &snapshot);
-            Arc::new(Frame { id: (snapshot.sequence, 0), text: text.into(), is_update: true })
-        });
-        Some((full.clone(), *newest + 1))
+        let state = lock(&self.state);
+        let full = state.full.clone()?;
+        let ring = lock(&self.ring);
+        Some((full, (state.newest + 1).max(ring.first)))
+    }
+
+    /// The same, made where nobody has; `None` where there is no snapshot yet. One makes it, the others wait.
+    async fn whole(&self) -> Option<(Arc<Frame>, u64)> {
+        loop {
+            if let Some(full) = self.full() {
+                return Some(full);
+            }
+            let _turn = self.whole.lock().await;
+            let (snapshot, is_over) = {
+                let state = lock(&self.state);
+                (state.snapshot.clone()?, state.is_over)
+            };
+            if self.full().is_some() {
+                continue;
+            }
+            let text = frame::whole(&self.topic, &self.name, &snapshot, is_over);
+            let frame = Arc::new(Frame { id: (snapshot.sequence, 0), text: text.into(), is_update: true });
+            let mut state = lock(&self.state);
+            // A newer snapshot came meanwhile: of that one, then.
+            if state.snapshot.as_ref().is_some_and(|s| s.sequence == snapshot.sequence) {
+                state.full = Some(frame);
+            }
+        }
     }
 
     pub fn readers(&self) -> usize {
@@ -186,6 +225,12 @@ impl Reader {
     /// The next frame. Loses nothing when it is dropped before it is done.
     pub async fn next(&mut self) -> Next {
         loop {
+            if self.next.is_none()
+                && let Some((full, after)) = self.channel.whole().await
+            {
+                self.next = Some(after);
+                return Next::Frame(full);
+            }
             if let Some(next) = self.ready() {
                 return next;
             }
@@ -196,11 +241,7 @@ impl Reader {
     }
 
     fn ready(&mut self) -> Option<Next> {
-        let Some(next) = self.next else {
-            let (full, after) = self.channel.full()?;
-            self.next = Some(after);
-            return Some(Next::Frame(full));
-        };
+        let next = self.next?;
         let ring = lock(&self.channel.ring);
         if next < ring.first {
             let missed = ring.end() - next;
@@ -222,7 +263,7 @@ mod tests {
     use crate::stream::topic::POWER;
 
     fn channel(query: &str) -> Arc<Channel> {
-        Arc::new(Channel::new(Topic::power(&Params::parse(Some(query), POWER).unwrap()).unwrap()))
+        Arc::new(Channel::new(Topic::power(&Params::parse(Some(query), POWER).unwrap()).unwrap(), "admin".into()))
     }
 
     fn publish(channel: &Channel, sequences: std::ops::RangeInclusive<u64>) {
@@ -286,6 +327,23 @@ mod tests {
         assert_eq!(read(&mut reader), ["lag 97", "full 100"]);
         publish(&channel, 101..=101);
         assert_eq!(read(&mut reader), ["101"]);
+    }
+
+    #[test]
+    fn a_storm_of_alerts_is_read_to_its_end_by_who_comes_late_and_by_who_was_too_slow() {
+        let channel = channel("");
+        publish(&channel, 1..=1);
+        let (mut slow, _) = channel.reader(None);
+        read(&mut slow);
+        for _ in 0..FRAMES + 10 {
+            channel.tell(|id| format!("{id:?}"));
+        }
+        let (mut late, _) = channel.reader(None);
+        let all = read(&mut late);
+        assert_eq!((all[0].as_str(), all.len()), ("1", FRAMES + 1));
+        let all = read(&mut slow);
+        assert_eq!((all[0].as_str(), all[1].as_str(), all.len()), ("lag 74", "1", FRAMES + 2));
+        assert!(read(&mut slow).is_empty() && read(&mut late).is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From a snapshot to the bytes of a frame.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use serde::ser::SerializeMap;
@@ -15,6 +16,7 @@ use crate::api::rfc3339;
 use crate::api::v1::monitoring::{PARTS, totals, watts};
 use crate::api::v1::view::converted;
 use crate::inventory::{Kind, Reason, Sequence, Snapshot, Subject};
+use crate::power::Sum;
 
 /// A frame in the making.
 pub struct Made {
@@ -25,8 +27,8 @@ pub struct Made {
 /// What was said before, for what only changes are said of, and for what is to be told.
 #[derive(Default)]
 pub struct Maker {
-    /// The last value of each resource, as bits, and the frame that said it.
-    values: HashMap<Arc<str>, (Option<u64>, Sequence)>,
+    /// What was said last of each resource, as a hash, and by which frame.
+    values: HashMap<Arc<str>, (u64, Sequence)>,
     seen: Seen,
 }
 
@@ -40,6 +42,16 @@ struct Row<'a> {
     field: &'a str,
     value: Option<f64>,
     reason: Option<Reason>,
+}
+
+impl Row<'_> {
+    /// Of everything that is said.
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let text = (self.cluster, self.node, self.namespace, self.name);
+        (text, self.value.map(f64::to_bits), self.reason).hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 impl Serialize for Row<'_> {
@@ -107,18 +119,20 @@ fn each_power<'a>(snapshot: &'a Snapshot, resource: Resource, filter: &Filter, e
             }
         }
         kind => {
-            let is = |s: &crate::power::Share| {
+            // A share names its node by the id.
+            let node = |s: &'a crate::power::Share| snapshot.get(s.node.as_deref()?)?.node.as_deref();
+            let is = |s: &&'a crate::power::Share| {
                 s.kind == kind
                     && filter.has_cluster(&s.cluster)
-                    && filter.node.as_deref().is_none_or(|n| s.node.as_deref() == Some(n))
+                    && filter.node.as_deref().is_none_or(|n| node(s) == Some(n))
                     && filter.namespace.as_deref().is_none_or(|n| *s.namespace == *n)
             };
-            for s in snapshot.workloads().shares.iter().filter(|s| is(s)) {
+            for s in snapshot.workloads().shares.iter().filter(is) {
                 let value = watts(s.watts());
                 let row = Row {
                     id: &s.id,
                     cluster: &s.cluster,
-                    node: s.node.as_deref(),
+                    node: node(s),
                     namespace: Some(&s.namespace),
                     name: Some(&s.name),
                     field: WATTS,
@@ -148,11 +162,11 @@ fn each_row<'a>(topic: &'a Topic, snapshot: &'a Snapshot, each: &mut dyn FnMut(R
 /// Which of the rows are said.
 enum Which<'a> {
     All,
-    Changed(&'a mut HashMap<Arc<str>, (Option<u64>, Sequence)>),
+    Changed(&'a mut HashMap<Arc<str>, (u64, Sequence)>),
 }
 
 /// An update, and what is drawn by how many of what it is about.
-fn update(topic: &Topic, name: &str, snapshot: &Snapshot, which: Which<'_>) -> (String, Option<f64>, usize) {
+fn update(topic: &Topic, name: &str, snapshot: &Snapshot, which: Which<'_>) -> (String, Sum) {
     let kind = format!("{}_update", topic.stream());
     let (resource, metric) = match &topic.what {
         What::Power(resource) => (*resource, None),
@@ -179,9 +193,9 @@ fn update(topic: &Topic, name: &str, snapshot: &Snapshot, which: Which<'_>) -> (
             sum += v;
         }
         if let Which::Changed(values) = &mut which {
-            let bits = row.value.map(f64::to_bits);
-            let before = values.insert(row.id.clone(), (bits, snapshot.sequence));
-            if before.is_some_and(|(b, _)| b == bits) {
+            let hash = row.hash();
+            let before = values.insert(row.id.clone(), (hash, snapshot.sequence));
+            if before.is_some_and(|(said, _)| said == hash) {
                 return;
             }
         }
@@ -192,11 +206,11 @@ fn update(topic: &Topic, name: &str, snapshot: &Snapshot, which: Which<'_>) -> (
         serde_json::to_writer(&mut rows, &row).unwrap_or_default();
     });
     let mut data = Map::new();
-    let (mut drawn, mut of) = (Some(sum).filter(|_| known > 0), known);
+    let mut drawn = Sum { watts: Some(sum).filter(|_| known > 0), known, of: count, oldest_ms: None };
     if let What::Power(_) = topic.what {
         let total = snapshot.account().total(topic.filter.cluster.as_deref());
         if resource.is_none() {
-            (drawn, of) = (total.watts, total.known);
+            drawn = total;
         }
         data = totals(snapshot, topic.filter.cluster.as_deref(), &PARTS);
     }
@@ -204,7 +218,7 @@ fn update(topic: &Topic, name: &str, snapshot: &Snapshot, which: Which<'_>) -> (
         data.insert("count".into(), json!(count));
         data.insert("known_count".into(), json!(known));
         if metric.is_none() {
-            data.insert("resources_power_watts".into(), json!(watts(drawn)));
+            data.insert("resources_power_watts".into(), json!(watts(drawn.watts)));
         }
     }
     let mut text = head.to_string();
@@ -233,19 +247,19 @@ fn update(topic: &Topic, name: &str, snapshot: &Snapshot, which: Which<'_>) -> (
         text.push_str(&format!(",\"removed\":{}", json!(removed)));
     }
     text.push_str("}}");
-    (text, drawn, of)
+    (text, drawn)
 }
 
 impl Maker {
     /// The frames of a snapshot: the update, and what is to be told of it.
     pub fn make(&mut self, topic: &Topic, name: &str, snapshot: &Snapshot) -> Vec<Made> {
         let which = if topic.is_delta { Which::Changed(&mut self.values) } else { Which::All };
-        let (text, drawn, known) = update(topic, name, snapshot, which);
+        let (text, drawn) = update(topic, name, snapshot, which);
         let told = match &topic.wire {
-            Wire::Events(limits) => self.seen.take(limits, snapshot.at_ms, drawn, known),
+            Wire::Events(limits) => self.seen.take(limits, snapshot.at_ms, &drawn),
             Wire::Socket => Vec::new(),
         };
-        let mut made = vec![Made { text: self.written(topic, text, snapshot), is_update: true }];
+        let mut made = vec![Made { text: written_out(topic, text, snapshot, self.is_over()), is_update: true }];
         for told in told {
             let id = (snapshot.sequence, made.len() as u32);
             let (kind, data) = of_told(&told, topic, name, snapshot);
@@ -254,21 +268,25 @@ impl Maker {
         made
     }
 
-    /// The whole of a snapshot, as a topic's readers get it first.
-    pub fn whole(&self, topic: &Topic, name: &str, snapshot: &Snapshot) -> String {
-        let (text, ..) = update(topic, name, snapshot, Which::All);
-        self.written(topic, text, snapshot)
+    /// Whether the threshold is passed.
+    pub fn is_over(&self) -> bool {
+        self.seen.is_over()
     }
+}
 
-    /// An update as it goes out. Who comes later learns from it whether the threshold is passed.
-    fn written(&self, topic: &Topic, mut text: String, snapshot: &Snapshot) -> String {
-        let Wire::Events(limits) = &topic.wire else { return text };
-        if limits.threshold_watts().is_some() {
-            text.pop();
-            text.push_str(&format!(",\"threshold_exceeded\":{}}}", self.seen.is_over()));
-        }
-        event((snapshot.sequence, 0), "power_update", &text)
+/// The whole of a snapshot, as a topic's readers get it first.
+pub fn whole(topic: &Topic, name: &str, snapshot: &Snapshot, is_over: bool) -> String {
+    written_out(topic, update(topic, name, snapshot, Which::All).0, snapshot, is_over)
+}
+
+/// An update as it goes out. Who comes later learns from it whether the threshold is passed.
+fn written_out(topic: &Topic, mut text: String, snapshot: &Snapshot, is_over: bool) -> String {
+    let Wire::Events(limits) = &topic.wire else { return text };
+    if limits.threshold_watts().is_some() {
+        text.pop();
+        text.push_str(&format!(",\"threshold_exceeded\":{is_over}}}"));
     }
+    event((snapshot.sequence, 0), "power_update", &text)
 }
 
 fn of_told(told: &Told, topic: &Topic, name: &str, snapshot: &Snapshot) -> (&'static str, Value) {

@@ -28,6 +28,8 @@ const EARLY: Duration = Duration::from_millis(125);
 const LINGER: Duration = Duration::from_secs(60);
 /// Topics at once: each is asked for by a client, and costs a frame an interval.
 const TOPICS: usize = 256;
+/// Of these, asked for by one user or key: the others find some.
+const TOPICS_OF_ONE: usize = 64;
 /// Frames in the making at once: what is left of the machine answers requests.
 const MAKERS: usize = 2;
 
@@ -156,7 +158,7 @@ impl Hub {
     }
 
     /// A reader of a topic, which is made where nobody reads it yet. Says whether it goes on after `last`.
-    pub fn read(&self, topic: Topic, last: Option<Id>) -> Result<(Reader, bool), Refused> {
+    pub fn read(&self, topic: Topic, last: Option<Id>, by: &Arc<str>) -> Result<(Reader, bool), Refused> {
         let mut topics = self.topics();
         if let Some(channel) = topics.get(&topic) {
             return Ok(channel.reader(last));
@@ -166,11 +168,12 @@ impl Hub {
             let unread = topics.iter().find(|(_, c)| c.readers() == 0).map(|(t, _)| t.clone());
             unread.and_then(|t| topics.remove(&t));
         }
-        if topics.len() >= TOPICS {
+        let own = topics.values().filter(|c| c.by == *by && c.readers() > 0).count();
+        if topics.len() >= TOPICS || own >= TOPICS_OF_ONE {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::Topics);
         }
-        let channel = Arc::new(Channel::new(topic.clone()));
+        let channel = Arc::new(Channel::new(topic.clone(), by.clone()));
         topics.insert(topic, channel.clone());
         let reader = channel.reader(last);
         let (inventory, counts) = (self.inventory.clone(), self.counts.clone());
@@ -336,11 +339,13 @@ mod tests {
             let params = Params::parse(Some(&format!("cluster=cluster{n}")), topic::POWER).unwrap();
             Topic::power(&params).unwrap()
         };
-        let mut readers: Vec<Reader> = (0..TOPICS).map(|n| hub.read(topic(n), None).unwrap().0).collect();
-        assert_eq!(hub.read(topic(TOPICS), None).err(), Some(Refused::Topics));
-        assert!(hub.read(topic(0), None).is_ok(), "who asks for what others read costs nothing");
+        let who = |n: usize| -> Arc<str> { format!("user{}", n / TOPICS_OF_ONE).into() };
+        let mut readers: Vec<Reader> = (0..TOPICS).map(|n| hub.read(topic(n), None, &who(n)).unwrap().0).collect();
+        assert_eq!(hub.read(topic(TOPICS), None, &who(TOPICS)).err(), Some(Refused::Topics));
+        assert!(hub.read(topic(0), None, &who(TOPICS)).is_ok(), "who asks for what others read costs nothing");
         drop(readers.pop());
-        assert!(hub.read(topic(TOPICS), None).is_ok());
+        assert!(hub.read(topic(TOPICS), None, &who(0)).is_err(), "one alone has so many");
+        assert!(hub.read(topic(TOPICS), None, &who(TOPICS)).is_ok());
         assert_eq!(hub.topic_count(), TOPICS);
     }
 

@@ -4,6 +4,7 @@
 //! clears a threshold nor is it a spike.
 
 use super::topic::Limits;
+use crate::power::Sum;
 
 /// What is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +19,8 @@ pub enum Told {
 pub struct Seen {
     /// Watts, and of how many that was known.
     last: Option<(f64, usize)>,
-    over_since_ms: Option<i64>,
+    /// Since when, and of how many that was.
+    over_since: Option<(i64, usize)>,
     /// Of how many the watts were when it was told.
     told: Option<usize>,
 }
@@ -29,23 +31,26 @@ impl Seen {
         self.told.is_some()
     }
 
-    /// Takes what is drawn at a moment; `None` where nobody knows, which changes nothing.
-    pub fn take(&mut self, limits: &Limits, at_ms: i64, now: Option<f64>, known: usize) -> Vec<Told> {
-        let Some(watts) = now else {
+    /// Takes what is drawn at a moment; where nobody knows, nothing changes.
+    pub fn take(&mut self, limits: &Limits, at_ms: i64, now: &Sum) -> Vec<Told> {
+        let known = now.known;
+        // Fewer are read than then: those that are not there any more are none of these.
+        let lacks = |of: usize| known < of && known < now.of;
+        let Some(watts) = now.watts else {
             self.last = None;
             return Vec::new();
         };
         let mut told = Vec::new();
         if let Some(threshold) = limits.threshold_watts() {
             if watts > threshold {
-                let since = *self.over_since_ms.get_or_insert(at_ms);
+                let (since, _) = *self.over_since.get_or_insert((at_ms, known));
                 if self.told.is_none() && at_ms - since >= limits.hold_ms {
                     self.told = Some(known);
                     told.push(Told::Exceeded { watts, threshold });
                 }
             } else {
-                self.over_since_ms = None;
-                if watts < limits.clear_watts() && self.told.is_some_and(|of| known >= of) {
+                self.over_since = self.over_since.filter(|(_, of)| lacks(*of));
+                if watts < limits.clear_watts() && self.told.is_some_and(|of| !lacks(of)) {
                     self.told = None;
                     told.push(Told::Cleared { watts, threshold });
                 }
@@ -68,6 +73,10 @@ mod tests {
     use crate::api::params::Params;
     use crate::stream::topic::{EVENTS, Topic, Wire};
 
+    fn sum(watts: f64, known: usize, of: usize) -> Sum {
+        Sum { watts: Some(watts), known, of, oldest_ms: None }
+    }
+
     fn limits(query: &str) -> Limits {
         match Topic::events(&Params::parse(Some(query), EVENTS).unwrap()).unwrap().wire {
             Wire::Events(limits) => limits,
@@ -79,7 +88,7 @@ mod tests {
     fn a_threshold_is_told_once_and_cleared_lower_than_it_was_passed() {
         let limits = limits("threshold_watts=1000&spike_percent=1000");
         let mut seen = Seen::default();
-        let mut take = |watts: f64| seen.take(&limits, 0, Some(watts), 4);
+        let mut take = |watts: f64| seen.take(&limits, 0, &sum(watts, 4, 4));
         assert_eq!(take(1000.0), []);
         assert_eq!(take(1001.0), [Told::Exceeded { watts: 1001.0, threshold: 1000.0 }]);
         assert_eq!(take(1500.0), []);
@@ -93,7 +102,7 @@ mod tests {
     fn a_threshold_with_a_duration_is_told_when_it_held_so_long_without_a_break() {
         let limits = limits("threshold_watts=1000&for=10s&spike_percent=1000");
         let mut seen = Seen::default();
-        let mut take = |at: i64, watts: f64| seen.take(&limits, at, Some(watts), 4).len();
+        let mut take = |at: i64, watts: f64| seen.take(&limits, at, &sum(watts, 4, 4)).len();
         assert_eq!([take(0, 1100.0), take(9_000, 1100.0), take(9_500, 990.0), take(10_000, 1100.0), take(19_999, 1100.0)], [0; 5]);
         assert_eq!(take(20_000, 1100.0), 1);
     }
@@ -102,17 +111,34 @@ mod tests {
     fn watts_that_nobody_reads_any_more_are_no_less_power() {
         let limits = limits("threshold_watts=1000");
         let mut seen = Seen::default();
-        assert_eq!(seen.take(&limits, 0, Some(1100.0), 4).len(), 1);
-        assert_eq!(seen.take(&limits, 1, Some(800.0), 3), [], "a server less is known: neither cleared nor a spike");
-        assert_eq!(seen.take(&limits, 2, None, 0), []);
-        assert_eq!(seen.take(&limits, 3, Some(900.0), 4), [Told::Cleared { watts: 900.0, threshold: 1000.0 }]);
+        assert_eq!(seen.take(&limits, 0, &sum(1100.0, 4, 4)).len(), 1);
+        assert_eq!(seen.take(&limits, 1, &sum(800.0, 3, 4)), [], "a server less is known: neither cleared nor a spike");
+        assert_eq!(seen.take(&limits, 2, &Sum { watts: None, ..sum(0.0, 0, 4) }), []);
+        assert_eq!(seen.take(&limits, 3, &sum(900.0, 4, 4)), [Told::Cleared { watts: 900.0, threshold: 1000.0 }]);
+    }
+
+    #[test]
+    fn what_is_not_there_any_more_keeps_no_threshold_passed() {
+        let limits = limits("threshold_watts=1000&spike_percent=1000");
+        let mut seen = Seen::default();
+        assert_eq!(seen.take(&limits, 0, &sum(1100.0, 10, 10)).len(), 1);
+        assert_eq!(seen.take(&limits, 1, &sum(200.0, 2, 2)), [Told::Cleared { watts: 200.0, threshold: 1000.0 }]);
+    }
+
+    #[test]
+    fn a_server_that_is_not_read_for_a_moment_does_not_break_the_duration() {
+        let limits = limits("threshold_watts=1000&for=10s&spike_percent=1000");
+        let mut seen = Seen::default();
+        assert_eq!(seen.take(&limits, 0, &sum(1100.0, 4, 4)).len(), 0);
+        assert_eq!(seen.take(&limits, 5_000, &sum(800.0, 3, 4)).len(), 0);
+        assert_eq!(seen.take(&limits, 10_000, &sum(1100.0, 4, 4)).len(), 1);
     }
 
     #[test]
     fn a_jump_between_two_readings_of_the_same_servers_is_a_spike() {
         let limits = limits("");
         let mut seen = Seen::default();
-        let mut take = |watts: f64, known: usize| seen.take(&limits, 0, Some(watts), known);
+        let mut take = |watts: f64, known: usize| seen.take(&limits, 0, &sum(watts, known, known));
         assert_eq!(take(1000.0, 4), []);
         assert_eq!(take(1100.0, 4), []);
         assert!(matches!(take(1300.0, 4)[..], [Told::Spike { before: 1100.0, .. }]));

@@ -146,7 +146,7 @@ impl Reader<'_> {
         let index = number(part, "index")?.to_string();
         let link = self.batch.subject("link", &format!("{uuid}/{index}"), Some(card), |s| {
             s.identity = vec![pair("uuid", uuid), pair("index", &index)];
-            s.labels = vec![pair("type", "nvlink")];
+            s.labels = vec![pair("link_type", "nvlink")];
             s.labels.extend(text(part, "remote_pci_address").map(|a| pair("remote_device", a)));
             s.labels.extend(number(part, "version").map(|v| pair("link_version", &v.to_string())));
         });

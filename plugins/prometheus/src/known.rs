@@ -58,6 +58,16 @@ const KNOWN: &[New] = &[
     rows::<kepler_mapping::Kepler>,
     rows::<openstack_mapping::OpenStack>,
     rows::<libvirt_mapping::Libvirt>,
+    rows::<furiosa_mapping::Furiosa>,
+    rows::<rebellions_mapping::Rebellions>,
+    rows::<all_smi_mapping::AllSmi>,
+    rows::<ascend_mapping::Ascend>,
+    rows::<amd_mapping::Amd>,
+    rows::<intel_gaudi_mapping::Gaudi>,
+    rows::<intel_gpu_mapping::IntelGpu>,
+    rows::<nvidia_gpu_exporter_mapping::NvidiaGpuExporter>,
+    rows::<tenstorrent_mapping::Tenstorrent>,
+    rows::<google_tpu_mapping::GoogleTpu>,
 ];
 
 pub(crate) fn all() -> Vec<Box<dyn Known>> {

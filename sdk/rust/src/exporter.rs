@@ -1,7 +1,9 @@
 //! Exporters whose rows must be seen together: the name stands in one family, the value in another. In: rows, scraped or held by a
 //! Prometheus. Out: a [`Page`] an exporter, which a [`Source`] turns into subjects and readings. Rows of two exporters never meet.
 
+mod cards;
 mod page;
+pub mod tables;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +13,7 @@ use crate::exposition::{Event, Format, Parser};
 use crate::promql::{Ask, Series, Server};
 use crate::{Batch, CollectError, GapReason, Label, Metric, MetricDef, MetricKind, Quality, SubjectRef, Target, http};
 
+pub use cards::{Mean, Readings, Who, is_exporters};
 pub use page::{Page, Row};
 
 /// How a source is reached.

@@ -4,6 +4,7 @@
 extern crate self as kcloud_collector_sdk;
 
 pub mod blank;
+pub mod dump;
 pub mod exporter;
 pub mod exposition;
 pub mod http;

@@ -26,7 +26,61 @@ pub fn target(address: &str, labels: &[(&str, &str)]) -> Target {
     }
 }
 
+/// A capture of the field, by its path below `shared/fixtures` beside the checkout; says loudly when it is not there.
+pub fn capture(path: &str) -> Option<String> {
+    let file = format!("{}/../../../shared/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&file);
+    if text.is_err() {
+        eprintln!("NOT RUN: {file} is not here");
+    }
+    text.ok()
+}
+
+/// The captures of a source in the shared folder, by name; `None`, and said loudly, where that is not there. `manifest` is the
+/// test's `CARGO_MANIFEST_DIR`, two below the repository's root.
+pub fn captures(manifest: &str, source: &str) -> Option<Vec<(String, String)>> {
+    let folder = std::path::Path::new(manifest).join("../../../shared/fixtures").join(source);
+    let Ok(files) = std::fs::read_dir(&folder) else {
+        eprintln!("NOT RUN: {} is not here", folder.display());
+        return None;
+    };
+    let read = |file: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(file.path()).expect("a capture is text");
+        (file.file_name().to_string_lossy().into_owned(), text)
+    };
+    let mut all: Vec<_> = files.map(|file| read(file.expect("an entry"))).collect();
+    all.sort();
+    Some(all)
+}
+
+/// A capture with lines between its lines that no parser can read; all else must be read as before.
+pub fn with_broken_lines(text: &str) -> String {
+    text.split_inclusive('\n').enumerate().fold(String::new(), |out, (at, line)| match at % 7 {
+        3 => out + line + "broken{a=\"1\n",
+        5 => out + line + "a_name{b=\"c\"} ERROR - FAILED TO CONVERT\n",
+        _ => out + line,
+    })
+}
+
+/// A capture cut off at many places; none may make a reader panic.
+pub fn cut_off(text: &str) -> impl Iterator<Item = &str> {
+    (0..text.len()).step_by(131).map(|at| &text[..text.floor_char_boundary(at)])
+}
+
 impl Seen {
+    /// The sum of a metric over the subjects of a kind, as people read it: to a millionth.
+    pub fn total(&self, kind: &str, metric: &str) -> f64 {
+        let sum: f64 = self.all(kind).into_iter().filter_map(|s| self.value(s, metric)).sum();
+        (sum * 1e6).round() / 1e6
+    }
+
+    /// How many subjects of a kind there are, how many with a reading of a metric, and how many with a gap in its place.
+    pub fn count(&self, kind: &str, metric: &str) -> (usize, usize, usize) {
+        let all = self.all(kind);
+        let said = all.iter().filter(|s| self.value(**s, metric).is_some()).count();
+        (all.len(), said, all.iter().filter(|s| self.gap(**s, metric).is_some()).count())
+    }
+
     /// A finished batch, with the metrics that were described.
     pub fn over(described: Vec<MetricDef>, batch: t::Batch) -> Self {
         Self { metrics: described.into_iter().chain(batch.metrics.iter().cloned()).collect(), batch }
@@ -53,11 +107,22 @@ impl Seen {
     }
 
     fn with<S: Source>(read: impl FnOnce(&mut Out<'_>) -> Result<(), CollectError>) -> Result<Self, CollectError> {
-        let metrics = definitions(S::METRICS);
+        Self::of(definitions(S::METRICS), |batch| read(&mut Out::new::<S>(batch, 0)))
+    }
+
+    /// What is put into a batch over these metrics.
+    pub fn of(metrics: Vec<MetricDef>, read: impl FnOnce(&mut Batch) -> Result<(), CollectError>) -> Result<Self, CollectError> {
         let mut batch = Batch::new(metrics.clone());
-        read(&mut Out::new::<S>(&mut batch, 0))?;
+        read(&mut batch)?;
         let batch = batch.finish();
         Ok(Self { metrics: metrics.into_iter().chain(batch.metrics.iter().cloned()).collect(), batch })
+    }
+
+    /// All readings of a metric on subjects of a kind, the smallest first.
+    pub fn values(&self, kind: &str, metric: &str) -> Vec<f64> {
+        let mut all: Vec<f64> = self.all(kind).into_iter().filter_map(|s| self.value(s, metric)).collect();
+        all.sort_by(f64::total_cmp);
+        all
     }
 
     fn name(&self, metric: u32) -> &str {

@@ -2,6 +2,8 @@
 //! that an operator's host has, without a directory, a schedule or an API around it. See docs/PLUGIN_GUIDE.md.
 
 mod recorded;
+pub mod shipped;
+pub mod sources;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

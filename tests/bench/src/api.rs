@@ -76,6 +76,7 @@ pub fn serve() -> Result<()> {
             forget_after: Duration::from_secs(7 * 86_400),
             stream: kcloud_monitor::stream::Limits::default(),
             cors: Vec::new(),
+            is_agent: false,
         };
         let host = Host::start(options, move || settings.clone()).await?;
         let body = async {

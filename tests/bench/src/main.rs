@@ -6,9 +6,11 @@
 mod alerts;
 mod api;
 mod bmcs;
+mod cost;
 mod cpu;
 mod day;
 mod export;
+mod generations;
 mod installed;
 mod micro;
 mod plugins;
@@ -57,6 +59,8 @@ struct Args {
 enum Part {
     /// Sandbox and boundary.
     Micro,
+    /// What each plugin costs, side by side.
+    Plugins,
     /// Swaps under load.
     Swaps,
     /// Two hundred plugins at once.
@@ -85,6 +89,8 @@ enum Part {
     Bmcs,
     /// The whole host over a simulated fleet, beside a Prometheus.
     Host,
+    /// Fifty agents, two hosts of clusters and one of the fleet over `--nodes` exporters; only when asked for.
+    Fleet,
 }
 
 fn root() -> PathBuf {
@@ -92,7 +98,14 @@ fn root() -> PathBuf {
 }
 
 fn fleet(nodes: usize) -> Arc<Fleet> {
-    Arc::new(Fleet::new(FleetConfig { seed: 1, nodes, gpus_per_node: 8, tick: Duration::from_secs(1), faults: Faults::demo() }))
+    Arc::new(Fleet::new(FleetConfig {
+        seed: 1,
+        nodes,
+        gpus_per_node: 8,
+        tick: Duration::from_secs(1),
+        faults: Faults::demo(),
+        others: Vec::new(),
+    }))
 }
 
 /// One line of the table.
@@ -125,7 +138,15 @@ fn main() -> Result<()> {
     if args.parts.contains(&Part::Soak) {
         return plugins::soak(Duration::from_secs(args.minutes * 60));
     }
-    println!("| figure | value | aim | what |\n|---|---|---|---|");
+    if args.parts != [Part::Plugins] {
+        println!(
+            "| figure | value | aim | what |
+|---|---|---|---|"
+        );
+    }
+    if args.parts.contains(&Part::Fleet) {
+        generations::run(args.nodes, Duration::from_secs(args.interval), args.cycles)?;
+    }
     if wanted(Part::Micro) {
         micro::run()?;
     }
@@ -167,6 +188,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Host) {
         real::run(args.nodes, Duration::from_secs(args.interval), args.cycles)?;
+    }
+    if wanted(Part::Plugins) {
+        cost::run()?;
     }
     Ok(())
 }

@@ -42,6 +42,7 @@ pub fn serve() -> Result<()> {
             forget_after: Duration::from_secs(7 * 86_400),
             stream: kcloud_monitor::stream::Limits::default(),
             cors: Vec::new(),
+            is_agent: false,
         };
         let host = Host::start(options, Vec::new).await?;
         for n in 0..NODES {

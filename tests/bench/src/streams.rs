@@ -103,6 +103,7 @@ fn serve() -> Result<()> {
             forget_after: Duration::from_secs(86_400),
             stream: stream::Limits::default(),
             cors: Vec::new(),
+            is_agent: false,
         };
         std::fs::create_dir(&options.plugins_dir)?;
         let host = Host::start(options, Vec::<Settings>::new).await?;

@@ -46,7 +46,7 @@ pub async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> 
 
 /// A simulated fleet that is served.
 pub async fn fleet(nodes: usize, faults: Faults) -> (Arc<Fleet>, SocketAddr) {
-    let config = FleetConfig { seed: 1, nodes, gpus_per_node: 8, tick: Duration::from_secs(1), faults };
+    let config = FleetConfig { seed: 1, nodes, gpus_per_node: 8, tick: Duration::from_secs(1), faults, others: Vec::new() };
     let fleet = Arc::new(Fleet::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
     let address = listener.local_addr().expect("bound");
@@ -125,6 +125,7 @@ impl Running {
             forget_after: Duration::from_secs(3_600),
             stream: kcloud_monitor::stream::Limits::default(),
             cors: Vec::new(),
+            is_agent: false,
         };
         change(&mut options);
         let facilities: Arc<Mutex<Vec<Facility>>> = Arc::default();

@@ -61,7 +61,8 @@ async fn every_panel_of_the_dashboard_has_data_in_a_real_prometheus() {
         eprintln!("NOT RUN: prometheus is missing; `apt-get install prometheus` (cargo xtask test tries to)");
         return;
     }
-    let config = FleetConfig { seed: 1, nodes: 8, gpus_per_node: 8, tick: Duration::from_secs(1), faults: Faults::demo() };
+    let config =
+        FleetConfig { seed: 1, nodes: 8, gpus_per_node: 8, tick: Duration::from_secs(1), faults: Faults::demo(), others: Vec::new() };
     let fleet = Arc::new(Fleet::whole(config, Shape::demo()));
     let origins = Origins::serve(&fleet).await.unwrap();
     let built = std::fs::read_dir(root().join("target/dist/plugins")).expect("run `cargo xtask components`");

@@ -10,6 +10,7 @@ mod bmc;
 mod card;
 mod clock;
 mod exposition;
+mod other;
 mod page;
 mod pages;
 mod power;
@@ -25,6 +26,8 @@ use std::time::Duration;
 pub use bmc::BmcFault;
 pub use card::{Card, Model};
 pub use clock::Moment;
+pub use other::{OtherCard, OtherModel, OtherReading, OtherTruth, Others, PartTruth, VendorTruth};
+pub use pages::{DIALECTS, Dialect, Shown, dialect};
 pub use serve::{BMC_BASIC, Origins, router, serve, serve_bmc};
 pub use truth::*;
 pub use world::{Bmc, Cluster, Container, Node, Phase, Pod, Shape, Vm};
@@ -38,6 +41,8 @@ pub struct FleetConfig {
     /// How often values change.
     pub tick: Duration,
     pub faults: Faults,
+    /// Nodes with cards of other vendors; none in a fleet of NVIDIA's alone.
+    pub others: Vec<Others>,
 }
 
 /// What goes wrong; 0 is never.
@@ -59,12 +64,24 @@ pub struct Faults {
     pub churn_every: Option<u64>,
     /// Every n-th BMC has a fan that stands still.
     pub broken_fan_every: usize,
+    /// Every n-th card of another vendor fell off the bus.
+    pub dead_every: usize,
+    /// Every n-th card of another vendor that can be split is.
+    pub split_every: usize,
 }
 
 impl Faults {
     /// What a demo shows.
     pub fn demo() -> Self {
-        Self { new_names_every: 2, mig_every: 11, xid_every: 29, churn_every: Some(300), broken_fan_every: 5, ..Self::default() }
+        Self {
+            new_names_every: 2,
+            mig_every: 11,
+            xid_every: 29,
+            churn_every: Some(300),
+            broken_fan_every: 5,
+            split_every: 5,
+            ..Self::default()
+        }
     }
 
     /// Everything at once.
@@ -78,6 +95,8 @@ impl Faults {
             vanish_after: Some(3),
             churn_every: Some(60),
             broken_fan_every: 3,
+            dead_every: 7,
+            split_every: 3,
         }
     }
 }

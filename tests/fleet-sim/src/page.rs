@@ -2,6 +2,10 @@
 
 use std::fmt::Write;
 
+/// Labels and value of samples that are put together before they are written.
+pub(crate) type Rows = Vec<(Labels, f64)>;
+pub(crate) type Labels = Vec<(&'static str, String)>;
+
 pub(crate) struct Page {
     text: String,
     name: String,
@@ -67,6 +71,13 @@ impl Page {
         }
         self.text.push('\n');
         self
+    }
+
+    pub fn rows(&mut self, rows: Rows) {
+        for (labels, value) in rows {
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            self.sample(&labels, value);
+        }
     }
 
     pub fn done(self) -> String {

@@ -106,8 +106,10 @@ impl Fleet {
         let (cpu_idle, cpu_active) = (at.cores * 1_700, millicores * CPU_PER_MILLICORE);
         let (memory_idle, memory_active) = (at.memory_bytes.div_ceil(GIB) * 70, millicores * MEMORY_PER_MILLICORE);
         let in_cards: u64 = at.cards[..cards].iter().map(|c| c.milliwatts(tick)).sum();
+        let in_others: u64 = at.others.iter().map(|c| c.milliwatts(tick)).sum();
+        let in_cards = in_cards + in_others;
         let inside = cpu_idle + cpu_active + memory_idle + memory_active + in_cards;
-        let rest = 25_000 + at.cards.len() as u64 * 7_000 + inside / 25;
+        let rest = 25_000 + (at.cards.len() + at.others.len()) as u64 * 7_000 + inside / 25;
         // Supplies give 94 of 100.
         let server_milliwatts = ((inside + rest) * 100).div_ceil(94).div_ceil(1_000) * 1_000;
         let losses = server_milliwatts - inside - rest;
@@ -130,9 +132,16 @@ impl Fleet {
 
     /// Milliwatts of the cards that a pod holds.
     pub(crate) fn held_milliwatts(&self, pod: &Pod, tick: u64) -> u64 {
-        let Some(node) = pod.node.filter(|_| pod.gpus > 0) else { return 0 };
+        let Some(node) = pod.node.filter(|_| pod.gpus > 0 || pod.others.is_some()) else { return 0 };
+        let of_others: u64 = self.nodes[node]
+            .others
+            .iter()
+            .flat_map(|c| c.holders().map(move |h| (c, h)))
+            .filter(|(_, (name, ..))| *name == pod.name)
+            .map(|(c, (_, parts, of))| c.milliwatts(tick) * parts / of)
+            .sum();
         let is_held = |name: &Option<String>| name.as_ref() == Some(&pod.name);
-        self.cards(node, tick).iter().filter(|c| is_held(&c.pod)).map(|c| c.milliwatts(tick)).sum()
+        of_others + self.cards(node, tick).iter().filter(|c| is_held(&c.pod)).map(|c| c.milliwatts(tick)).sum::<u64>()
     }
 
     /// What the meter at the facility's door shows, in milliwatts: everything, its cooling, and some light.

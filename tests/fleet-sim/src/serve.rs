@@ -57,7 +57,8 @@ impl Origins {
 
 /// The routes:
 /// - `/nodes/NAME/metrics`: dcgm-exporter of a node of the first cluster;
-/// - `/clusters/CLUSTER/nodes/NAME/EXPORTER/metrics`: `dcgm node-exporter cadvisor kepler libvirt` of any;
+/// - `/clusters/CLUSTER/nodes/NAME/EXPORTER/metrics`: `dcgm node-exporter cadvisor kepler libvirt` of any, and the name of the
+///   [`crate::Dialect`] in which a node's other cards are shown; `all-smi` of all of them;
 /// - `/clusters/CLUSTER/EXPORTER/metrics`: `kube-state-metrics openstack`;
 /// - `/clusters/CLUSTER/ipmi?target=NAME-bmc`: ipmi_exporter, which reaches every BMC of a cluster;
 /// - `/facility/metrics`: the meter at the door;
@@ -138,6 +139,9 @@ fn page(fleet: &Fleet, cluster: &str, node: &str, exporter: &str) -> Response {
         "cadvisor" => text(pages::cadvisor::write(fleet, at, now)),
         "kepler" => text(pages::kepler::write(fleet, at, now)),
         "libvirt" if !fleet.nodes[at].vms.is_empty() => text(pages::libvirt::write(fleet, at, now)),
+        // It reads what others show, too.
+        "all-smi" if fleet.nodes[at].dialect.is_some() => text(fleet.shown_in(&pages::all_smi::DIALECT, at, now)),
+        name if fleet.nodes[at].dialect.is_some_and(|d| d.name == name) => text(fleet.other_exposition(at, now).unwrap_or_default()),
         _ => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -1,11 +1,14 @@
 use super::*;
 
 fn fleet(faults: Faults) -> Fleet {
-    Fleet::new(FleetConfig { seed: 7, nodes: 4, gpus_per_node: 8, tick: Duration::from_secs(1), faults })
+    Fleet::new(FleetConfig { seed: 7, nodes: 4, gpus_per_node: 8, tick: Duration::from_secs(1), faults, others: Vec::new() })
 }
 
 fn whole(faults: Faults) -> Fleet {
-    Fleet::whole(FleetConfig { seed: 7, nodes: 8, gpus_per_node: 8, tick: Duration::from_secs(1), faults }, Shape::demo())
+    Fleet::whole(
+        FleetConfig { seed: 7, nodes: 8, gpus_per_node: 8, tick: Duration::from_secs(1), faults, others: Vec::new() },
+        Shape::demo(),
+    )
 }
 
 /// Name and labels, value of every sample.
@@ -237,10 +240,129 @@ fn held_loads_stand_still_while_counters_run() {
 
 #[test]
 fn a_cluster_is_as_large_as_asked() {
-    let config = FleetConfig { seed: 7, nodes: 40, gpus_per_node: 8, tick: Duration::from_secs(1), faults: Faults::default() };
+    let config =
+        FleetConfig { seed: 7, nodes: 40, gpus_per_node: 8, tick: Duration::from_secs(1), faults: Faults::default(), others: Vec::new() };
     let fleet = Fleet::whole(config, Shape::one(3, 10_000));
     let page = pages::kube_state_metrics::write(&fleet, 0, 5.into());
     assert_eq!((sum(&page, "kube_pod_info", ""), sum(&page, "kube_node_info", "")), (10_000.0, 43.0));
     let names: std::collections::BTreeSet<_> = fleet.pods().iter().map(|p| (p.namespace, &p.name)).collect();
     assert_eq!(names.len(), 10_000, "names that stand twice");
+}
+
+/// FNV-1a over pages: the same on every machine and toolchain.
+fn digest<'a>(pages: impl IntoIterator<Item = &'a str>) -> u64 {
+    let bytes = pages.into_iter().flat_map(|p| p.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// All that a fleet says at a moment.
+fn everything(fleet: &Fleet, tick: u64) -> Vec<String> {
+    let moment = Moment::from(tick);
+    let mut all = vec![serde_json::to_string(&fleet.truth(moment)).unwrap()];
+    for at in 0..fleet.nodes().len() {
+        all.push(fleet.exposition(at, moment));
+        all.push(pages::node_exporter::write(fleet, at, moment));
+        all.push(pages::cadvisor::write(fleet, at, moment));
+        all.push(pages::kepler::write(fleet, at, moment));
+        all.push(pages::libvirt::write(fleet, at, moment));
+        all.push(pages::ipmi::write(fleet, at, moment));
+    }
+    for at in 0..fleet.clusters().len() {
+        all.push(pages::kube_state_metrics::write(fleet, at, moment));
+        all.push(pages::openstack::write(fleet, at));
+    }
+    all
+}
+
+#[test]
+fn a_fleet_of_one_vendor_says_byte_for_byte_what_it_always_said() {
+    let of = |fleet: &Fleet| digest(everything(fleet, 42).iter().map(String::as_str));
+    let seen = [of(&whole(Faults::demo())), of(&whole(Faults::all())), of(&fleet(Faults::default()))];
+    assert_eq!(seen, [12_366_309_579_861_818_220, 8_091_965_180_522_666_130, 15_921_196_546_601_378_106]);
+}
+
+fn mixed() -> Fleet {
+    let others = DIALECTS.iter().map(|dialect| Others { dialect, nodes: 2, cards_per_node: 8 }).collect();
+    let faults = Faults { dead_every: 13, ..Faults::demo() };
+    Fleet::whole(FleetConfig { seed: 7, nodes: 8, gpus_per_node: 8, tick: Duration::from_secs(1), faults, others }, Shape::demo())
+}
+
+#[test]
+fn cards_of_other_vendors_leave_nvidias_as_they_are() {
+    let (plain, mixed) = (whole(Faults::demo()), mixed());
+    for cluster in ["cluster1", "cluster2"] {
+        for node in plain.nodes().iter().filter(|n| plain.clusters()[n.cluster].name == cluster && !n.cards.is_empty()) {
+            let at = |fleet: &Fleet| fleet.find(cluster, &node.name).unwrap();
+            assert_eq!(plain.exposition(at(&plain), 9), mixed.exposition(at(&mixed), 9));
+        }
+    }
+    let (a, b) = (plain.truth(9), mixed.truth(9));
+    assert_eq!((a.total_gpus, a.total_power_watts), (b.total_gpus, b.total_power_watts));
+    assert!(a.others.is_empty() && a.vendors.is_empty());
+    let of_another_exporter = b.others.iter().filter(|c| c.vendor == "nvidia").count();
+    assert_eq!(b.vendors["nvidia"].cards, a.total_gpus + of_another_exporter);
+}
+
+#[test]
+fn the_truth_of_a_mixed_fleet_counts_each_card_once_by_vendor() {
+    let truth = mixed().truth(42);
+    assert_eq!(truth.others.len(), DIALECTS.len() * 16);
+    assert_eq!(truth.vendors.values().map(|v| v.cards).sum::<usize>(), truth.others.len() + truth.total_gpus);
+    for (vendor, sum) in truth.vendors.iter().filter(|(v, _)| *v != "nvidia") {
+        let cards: Vec<_> = truth.others.iter().filter(|c| &c.vendor == vendor).collect();
+        assert_eq!(sum.dead, cards.iter().filter(|c| !c.is_alive).count());
+        assert!(near(sum.power_watts, cards.iter().filter_map(|c| c.power_watts).sum()));
+        for card in cards.iter().filter(|c| !c.parts.is_empty() && c.memory_used_bytes.is_some()) {
+            assert_eq!(card.parts.iter().map(|p| p.memory_used_bytes).sum::<u64>(), card.memory_used_bytes.unwrap());
+            let mean = card.parts.iter().map(|p| p.utilization_percent).sum::<f64>() / card.parts.len() as f64;
+            assert!((mean - card.utilization_percent.unwrap()).abs() < 5.0);
+        }
+    }
+    assert!(truth.others.iter().any(|c| !c.is_alive) && truth.others.iter().any(|c| c.parts.iter().any(|p| p.pod.is_some())));
+    for pod in truth.others.iter().flat_map(|c| c.pod.iter().chain(c.parts.iter().filter_map(|p| p.pod.as_ref()))) {
+        let found = truth.pods.iter().filter(|p| &p.name == pod && p.accelerator_watts > 0.0).count();
+        assert_eq!(found, 1, "{pod}");
+    }
+    for n in &truth.nodes {
+        let parts = n.cpu_watts + n.memory_watts + n.accelerator_watts + n.rest_watts + n.losses_watts;
+        assert!((parts - n.server_watts).abs() < 1e-6, "{n:?}");
+    }
+}
+
+#[test]
+fn every_dialect_shows_every_card_in_both_generations() {
+    let fleet = mixed();
+    for (at, node) in fleet.nodes().iter().enumerate().filter(|(_, n)| n.dialect.is_some()) {
+        let page = fleet.other_exposition(at, 42).unwrap();
+        let dialect = node.dialect.unwrap().name;
+        for card in node.others.iter().filter(|c| !c.is_dead) {
+            // Some exporters know a card by its place alone.
+            let place = format!("chip=\"{}\"", card.index);
+            let number = format!("-{}\",make=\"cloud-tpu\"", card.index);
+            let names = [card.uuid.clone(), card.uuid.to_uppercase(), card.serial.clone(), card.pci.clone(), place, number];
+            assert!(names.iter().any(|n| page.contains(n)), "{dialect} of {} lacks card {}", node.name, card.index);
+        }
+    }
+}
+
+#[test]
+fn furiosas_rows_of_a_split_card_repeat_it_and_old_ones_say_microwatts() {
+    let fleet = mixed();
+    let truth = fleet.truth(42);
+    for (at, node) in fleet.nodes().iter().enumerate().filter(|(_, n)| n.dialect.is_some_and(|d| d.name == "furiosa")) {
+        let page = fleet.other_exposition(at, 42).unwrap();
+        for card in truth.others.iter().filter(|c| c.node == node.name) {
+            let uuid = format!("uuid=\"{}\"", card.uuid.to_uppercase());
+            let rows = samples(&page).iter().filter(|s| s.0 == "furiosa_npu_hw_power" && s.1.contains(&uuid)).count();
+            assert_eq!(rows, if card.is_alive { card.parts.len().max(1) } else { 0 });
+            let unit = if node.is_newer { 1.0 } else { 1e6 };
+            let said = sum(&page, "furiosa_npu_hw_power", &uuid) / unit / rows.max(1) as f64;
+            assert!((said - card.power_watts.unwrap_or(0.0)).abs() < 1e-6, "{said} {card:?}");
+            let alive = samples(&page)
+                .iter()
+                .filter(|s| s.0 == "furiosa_npu_alive" && s.1.contains(&uuid))
+                .all(|s| s.2 == f64::from(u8::from(card.is_alive)));
+            assert!(alive);
+        }
+    }
 }

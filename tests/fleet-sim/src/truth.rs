@@ -16,6 +16,12 @@ pub struct Truth {
     pub unknown_power: usize,
     pub total_memory_used_mib: u64,
     pub cards: Vec<CardTruth>,
+    /// Cards of other vendors; the figures above are of NVIDIA's alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<crate::OtherTruth>,
+    /// Of all cards, where there are others than NVIDIA's.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub vendors: std::collections::BTreeMap<String, crate::VendorTruth>,
     pub total: Sums,
     pub facility: FacilityTruth,
     pub clusters: Vec<ClusterTruth>,
@@ -238,13 +244,16 @@ impl Fleet {
             .collect();
         let total = sums(&nodes, &pods, &vms, |_| true);
         let power_watts = watts(self.facility_milliwatts(moment.tick));
-        Truth {
+        let others: Vec<_> = self.nodes.iter().flat_map(|n| n.others.iter().map(|c| c.truth(moment, name(n.cluster), n))).collect();
+        let mut truth = Truth {
             tick: moment.tick,
             total_gpus: cards.len(),
             total_power_watts: watts(milliwatts),
             unknown_power: cards.iter().filter(|c| c.power_watts.is_none()).count(),
             total_memory_used_mib: cards.iter().map(|c| c.memory_used_mib).sum(),
             cards,
+            others,
+            vendors: Default::default(),
             facility: FacilityTruth {
                 power_watts,
                 energy_joules: moment.lifetime(0, |t| self.facility_milliwatts(t)) / 1e3,
@@ -255,7 +264,11 @@ impl Fleet {
             nodes,
             pods,
             vms,
+        };
+        if !truth.others.is_empty() {
+            truth.vendors = crate::other::by_vendor(&truth);
         }
+        truth
     }
 
     fn node_truth(&self, node: usize, moment: Moment) -> NodeTruth {

@@ -32,6 +32,10 @@ pub(super) fn in_query(path: &str, name: &str) -> Value {
         "cluster" => (text(), "Name of a configured cluster"),
         "node" => (text(), "Name of a node, as in `worker1`"),
         "status" => (text(), "One of the states that the field `status` of the rows may have"),
+        "since" => {
+            (json!({ "type": "integer", "minimum": 0 }), "The sequence of an answer before: only what changed after it; with its epoch")
+        }
+        "epoch" => (text(), "The epoch of that answer: which run of the host it was of"),
         "role" => (json!({ "type": "string", "enum": ROLES }), "Role of a node"),
         "sensor_type" => (json!({ "type": "string", "enum": TYPES }), "What is read"),
         "namespace" => (text(), "Kubernetes namespace"),

@@ -3,6 +3,7 @@
 pub(super) mod accelerators;
 pub(super) mod alerts;
 pub(super) mod auth;
+pub(super) mod bulk;
 pub(super) mod clusters;
 pub(super) mod export;
 pub(super) mod fleet;

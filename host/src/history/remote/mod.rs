@@ -146,7 +146,7 @@ impl RemoteWrite {
     /// Time of the oldest point that is not known to have arrived.
     pub fn pending_since(&self) -> Option<i64> {
         let done = lock(&self.cursor).done;
-        self.store.waiting_after(done).first().map(|r| r.1)
+        self.store.waiting_after(done).iter().map(|r| r.first_ms).min()
     }
 
     pub fn counts(&self) -> Counts {
@@ -154,8 +154,8 @@ impl RemoteWrite {
         let waiting = self.store.waiting_after(done);
         Counts {
             pending_rows: waiting.len() as u64,
-            pending_bytes: waiting.iter().map(|r| r.2).sum(),
-            pending_since_ms: waiting.first().map(|r| r.1),
+            pending_bytes: waiting.iter().map(|r| r.bytes).sum(),
+            pending_since_ms: waiting.iter().map(|r| r.first_ms).min(),
             max_bytes: self.settings.max_bytes,
             failures: self.failures.load(Ordering::Relaxed),
             ..*lock(&self.counts)
@@ -277,14 +277,14 @@ impl RemoteWrite {
     fn keep_within(&self) -> Result<(), HistoryError> {
         let Cursor { done, tried } = *lock(&self.cursor);
         let waiting = self.store.waiting_after(done);
-        let all: u64 = waiting.iter().map(|r| r.2).sum();
+        let all: u64 = waiting.iter().map(|r| r.bytes).sum();
         if all <= self.settings.max_bytes {
             return Ok(());
         }
         // A tenth at once, so that it is not said for every row.
         let keep = self.settings.max_bytes / 10 * 9;
         let (mut left, mut to) = (all, done);
-        for (sequence, _, bytes) in waiting {
+        for super::embedded::Row { sequence, bytes, .. } in waiting {
             if left <= keep {
                 break;
             }

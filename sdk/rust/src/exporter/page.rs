@@ -60,6 +60,14 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// The labels as they stand in a text, by which a series that stands there twice is found; a server holds none twice.
+    pub fn raw(&self) -> Option<&'a str> {
+        match self.labels {
+            Said::Text(labels) => Some(labels.raw()),
+            Said::Series(_) => None,
+        }
+    }
+
     /// The same as owned text, empty where there is none.
     pub fn text(&self, name: &str) -> String {
         self.get(name).map_or_else(String::new, Cow::into_owned)

@@ -82,6 +82,11 @@ fn of_nodes(page: &mut Page, fleet: &Fleet, nodes: &[(usize, &Node)], moment: Mo
                 let cards = if kept_back == 0 { n.cards.len() } else { fleet.cards(*at, moment.tick).len() };
                 row("nvidia_com_gpu", "integer", cards as f64);
             }
+            let mut of_others: std::collections::BTreeMap<&str, usize> = Default::default();
+            for card in n.others.iter().filter(|c| !c.is_dead || kept_back == 0) {
+                *of_others.entry(card.model.resource).or_default() += card.parts.len().max(1);
+            }
+            of_others.into_iter().for_each(|(resource, count)| row(resource, "integer", count as f64));
         }
     }
     page.gauge("kube_node_status_condition");
@@ -176,6 +181,9 @@ fn of_containers(page: &mut Page, pods: &[(&Pod, String)], moment: Moment) {
             row("memory", "byte", (c.memory_bytes * twice) as f64);
             if at == 0 && p.gpus > 0 {
                 row("nvidia_com_gpu", "integer", p.gpus as f64);
+            }
+            if let Some((resource, count)) = p.others.filter(|_| at == 0) {
+                row(resource, "integer", count as f64);
             }
         });
     }

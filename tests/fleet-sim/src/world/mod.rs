@@ -5,6 +5,8 @@ mod populate;
 use crate::bmc::{IpmiPower, RedfishShape};
 use crate::card::Card;
 use crate::clock::{BEFORE, Moment};
+use crate::other::OtherCard;
+use crate::pages::Dialect;
 use crate::{FleetConfig, mix, uuid};
 
 pub use crate::bmc::Bmc;
@@ -67,6 +69,11 @@ pub struct Node {
     pub cores: u64,
     pub memory_bytes: u64,
     pub cards: Vec<Card>,
+    /// Cards of other vendors, and the exporter that shows them.
+    pub others: Vec<OtherCard>,
+    pub dialect: Option<&'static Dialect>,
+    /// That exporter writes its newest names.
+    pub is_newer: bool,
     pub bmc: Bmc,
     /// It runs Kepler 0.9 instead of 0.10.
     pub has_old_kepler: bool,
@@ -122,6 +129,8 @@ pub struct Pod {
     pub containers: Vec<Container>,
     /// Cards that it asks for.
     pub gpus: u64,
+    /// What it asks for of another vendor's: the resource's name, and how many.
+    pub others: Option<(&'static str, u64)>,
     pub(crate) id: u64,
     created: u64,
     churn: Option<u64>,
@@ -204,13 +213,29 @@ pub(crate) fn build(config: &FleetConfig, shape: &Shape) -> World {
     let mut with_cards = 0;
     for at in 0..world.clusters.len() {
         let Cluster { masters, workers, gpus_per_worker, .. } = world.clusters[at];
-        for n in 0..workers + masters {
-            let is_master = n >= workers;
+        // Which of the nodes with other cards stands at a place, and which of all it is.
+        let others: Vec<&crate::Others> = match at {
+            0 => config.others.iter().flat_map(|o| std::iter::repeat_n(o, o.nodes)).collect(),
+            _ => Vec::new(),
+        };
+        for n in 0..workers + masters + others.len() {
+            let other = n.checked_sub(workers + masters);
+            let is_master = n >= workers && other.is_none();
             let id = mix(&[config.seed, 50, at as u64, n as u64]);
-            let cards = if is_master { 0 } else { gpus_per_worker };
+            let cards = if is_master || other.is_some() { 0 } else { gpus_per_worker };
+            let name = match other {
+                Some(other) => format!("worker{}", workers + other + 1),
+                None if is_master => format!("master{}", n - workers + 1),
+                None => format!("worker{}", n + 1),
+            };
+            let of = other.map(|other| (other, others[other]));
+            let own = of.into_iter().flat_map(|(at, of)| (0..of.cards_per_node).map(move |card| (at, of, card)));
             world.nodes.push(Node {
                 cluster: at,
-                name: if is_master { format!("master{}", n - workers + 1) } else { format!("worker{}", n + 1) },
+                others: own.map(|(at, of, card)| OtherCard::new(config, of, at, &name, card)).collect(),
+                dialect: of.map(|(_, of)| of.dialect),
+                is_newer: other.is_some_and(|other| other % 2 == 1),
+                name,
                 is_master,
                 ip: format!("10.{at}.{}.{}", n / 250, n % 250 + 1),
                 cores: if is_master { 16 } else { 96 },
@@ -219,11 +244,11 @@ pub(crate) fn build(config: &FleetConfig, shape: &Shape) -> World {
                 bmc: bmc(config, at, n, is_master, id),
                 has_old_kepler: at > 0 && !is_master && n % 2 == 1,
                 id,
-                with_cards,
+                with_cards: other.unwrap_or(with_cards),
                 pods: Vec::new(),
                 vms: Vec::new(),
             });
-            with_cards += usize::from(!is_master);
+            with_cards += usize::from(!is_master && other.is_none());
         }
     }
     if shape.whole {

@@ -20,6 +20,13 @@ pub(super) fn fill(world: &mut World, config: &FleetConfig, cluster: usize) {
             pod.gpus = 1;
             pods.push(pod);
         }
+        for (card, (name, count, _)) in world.nodes[*at].others.iter().flat_map(|c| c.holders().map(move |h| (c, h))) {
+            let owner = ("Deployment", "infer".to_owned());
+            let labels = vec![("app", "infer".to_owned())];
+            let mut pod = pod(config, cluster, "ml", name.to_owned(), Some(*at), owner.clone(), owner, labels, (2_000, 16 * GIB));
+            pod.others = Some((card.model.resource, count));
+            pods.push(pod);
+        }
     }
     for at in &nodes {
         for (namespace, name) in [("kube-system", "kube-proxy"), ("monitoring", "node-exporter")] {
@@ -124,5 +131,5 @@ fn pod(
         containers.push(Container { name: "sidecar", image, cpu_millicores: 50, memory_bytes: 64 * MIB, restarts: 0 });
     }
     let (phase, created) = (Phase::Running, id % (BEFORE * 9 / 10));
-    Pod { cluster, namespace, name, node, phase, owner, workload, labels, containers, gpus: 0, id, created, churn: None }
+    Pod { cluster, namespace, name, node, phase, owner, workload, labels, containers, gpus: 0, others: None, id, created, churn: None }
 }

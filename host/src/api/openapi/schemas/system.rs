@@ -42,6 +42,7 @@ pub(super) const SHAPES: Shapes = &[
         ("status", "healthy|degraded|unhealthy", ""),
         ("sequence", "i", "Of the current snapshot"),
         ("sources", "[@Source]", ""),
+        ("remote_sources", "[@RemoteSource]", "Of other hosts that are read, as these say of them"),
         ("config", "@ConfigState", ""),
     ]]),
     ("ConfigState", &[&[
@@ -56,6 +57,17 @@ pub(super) const SHAPES: Shapes = &[
         ("status", "connected|failing", ""),
         ("last_success", "t?", ""),
         ("consecutive_failures", "i", ""),
+    ]]),
+    ("RemoteSource", &[&[
+        ("name", "s", "Target here, plugin and target there; as in the label observed_by"),
+        ("plugin", "s", ""),
+        ("target", "s", ""),
+        ("cluster", "s", ""),
+        ("status", "connected|failing|stale|offline", "stale, offline: its host is not heard of, either"),
+        ("error", "s?", "What it failed with"),
+        ("interval_seconds", "n?", ""),
+        ("last_success", "t?", ""),
+        ("consecutive_failures", "i?", ""),
     ]]),
     ("Info", &[&[
         ("timestamp", "t", ""),

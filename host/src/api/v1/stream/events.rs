@@ -52,7 +52,7 @@ pub(super) fn open(
         }
     };
     let place = app.streams.enter(endpoint)?;
-    let (reader, goes_on) = app.streams.read(topic, last)?;
+    let (reader, goes_on) = app.streams.read(topic, last, &principal.name)?;
     let mut first = format!("retry: {RETRY_MS}\n\n");
     if let Some(last) = given.filter(|_| last.is_some() && !goes_on) {
         let reason = "what followed that event is not kept; the next one is the whole world";

@@ -40,6 +40,10 @@ struct Reading {
 }
 
 impl Reading {
+    fn name(&self) -> &Arc<str> {
+        &self.principal.name
+    }
+
     fn check(&self) -> Result<(), AuthError> {
         self.auth.still(&self.principal, Scope::Read)
     }
@@ -95,8 +99,9 @@ fn said(kind: &str, data: &Value) -> Bytes {
 
 pub(in crate::api) async fn info(State(app): State<App>, headers: HeaderMap) -> axum::Json<Value> {
     let hub = &app.streams;
+    let secure = if app.is_tls { "s" } else { "" };
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("127.0.0.1:8001");
-    let describe = |names: &[&str]| -> Value {
+    let describe = |names: &[&str], resources: &[&str]| -> Value {
         let text = |name: &str| match name {
             "cluster" => "name of a configured cluster; all where none is named".to_owned(),
             "node" | "namespace" | "vendor" => "only of these".to_owned(),
@@ -108,37 +113,37 @@ pub(in crate::api) async fn info(State(app): State<App>, headers: HeaderMap) -> 
             "for" => "how long it must be passed, as in 30s".to_owned(),
             "spike_percent" => "a jump by more than this is told; default 10".to_owned(),
             "last_event_id" => "as the header Last-Event-ID, for who cannot set it".to_owned(),
-            _ => Resource::POWER.join(", "),
+            _ => resources.join(", "),
         };
         names.iter().map(|n| ((*n).to_owned(), Value::String(text(n)))).collect::<serde_json::Map<_, _>>().into()
     };
-    let socket = |endpoint: Endpoint, path: &str, description: &str, query: &[&str]| {
+    let socket = |endpoint: Endpoint, path: &str, description: &str, (query, resources): (&[&str], &[&str])| {
         json!({
-            "url": format!("ws://{host}/api/v1/monitoring/stream/{path}"), "description": description, "query_parameters": describe(query),
+            "url": format!("ws{secure}://{host}/api/v1/monitoring/stream/{path}"), "description": description, "query_parameters": describe(query, resources),
             "update_interval_seconds": INTERVAL, "active_connections": hub.open(endpoint), "status": "available",
         })
     };
     axum::Json(json!({
         "websocket_endpoints": {
-            "power": socket(Endpoint::Power, "power", "Watts, in all and of each resource", topic::POWER),
-            "metrics": socket(Endpoint::Metrics, "metrics", "One metric of each resource", topic::METRICS),
+            "power": socket(Endpoint::Power, "power", "Watts, in all and of each resource", (topic::POWER, &Resource::POWER)),
+            "metrics": socket(Endpoint::Metrics, "metrics", "One metric of each resource", (topic::METRICS, &Resource::METRICS)),
         },
         "sse_endpoints": {
             "power_events": {
-                "url": format!("http://{host}/api/v1/monitoring/events/power"), "description": "Watts, and what is to be told of them",
-                "query_parameters": describe(topic::EVENTS), "active_connections": hub.open(Endpoint::PowerEvents), "status": "available",
+                "url": format!("http{secure}://{host}/api/v1/monitoring/events/power"), "description": "Watts, and what is to be told of them",
+                "query_parameters": describe(topic::EVENTS, &Resource::POWER), "active_connections": hub.open(Endpoint::PowerEvents), "status": "available",
                 "event_types": ["power_update", "threshold_exceeded", "threshold_cleared", "power_spike", "lag", "reset", "goodbye"],
             },
             "system_events": {
-                "url": format!("http://{host}/api/v1/system/events"), "description": "What happens to plugins", "query_parameters": {},
+                "url": format!("http{secure}://{host}/api/v1/system/events"), "description": "What happens to plugins", "query_parameters": {},
                 "active_connections": hub.open(Endpoint::SystemEvents), "status": "available",
                 "event_types": ["plugin_states", "plugin_state", "lag", "goodbye"],
             },
         },
         "active_connections": hub.open_connections(), "max_connections": hub.limits().max_connections, "topics": hub.topic_count(),
         "usage_example": {
-            "websocket": format!("websocat -H 'Authorization: Bearer TOKEN' 'ws://{host}/api/v1/monitoring/stream/power?interval=5'"),
-            "sse": format!("curl -N -H 'Authorization: Bearer TOKEN' 'http://{host}/api/v1/monitoring/events/power?threshold_watts=20000'"),
+            "websocket": format!("websocat -H 'Authorization: Bearer TOKEN' 'ws{secure}://{host}/api/v1/monitoring/stream/power?interval=5'"),
+            "sse": format!("curl -N -H 'Authorization: Bearer TOKEN' 'http{secure}://{host}/api/v1/monitoring/events/power?threshold_watts=20000'"),
         },
     }))
 }

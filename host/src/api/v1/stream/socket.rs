@@ -56,7 +56,7 @@ fn open(app: &App, who: Who, params: &Params, up: Upgrade, endpoint: Endpoint) -
     known_cluster(app, params)?;
     let up = up.map_err(|_| Problem::upgrade_required())?;
     let place = app.streams.enter(endpoint)?;
-    let (reader, _) = app.streams.read(topic, None)?;
+    let (reader, _) = app.streams.read(topic, None, &principal.name)?;
     let clusters = app.clusters().iter().map(|c| c.name.clone()).collect();
     let reading = Reading { auth: app.auth.clone(), principal };
     let up = up.read_buffer_size(BUFFER).write_buffer_size(0).max_message_size(MAX_COMMAND).max_frame_size(MAX_COMMAND);
@@ -213,7 +213,7 @@ impl Session {
                             format!("{TOPICS} topics a connection; unsubscribe one first"),
                         ));
                     }
-                    let (reader, _) = self.place.hub().read(topic, None)?;
+                    let (reader, _) = self.place.hub().read(topic, None, self.reading.name())?;
                     self.readers.push(reader);
                 }
                 Ok(json!({ "type": "subscribed", "timestamp": now, "topic": name }))
@@ -235,8 +235,9 @@ impl Session {
                 for old in which {
                     let topic = Topic { interval_seconds: seconds, ..old.clone() };
                     topics.push(topic.name());
-                    let (reader, _) = self.place.hub().read(topic, None)?;
-                    self.readers.retain(|r| r.channel().topic != old);
+                    let (reader, _) = self.place.hub().read(topic.clone(), None, self.reading.name())?;
+                    // It may be read already, beside the one that becomes it.
+                    self.readers.retain(|r| r.channel().topic != old && r.channel().topic != topic);
                     self.readers.push(reader);
                 }
                 Ok(json!({ "type": "interval_set", "timestamp": now, "interval_seconds": seconds, "topics": topics }))
