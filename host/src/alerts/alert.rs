@@ -87,7 +87,7 @@ pub struct Alert {
     /// Who said that it is over.
     #[serde(default)]
     pub resolved: Option<Acknowledgement>,
-    /// The subject's [`life_count`](super::rule::life_count) as it was last seen.
+    /// The subject's `life_count` as it was last seen.
     #[serde(default)]
     pub life_count: Option<f64>,
     pub is_spike: bool,

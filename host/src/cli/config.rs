@@ -9,7 +9,7 @@ use crate::config::{Config, Loader};
 pub(super) enum Command {
     /// Writes the commented sample.
     Init,
-    /// Checks the file, every plugins.d/NAME.toml, and each [config] by the component that it is for; exit status 2 when something is
+    /// Checks the file, every plugins.d/NAME.toml, and each `[config]` by the component that it is for; exit status 2 when something is
     /// wrong.
     Check { path: PathBuf },
     /// Writes the configuration that is in force.

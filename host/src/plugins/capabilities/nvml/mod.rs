@@ -1,7 +1,7 @@
 //! NVIDIA's driver for guests: what its management library (NVML) says of the cards of this machine.
 //!
 //! In: names of fields. Out: cards with their MIG devices, links and processes, and the XIDs that were heard. The library is opened by
-//! `kcloud-monitor nvml` ([`driver`]), a process that [`helper`] starts, bounds and ends. It must never load the library into the
+//! `kcloud-monitor nvml` ([`driver`]), a process that `helper` starts, bounds and ends. It must never load the library into the
 //! host, ask for anything that changes a card, or let a guest say which library is loaded.
 
 mod cgroup;
