@@ -7,8 +7,9 @@ use std::collections::{HashMap, hash_map};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::HistoryError;
 use super::codec::{put_varint, take_varint, unzigzag, zigzag};
@@ -96,6 +97,7 @@ pub(super) struct Reads {
     /// Many are read: whole directories are cheaper than single look-ups.
     many: bool,
     directories: HashMap<u64, Vec<u8>>,
+    files: HashMap<u64, Arc<File>>,
     /// By file, the place of the column that was read last, and the column: neighbours mostly share it.
     times: HashMap<u64, (u64, Arc<Vec<i64>>)>,
 }
@@ -103,6 +105,17 @@ pub(super) struct Reads {
 impl Reads {
     pub(super) fn many() -> Self {
         Self { many: true, ..Self::default() }
+    }
+
+    fn file(&mut self, block: &Block) -> Result<Arc<File>, HistoryError> {
+        if let Some(file) = self.files.get(&block.id) {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(File::open(&block.path)?);
+        if self.many {
+            self.files.insert(block.id, file.clone());
+        }
+        Ok(file)
     }
 }
 
@@ -203,8 +216,21 @@ pub(super) struct Block {
     /// First and last time.
     pub span: (i64, i64),
     pub bytes: u64,
-    file: File,
+    /// Opened for each read: a host that runs for days has hundreds of files and few readers.
+    path: PathBuf,
     directory: (u64, u64),
+    /// It counts no more: the file goes with its last reader.
+    is_removed: AtomicBool,
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.is_removed.load(Ordering::Acquire)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::error!(%error, file = %self.path.display(), "a file of history that counts no more was not removed; the next start does it");
+        }
+    }
 }
 
 /// What the log keeps of a file.
@@ -231,7 +257,12 @@ impl Block {
             return Err(HistoryError::Damaged("a sealed file has no foot"));
         }
         let Entry { id, tier, is_rolled, span, bytes } = entry;
-        Ok(Self { id, tier, is_rolled, span, bytes, file, directory })
+        Ok(Self { id, tier, is_rolled, span, bytes, path: path.to_owned(), directory, is_removed: AtomicBool::new(false) })
+    }
+
+    /// Takes the file away once nobody reads it.
+    pub(super) fn remove(&self) {
+        self.is_removed.store(true, Ordering::Release);
     }
 
     pub(super) fn entry(&self) -> Entry {
@@ -245,7 +276,7 @@ impl Block {
     /// Numbers of all series in it.
     pub(super) fn series(&self) -> Result<Vec<u32>, HistoryError> {
         let mut bytes = vec![0; self.directory.1 as usize * ENTRY];
-        self.file.read_exact_at(&mut bytes, self.directory.0)?;
+        File::open(&self.path)?.read_exact_at(&mut bytes, self.directory.0)?;
         Ok(bytes.as_chunks::<ENTRY>().0.iter().map(|e| u32::from_le_bytes([e[0], e[1], e[2], e[3]])).collect())
     }
 
@@ -257,15 +288,16 @@ impl Block {
     /// The same with some columns of five only; the others are empty.
     pub(super) fn get_some(&self, series: u32, columns: Columns, reads: &mut Reads) -> Result<Option<Chunk>, HistoryError> {
         const DAMAGED: HistoryError = HistoryError::Damaged("a record of a sealed file does not read");
-        let Some((at, next)) = self.find(series, reads)? else { return Ok(None) };
-        let record = self.record(at.into(), next)?;
+        let file = reads.file(self)?;
+        let Some((at, next)) = self.find(series, &file, reads)? else { return Ok(None) };
+        let record = self.record(&file, at.into(), next)?;
         let mut rest = record.as_slice();
         let number = |rest: &mut &[u8]| take_varint(rest).ok_or(DAMAGED);
         let times_at = number(&mut rest)?;
         let times = match reads.times.get(&self.id).filter(|(at, _)| *at == times_at) {
             Some((_, times)) => times.clone(),
             None => {
-                let times = Arc::new(column::times(&self.record(times_at, None)?)?);
+                let times = Arc::new(column::times(&self.record(&file, times_at, None)?)?);
                 if reads.many {
                     reads.times.insert(self.id, (times_at, times.clone()));
                 }
@@ -293,14 +325,14 @@ impl Block {
     }
 
     /// Where the record of a series lies, and where the next one does, if that is known: they stand in the order of their numbers.
-    fn find(&self, series: u32, reads: &mut Reads) -> Result<Option<(u32, Option<u64>)>, HistoryError> {
+    fn find(&self, series: u32, file: &File, reads: &mut Reads) -> Result<Option<(u32, Option<u64>)>, HistoryError> {
         let number = |e: &[u8]| u32::from_le_bytes([e[0], e[1], e[2], e[3]]);
         if reads.many {
             let directory = match reads.directories.entry(self.id) {
                 hash_map::Entry::Occupied(known) => known.into_mut(),
                 hash_map::Entry::Vacant(new) => {
                     let mut bytes = vec![0; self.directory.1 as usize * ENTRY];
-                    self.file.read_exact_at(&mut bytes, self.directory.0)?;
+                    file.read_exact_at(&mut bytes, self.directory.0)?;
                     new.insert(bytes)
                 }
             };
@@ -313,7 +345,7 @@ impl Block {
         let mut entry = [0; ENTRY];
         while low < high {
             let middle = (low + high) / 2;
-            self.file.read_exact_at(&mut entry, self.directory.0 + middle * ENTRY as u64)?;
+            file.read_exact_at(&mut entry, self.directory.0 + middle * ENTRY as u64)?;
             match number(&entry).cmp(&series) {
                 std::cmp::Ordering::Equal => return Ok(Some((number(&entry[4..]), None))),
                 std::cmp::Ordering::Less => low = middle + 1,
@@ -323,11 +355,11 @@ impl Block {
         Ok(None)
     }
 
-    fn record(&self, at: u64, next: Option<u64>) -> Result<Vec<u8>, HistoryError> {
+    fn record(&self, file: &File, at: u64, next: Option<u64>) -> Result<Vec<u8>, HistoryError> {
         const DAMAGED: HistoryError = HistoryError::Damaged("a record's checksum differs");
         let guess = next.and_then(|next| next.checked_sub(at)).map_or(GUESS as u64, |length| length.min(MOST_GUESS));
         let mut bytes = vec![0; guess.min(self.bytes.saturating_sub(at)) as usize];
-        self.file.read_exact_at(&mut bytes, at)?;
+        file.read_exact_at(&mut bytes, at)?;
         let mut rest = bytes.as_slice();
         let length = take_varint(&mut rest).ok_or(DAMAGED)? as usize;
         let (sum, _) = rest.split_first_chunk::<4>().ok_or(DAMAGED)?;
@@ -338,7 +370,7 @@ impl Block {
         let have = bytes.len();
         bytes.resize(head + length, 0);
         if have < bytes.len() {
-            self.file.read_exact_at(&mut bytes[have..], at + have as u64)?;
+            file.read_exact_at(&mut bytes[have..], at + have as u64)?;
         }
         bytes.drain(..head);
         match crc32fast::hash(&bytes) == sum {

@@ -273,7 +273,8 @@ impl Embedded {
         });
         self.log.change(&Change { add: entry, remove: remove.to_vec(), rolled: rolled.to_vec(), sealed })?;
         let mut blocks: Vec<Arc<Block>> = Vec::new();
-        for block in self.blocks.load().iter().filter(|b| !remove.contains(&b.id)) {
+        let before = self.blocks.load_full();
+        for block in before.iter().filter(|b| !remove.contains(&b.id)) {
             blocks.push(match rolled.contains(&block.id) {
                 true => Arc::new(Block::open(&file(&self.dir, block.id), Entry { is_rolled: true, ..block.entry() })?),
                 false => block.clone(),
@@ -287,9 +288,7 @@ impl Embedded {
             self.blocks.store(Arc::new(blocks));
             recent.trim = trim;
         }
-        for id in remove {
-            std::fs::remove_file(file(&self.dir, *id))?;
-        }
+        before.iter().filter(|b| remove.contains(&b.id)).for_each(|b| b.remove());
         Ok(())
     }
 

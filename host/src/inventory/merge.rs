@@ -697,7 +697,8 @@ impl Working {
     ) -> usize {
         let told = take_presence(&mut readings);
         if let Some(before) = self.slots[slot].said.iter().find(|x| x.source == source) {
-            add_rates(&mut readings, &before.readings, self.sources[source as usize].info.interval_ms);
+            let kind = self.slots[slot].subject.kind;
+            add_rates(kind, &mut readings, &before.readings, self.sources[source as usize].info.interval_ms);
         }
         // The last of one metric wins: a gap comes before a number in `apply`.
         readings.sort_by_key(|r| r.metric);
@@ -885,7 +886,7 @@ impl Working {
 }
 
 /// Derives what grows a second from counters, where a source says no such gauge itself. `before` is sorted.
-fn add_rates(readings: &mut Vec<Reading>, before: &[Reading], interval_ms: i64) {
+fn add_rates(kind: Kind, readings: &mut Vec<Reading>, before: &[Reading], interval_ms: i64) {
     let last = |metric: MetricId| before.binary_search_by_key(&metric, |r| r.metric).ok().map(|i| before[i]);
     for i in 0..readings.len() {
         let now = readings[i];
@@ -902,7 +903,9 @@ fn add_rates(readings: &mut Vec<Reading>, before: &[Reading], interval_ms: i64) 
         } else if span_ms > 0 && span_ms <= (interval_ms * STALE_INTERVALS).max(MAX_JOINED_MS) {
             let rate = (count - counted) / span_ms as f64 * 1e3;
             let is_sane = Catalogue::metric(gauge).is_none_or(|m| rate <= m.range.1);
-            let value = match (rate >= 0.0, is_sane) {
+            // A card that is on draws something: a count of joules that stands still is counted by nobody.
+            let is_dead = rate == 0.0 && kind == Kind::Accelerator && Catalogue::metric(gauge).is_some_and(|m| m.unit == "watts");
+            let value = match (rate >= 0.0 && !is_dead, is_sane) {
                 (true, true) => Value::Number(rate, quality.max(Quality::Derived)),
                 // The counter began anew: what it counted in between is not known.
                 (false, _) => Value::Gap(Reason::Absent),

@@ -90,6 +90,20 @@ fn what_a_counter_grows_by_a_second_is_derived_until_it_begins_anew() {
 }
 
 #[test]
+fn a_card_whose_joules_stand_still_draws_nobody_knows_what() {
+    let i = Inventory::new(0);
+    let joules = Catalogue::known("energy_joules").unwrap();
+    let say = |at: i64, energy: f64| {
+        let points = vec![BatchPoint { subject: 0, metric: joules, value: energy, quality: Quality::Measured, at_ms: Some(at) }];
+        i.apply(&source("a"), Batch { subjects: vec![card("GPU-1", "0000:01:00.0")], points, ..Batch::default() }, at);
+        publish(&i, at).snapshot.of_kind(Kind::Accelerator)[0].reading(power()).map(|r| r.value)
+    };
+    assert_eq!(say(0, 100.0), None);
+    assert_eq!(say(10 * SECOND, 3_100.0), Some(Value::Number(300.0, Quality::Derived)));
+    assert_eq!(say(20 * SECOND, 3_100.0), Some(Value::Gap(Reason::Absent)));
+}
+
+#[test]
 fn a_node_is_one_by_its_short_name_its_long_one_and_its_addresses() {
     let i = Inventory::new(0);
     let node = |name: &str, labels: &[(&str, &str)]| BatchSubject {

@@ -37,8 +37,12 @@ fn put_past(options: &mut Options) {
     let mut draws = |subject: &str, metric: &str, (from, to): (i64, i64), value: f64| {
         let (subject, metric): (Arc<str>, Arc<str>) = (subject.into(), metric.into());
         let point = |at_ms| Point { subject: subject.clone(), metric: metric.clone(), at_ms, value: Some(value) };
-        sequence += 1;
-        history.commit(sequence, to, &(from..to).step_by(MINUTE as usize).map(point).collect::<Vec<_>>()).unwrap();
+        // As they come: hour by hour.
+        for hour in (from..to).step_by(60 * MINUTE as usize) {
+            let end = (hour + 60 * MINUTE).min(to);
+            sequence += 1;
+            history.commit(sequence, end, &(hour..end).step_by(MINUTE as usize).map(point).collect::<Vec<_>>()).unwrap();
+        }
     };
     let sum = power::cluster_series("cluster1");
     draws(&sum, power::CLUSTER_WATTS, (start - DAY, start), 2_000.0);

@@ -191,7 +191,7 @@ fn the_commands_that_look_say_what_they_see() {
     std::fs::write(dir.path().join("plugins.d/nvidia-dcgm.toml"), "[grants]\nhttp = \"targets\"\n[config]\ntransport = \"pigeon\"\n")
         .unwrap();
     let (code, checked) = run(&["plugin", "check", "nvidia-dcgm", "--config", file]);
-    assert!(code == Some(2) && checked.contains("pigeon") && checked.contains("transport"), "{checked}");
+    assert!(code == Some(2) && checked.contains("pigeon") && checked.contains("nvidia-dcgm.toml:4:1"), "{checked}");
     std::fs::write(dir.path().join("plugins.d/nvidia-dcgm.toml"), "[grants]\nhttp = \"targets\"\n").unwrap();
     let (code, checked) = run(&["plugin", "check", "nvidia-dcgm", "--config", file]);
     assert!(code == Some(0) && checked.contains("would run"), "{checked}");
