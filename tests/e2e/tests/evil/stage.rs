@@ -14,6 +14,7 @@ use kcloud_monitor::plugins::capabilities::nvml::Driver;
 use kcloud_monitor::plugins::capabilities::pod_resources::Kubelet;
 use kcloud_monitor::plugins::capabilities::{Grants, ipmi};
 use kcloud_monitor::plugins::contract::Target;
+use kcloud_monitor::plugins::engine::Compiler;
 use kcloud_monitor::plugins::limits::Limits;
 use serde_json::{Value, json};
 
@@ -199,7 +200,16 @@ impl Stage {
             grants: Grants { state: true, ..Grants::default() },
             ..Settings::bare(NEIGHBOUR)
         };
-        let running = Running::start(&[NEIGHBOUR], vec![neighbour.clone()]).await;
+        // As it is installed: what compiling takes is another process's.
+        let running = Running::start_with(&[NEIGHBOUR], vec![neighbour.clone()], |options| {
+            options.compiler = options.cache_dir.take().map(|cache_dir| Compiler {
+                program: env!("CARGO_BIN_EXE_kcloud-monitor-under-test").into(),
+                cache_dir,
+                memory: 1 << 30,
+                timeout: Duration::from_secs(120),
+            });
+        })
+        .await;
         let calls = until("the neighbour has read twice", async || {
             let calls = view(&running, NEIGHBOUR).await["calls_total"].as_u64()?;
             (calls >= 2).then_some(calls)
