@@ -170,6 +170,10 @@ impl Config {
             }
         }
         for (name, m) in &a.alertmanagers {
+            if m.resend.0 < LEAST_RESEND {
+                problems.push(format!("[alerts.alertmanagers.{name}] resend = \"{}\"; allowed is 1s and more, such as 1m", m.resend));
+                continue;
+            }
             match m.server().endpoint(self) {
                 Err(error) => problems.push(format!("[alerts.alertmanagers.{name}] {error}")),
                 Ok(endpoint) => specs.push(Spec {
@@ -188,6 +192,9 @@ impl Config {
         specs
     }
 }
+
+/// An Alertmanager is told what fires no more often than this.
+const LEAST_RESEND: Duration = Duration::from_secs(1);
 
 /// Files of rules as they were last good.
 #[derive(Default)]
