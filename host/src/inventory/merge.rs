@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::batch::{Batch, BatchSubject, Coverage};
 use super::identity::{NodeNames, keys};
+use super::rates::Rates;
 use super::{Event, Fault, HOLDS_NOW, Kind, Labels, Life, Quality, Reading, Reason, Sequence, Severity, Snapshot, Source, Subject, Value};
 use crate::catalogue::{Catalogue, MetricId};
 use crate::plugins::limits::Bucket;
@@ -26,8 +27,6 @@ const MAX_SAID: usize = 8;
 const SERIES_PER: Duration = Duration::from_secs(10 * 24 * 3_600);
 /// Gone sources are looked through at this many.
 const MAX_GONE: usize = 1_000;
-/// Two readings of a counter that lie further apart, and further than a source may be silent, are not joined.
-const MAX_JOINED_MS: i64 = 5 * 60_000;
 /// How often a subject that deltas leave as it is shows when it was last heard of.
 const CONFIRMED_EVERY_MS: i64 = 60_000;
 /// Label keys that are kept once for all subjects.
@@ -211,6 +210,7 @@ enum NotTaken {
 struct Said {
     source: u16,
     readings: Vec<Reading>,
+    rates: Rates,
     labels: Labels,
     last_seen_ms: i64,
     /// Whether the source itself still hears of it.
@@ -681,7 +681,7 @@ impl Working {
             self.unsay(slot, |x| x.source != oldest);
         }
         let said = &mut self.slots[slot].said;
-        said.push(Said { source, readings: Vec::new(), labels: Labels::default(), last_seen_ms: now_ms, life: Life::Live });
+        said.push(Said { source, readings: Vec::new(), rates: Rates::default(), labels: Labels::default(), last_seen_ms: now_ms, life: Life::Live });
         Some(said.len() - 1)
     }
 
@@ -696,9 +696,9 @@ impl Working {
         now_ms: i64,
     ) -> usize {
         let told = take_presence(&mut readings);
-        if let Some(before) = self.slots[slot].said.iter().find(|x| x.source == source) {
-            let kind = self.slots[slot].subject.kind;
-            add_rates(kind, &mut readings, &before.readings, self.sources[source as usize].info.interval_ms);
+        let kind = self.slots[slot].subject.kind;
+        if let Some(before) = self.slots[slot].said.iter_mut().find(|x| x.source == source) {
+            before.rates.add(kind, &mut readings, &before.readings, self.sources[source as usize].info.interval_ms);
         }
         // The last of one metric wins: a gap comes before a number in `apply`.
         readings.sort_by_key(|r| r.metric);
@@ -882,40 +882,6 @@ impl Working {
             ..Snapshot::default()
         });
         Some(Publication { snapshot, points: std::mem::take(&mut self.points) })
-    }
-}
-
-/// Derives what grows a second from counters, where a source says no such gauge itself. `before` is sorted.
-fn add_rates(kind: Kind, readings: &mut Vec<Reading>, before: &[Reading], interval_ms: i64) {
-    let last = |metric: MetricId| before.binary_search_by_key(&metric, |r| r.metric).ok().map(|i| before[i]);
-    for i in 0..readings.len() {
-        let now = readings[i];
-        let Some(gauge) = Catalogue::rate_of(now.metric) else { continue };
-        let (Value::Number(count, quality), Some(then)) = (now.value, last(now.metric)) else { continue };
-        let Value::Number(counted, _) = then.value else { continue };
-        if readings.iter().any(|r| r.metric == gauge && matches!(r.value, Value::Number(..))) {
-            continue;
-        }
-        let span_ms = now.at_ms - then.at_ms;
-        let rate = if span_ms == 0 {
-            // The same observation again: what was derived of it stands.
-            last(gauge)
-        } else if span_ms > 0 && span_ms <= (interval_ms * STALE_INTERVALS).max(MAX_JOINED_MS) {
-            let rate = (count - counted) / span_ms as f64 * 1e3;
-            let is_sane = Catalogue::metric(gauge).is_none_or(|m| rate <= m.range.1);
-            // A card that is on draws something: a count of joules that stands still is counted by nobody.
-            let is_dead = rate == 0.0 && kind == Kind::Accelerator && Catalogue::metric(gauge).is_some_and(|m| m.unit == "watts");
-            let value = match (rate >= 0.0 && !is_dead, is_sane) {
-                (true, true) => Value::Number(rate, quality.max(Quality::Derived)),
-                // The counter began anew: what it counted in between is not known.
-                (false, _) => Value::Gap(Reason::Absent),
-                (_, false) => Value::Gap(Reason::Error),
-            };
-            Some(Reading { metric: gauge, value, ..now })
-        } else {
-            None
-        };
-        readings.extend(rate);
     }
 }
 

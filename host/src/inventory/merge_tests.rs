@@ -86,21 +86,67 @@ fn what_a_counter_grows_by_a_second_is_derived_until_it_begins_anew() {
     let reset = (Some(Value::Gap(Reason::Absent)), Some(Value::Number(1.0, Quality::Derived)));
     assert_eq!(say("1", 20 * SECOND, 5.0, 40.0), reset);
     assert_eq!(say("2", 30 * SECOND, 400.0, 90.0), (None, None), "another pod under the name");
-    assert_eq!(say("2", 30 * SECOND + MAX_JOINED_MS + 1, 500.0, 91.0), (None, None), "too far apart");
+    assert_eq!(say("2", 30 * SECOND + super::super::rates::MAX_JOINED_MS + 1, 500.0, 91.0), (None, None), "too far apart");
+}
+
+/// Watts that are derived of what a source says of a card or a container: (second, joules) one after the other.
+fn watts_of(kind: Kind, interval_s: i64, counts: &[(i64, f64)]) -> Vec<Option<Value>> {
+    let i = Inventory::new(0);
+    let info = SourceInfo { interval_ms: interval_s * SECOND, ..source("a") };
+    let joules = Catalogue::known("energy_joules").unwrap();
+    let say = |(second, energy): &(i64, f64)| {
+        let at = second * SECOND;
+        let subject = match kind {
+            Kind::Accelerator => card("GPU-1", "0000:01:00.0"),
+            kind => BatchSubject { kind, identity: vec![("name".into(), "worker1".into())], ..card("", "") },
+        };
+        let points = vec![BatchPoint { subject: 0, metric: joules, value: *energy, quality: Quality::Measured, at_ms: Some(at) }];
+        i.apply(&info, Batch { subjects: vec![subject], points, ..Batch::default() }, at);
+        publish(&i, at).snapshot.of_kind(kind)[0].reading(power()).map(|r| r.value)
+    };
+    counts.iter().map(say).collect()
+}
+
+const NOT_KNOWN: Option<Value> = Some(Value::Gap(Reason::Absent));
+
+fn watts(watts: f64) -> Option<Value> {
+    Some(Value::Number(watts, Quality::Derived))
 }
 
 #[test]
 fn a_card_whose_joules_stand_still_draws_nobody_knows_what() {
-    let i = Inventory::new(0);
-    let joules = Catalogue::known("energy_joules").unwrap();
-    let say = |at: i64, energy: f64| {
-        let points = vec![BatchPoint { subject: 0, metric: joules, value: energy, quality: Quality::Measured, at_ms: Some(at) }];
-        i.apply(&source("a"), Batch { subjects: vec![card("GPU-1", "0000:01:00.0")], points, ..Batch::default() }, at);
-        publish(&i, at).snapshot.of_kind(Kind::Accelerator)[0].reading(power()).map(|r| r.value)
+    let counts = [(0, 100.0), (10, 3_100.0), (20, 6_100.0), (40, 6_100.0), (50, 6_100.0), (60, 9_100.0), (70, 11_100.0)];
+    // The first growth may be a part of a step; what comes after nobody kept count may be, too.
+    let known = [None, NOT_KNOWN, watts(300.0), watts(300.0), NOT_KNOWN, NOT_KNOWN, watts(200.0)];
+    assert_eq!(watts_of(Kind::Accelerator, 10, &counts), known);
+}
+
+#[test]
+fn joules_that_come_in_coarse_steps_are_watts_without_jumps() {
+    // A controller that counts thousandths of kilowatt-hours, asked each half minute: 3,600 J every two minutes are 30 W.
+    let counts: Vec<(i64, f64)> = (0..20).map(|i| (i * 30, 3_600.0 * ((i * 30 + 50) / 120) as f64)).collect();
+    let said = watts_of(Kind::Chassis, 30, &counts);
+    let first = said.iter().position(|v| *v == watts(30.0)).expect("known once");
+    assert!(said[1..first].iter().all(|v| *v == NOT_KNOWN), "{said:?}");
+    assert!(said[first..].iter().all(|v| *v == watts(30.0)), "{said:?}");
+}
+
+#[test]
+fn joules_that_are_asked_for_often_are_watts_over_ten_seconds() {
+    // 100 W, read each second with 30 ms of blur.
+    let counts: Vec<(i64, f64)> = (0..40).map(|s| (s, s as f64 * 100.0 + if s % 2 == 0 { 3.0 } else { 0.0 })).collect();
+    let said = watts_of(Kind::Node, 1, &counts);
+    let off = |v: &Option<Value>| match v {
+        Some(Value::Number(w, _)) => (w - 100.0).abs(),
+        other => panic!("{other:?}"),
     };
-    assert_eq!(say(0, 100.0), None);
-    assert_eq!(say(10 * SECOND, 3_100.0), Some(Value::Number(300.0, Quality::Derived)));
-    assert_eq!(say(20 * SECOND, 3_100.0), Some(Value::Gap(Reason::Absent)));
+    assert!(said[20..].iter().all(|v| off(v) < 0.31), "{said:?}");
+    // An idle container's count stands still; so does one that is counted each five seconds and read each second.
+    let idle: Vec<(i64, f64)> = (0..40).map(|s| (s, if s < 10 { s as f64 } else { 9.0 })).collect();
+    let said = watts_of(Kind::Container, 1, &idle);
+    assert_eq!((said[9], said[15], said[39]), (watts(1.0), watts(1.0), watts(0.0)));
+    let slow: Vec<(i64, f64)> = (0..40).map(|s| (s, (s / 5 * 5) as f64)).collect();
+    assert!(watts_of(Kind::Container, 1, &slow)[11..].iter().all(|v| *v == watts(1.0)));
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod batch;
 mod changes;
 mod identity;
 mod merge;
+mod rates;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 
 /// What is read as it is, and summed.
 const EXACT: f64 = 0.001;
-/// What the host derives from two readings of a counter without stamps: the moments of asking blur it. A server of the second cluster is
-/// known by Kepler's joules alone, which shows in the sum of that cluster's three; in the whole fleet's it is lost.
+/// What the host derives from two readings of a counter without stamps: the moments of asking blur it.
 const RATE: f64 = 0.03;
 
 /// Where a figure stands in an answer, where it stands in the truth, by how much they may differ. `*` in a pointer adds up over
@@ -74,7 +73,7 @@ const ROWS: &[Row] = &[
     (KSM, "/api/v1/clusters/cluster1/topology", "/data/summary/total_nodes", "/clusters/0/nodes", 1.0, 0.0),
     (KSM, "/api/v1/clusters/cluster1/topology", "/data/summary/master_nodes", "/clusters/0/masters", 1.0, 0.0),
     (SERVERS, "/api/v1/clusters/cluster1/power", "/data/total_power_watts", "/clusters/0/server_watts", 1.0, EXACT),
-    (SERVERS, "/api/v1/clusters/cluster2/power?breakdown_by=workload", "/data/breakdown/*/power_watts", "/clusters/1/server_watts", 1.0, RATE),
+    (SERVERS, "/api/v1/clusters/cluster2/power?breakdown_by=workload", "/data/breakdown/*/power_watts", "/clusters/1/server_watts", 1.0, EXACT),
     (KSM, "/api/v1/clusters/cluster2/power?breakdown_by=workload", "/data/pod_count", "/clusters/1/pods", 1.0, 0.0),
     (SERVERS, "/api/v1/monitoring/power", "/data/total_power_watts", "/total/server_watts", 1.0, EXACT),
     (SERVERS, "/api/v1/monitoring/power", "/data/coverage/servers", "/total/nodes", 1.0, 0.0),
@@ -82,8 +81,8 @@ const ROWS: &[Row] = &[
     (BMCS, "/api/v1/monitoring/power", "/data/breakdown/hardware/ipmi_measured", "/total/metered_watts", 1.0, EXACT),
     (CARDS, "/api/v1/monitoring/power", "/data/breakdown/accelerators/gpus", "/total_power_watts", 1.0, EXACT),
     (WORK, "/api/v1/monitoring/power", "/data/breakdown/infrastructure/pods", "/total/pod_watts", 1.0, EXACT),
-    (VMS, "/api/v1/monitoring/power", "/data/breakdown/infrastructure/vms", "/total/vm_watts", 1.0, RATE),
-    (SERVERS, "/api/v1/monitoring/power?cluster=cluster2", "/data/total_power_watts", "/clusters/1/server_watts", 1.0, RATE),
+    (VMS, "/api/v1/monitoring/power", "/data/breakdown/infrastructure/vms", "/total/vm_watts", 1.0, EXACT),
+    (SERVERS, "/api/v1/monitoring/power?cluster=cluster2", "/data/total_power_watts", "/clusters/1/server_watts", 1.0, EXACT),
     (CARDS, "/api/v1/monitoring/power/accelerators", "/data/breakdown/gpus/power_watts", "/total_power_watts", 1.0, EXACT),
     (CARDS, "/api/v1/monitoring/power/accelerators", "/data/breakdown/gpus/count", "/total_gpus", 1.0, 0.0),
     (SERVERS, "/api/v1/monitoring/power/infrastructure?limit=1000", "/data/breakdown/nodes/power_watts", "/total/server_watts", 1.0, EXACT),
@@ -124,7 +123,7 @@ const LISTS: &[List] = &[
         (KSM, "/cpu_cores", "/cpu_cores", 1.0, 0.0),
         (KSM, "/memory_total_mb", "/memory_total_bytes", MIB, EXACT),
         (KSM, "/internal_ip", "/internal_ip", 1.0, 0.0),
-        (SERVERS, "/current_power_watts", "/server_watts", 1.0, RATE),
+        (SERVERS, "/current_power_watts", "/server_watts", 1.0, EXACT),
         (SERVERS, "/power_source", "/method", 1.0, 0.0),
         (NODES, "/metrics/cpu_utilization_percent", "/cpu_utilization_percent", 1.0, RATE),
         (NODES, "/metrics/memory_used_mb", "/memory_used_bytes", MIB, EXACT),
@@ -143,7 +142,7 @@ const LISTS: &[List] = &[
         (KSM, "/container_count", "/containers/#", 1.0, 0.0),
         (KSM, "/memory_request_mb", "/memory_request_bytes", MIB, EXACT),
         (&["kube-state-metrics", "cadvisor"], "/cpu_usage_millicores", "/cpu_millicores", 1.0, RATE),
-        (WORK, "/current_power_watts", "/power_watts", 1.0, RATE),
+        (WORK, "/current_power_watts", "/power_watts", 1.0, EXACT),
     ] },
     List { path: "/api/v1/infrastructure/vms?limit=1000&include_metrics=true", rows: "/data", keys: &[("vm_id", "uuid")], truth: "/vms", figures: &[
         (CLOUD, "/vm_name", "/name", 1.0, 0.0),
@@ -152,7 +151,7 @@ const LISTS: &[List] = &[
         (CLOUD, "/vcpus", "/vcpus", 1.0, 0.0),
         (CLOUD, "/memory_mb", "/memory_bytes", MIB, EXACT),
         (DOMAINS, "/status", "/status", 1.0, 0.0),
-        (VMS, "/current_power_watts", "/power_watts", 1.0, RATE),
+        (VMS, "/current_power_watts", "/power_watts", 1.0, EXACT),
     ] },
     List { path: "/api/v1/hardware/ipmi/power?limit=1000", rows: "/data", keys: NODE, truth: "/nodes", figures: &[
         (BMCS, "/total_power_watts", "/server_watts", 1.0, EXACT),
@@ -162,13 +161,13 @@ const LISTS: &[List] = &[
         (BMCS, "/fan_count", "/bmc/fans/#", 1.0, 0.0),
     ] },
     List { path: "/api/v1/monitoring/power/breakdown", rows: "/data/breakdowns", keys: &[("category", "name")], truth: "/clusters", figures: &[
-        (SERVERS, "/power_watts", "/server_watts", 1.0, RATE),
+        (SERVERS, "/power_watts", "/server_watts", 1.0, EXACT),
     ] },
     List { path: "/api/v1/monitoring/power/breakdown?breakdown_by=node", rows: "/data/breakdowns", keys: &[("cluster", "cluster"), ("category", "name")], truth: "/nodes", figures: &[
-        (SERVERS, "/power_watts", "/server_watts", 1.0, RATE),
+        (SERVERS, "/power_watts", "/server_watts", 1.0, EXACT),
     ] },
     List { path: "/api/v1/monitoring/power/breakdown?breakdown_by=namespace", rows: "/data/breakdowns", keys: &[("cluster", "cluster"), ("category", "name")], truth: "/namespaces", figures: &[
-        (WORK, "/power_watts", "/power_watts", 1.0, RATE),
+        (WORK, "/power_watts", "/power_watts", 1.0, EXACT),
     ] },
 ];
 
