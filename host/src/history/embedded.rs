@@ -103,7 +103,11 @@ struct Recent {
 
 impl Recent {
     fn take(&mut self, sequence: u64, at_ms: i64, row_bytes: usize, points: &[(u32, Observation)]) {
-        self.heads.resize_with(self.heads.len().max(self.series.count() as usize), Head::default);
+        let count = self.heads.len().max(self.series.count() as usize);
+        if count > self.heads.capacity() {
+            self.heads.reserve_exact(count + count / 8 - self.heads.len());
+        }
+        self.heads.resize_with(count, Head::default);
         let bytes = row_bytes as u64;
         if points.is_empty() {
             return self.waiting.push(Row { sequence, at_ms, first_ms: at_ms, last_ms: at_ms, bytes });

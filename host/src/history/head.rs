@@ -11,9 +11,19 @@ const CHUNK: usize = 256;
 /// Of one point, at most: ten of a varint, one and eight of a value.
 const POINT: usize = 19;
 
-/// One series.
+/// One series. Most of what a cluster tells once and then stays as it is: such a one has no memory of its own.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(super) enum Head {
+    #[default]
+    Empty,
+    /// When, and the value's bits.
+    One(i64, Option<u64>),
+    Many(Box<Chunks>),
+}
+
+/// More than one point.
+#[derive(Debug, Default)]
+pub(super) struct Chunks {
     /// Full chunks, none larger than what is in it.
     closed: Vec<Box<[u8]>>,
     /// The chunk that grows; a point never crosses into the next.
@@ -27,6 +37,63 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn push(&mut self, at_ms: i64, value: Option<f64>) {
+        let bits = value.map(f64::to_bits);
+        match self {
+            Self::Empty => *self = Self::One(at_ms, bits),
+            Self::One(first_ms, first) => {
+                let mut chunks = Box::<Chunks>::default();
+                chunks.push(*first_ms, *first);
+                chunks.push(at_ms, bits);
+                *self = Self::Many(chunks);
+            }
+            Self::Many(chunks) => chunks.push(at_ms, bits),
+        }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        match self {
+            Self::Empty => 0,
+            Self::One(..) => 1,
+            Self::Many(chunks) => chunks.count,
+        }
+    }
+
+    /// Memory that is allocated for points.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Many(c) => c.bytes.capacity() + c.closed_bytes as usize + c.closed.capacity() * size_of::<Box<[u8]>>(),
+            _ => 0,
+        }
+    }
+
+    /// All points, in the order in which they came.
+    pub(super) fn points(&self) -> impl Iterator<Item = Observation> + '_ {
+        let (one, many) = match self {
+            Self::Empty => (None, None),
+            Self::One(at_ms, bits) => (Some((*at_ms, bits.map(f64::from_bits))), None),
+            Self::Many(chunks) => (None, Some(chunks.points())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Drops those of the first `sealed` points that lie before `cut`.
+    pub(super) fn trim(&mut self, sealed: u32, cut_ms: i64) {
+        let mut left = Self::default();
+        for (i, (at, value)) in self.points().enumerate() {
+            if i >= sealed as usize || at >= cut_ms {
+                left.push(at, value);
+            }
+        }
+        if let Self::Many(chunks) = &mut left {
+            chunks.bytes.shrink_to_fit();
+            chunks.closed.shrink_to_fit();
+        }
+        *self = left;
+    }
+}
+
+impl Chunks {
+    fn push(&mut self, at_ms: i64, bits: Option<u64>) {
         if self.bytes.len() + POINT > CHUNK {
             let full = std::mem::take(&mut self.bytes).into_boxed_slice();
             self.closed_bytes += full.len() as u32;
@@ -34,24 +101,13 @@ impl Head {
         }
         let distance = at_ms.wrapping_sub(self.last_at);
         put_varint(&mut self.bytes, zigzag(distance.wrapping_sub(self.last_distance)));
-        let bits = value.map(f64::to_bits);
         put_bits(&mut self.bytes, self.last_bits, bits);
         (self.last_at, self.last_distance) = (at_ms, distance);
         self.last_bits = bits.unwrap_or(self.last_bits);
         self.count += 1;
     }
 
-    pub(super) fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// Memory that is allocated.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes.capacity() + self.closed_bytes as usize + self.closed.capacity() * size_of::<Box<[u8]>>()
-    }
-
-    /// All points, in the order in which they came.
-    pub(super) fn points(&self) -> impl Iterator<Item = Observation> + '_ {
+    fn points(&self) -> impl Iterator<Item = Observation> + '_ {
         let mut chunks = self.closed.iter().map(|c| &**c).chain(std::iter::once(self.bytes.as_slice()));
         let (mut rest, mut at, mut distance, mut bits) = (chunks.next().unwrap_or_default(), 0i64, 0i64, 0u64);
         std::iter::from_fn(move || {
@@ -66,19 +122,6 @@ impl Head {
             bits = value.unwrap_or(bits);
             Some((at, value.map(f64::from_bits)))
         })
-    }
-
-    /// Drops those of the first `sealed` points that lie before `cut`.
-    pub(super) fn trim(&mut self, sealed: u32, cut_ms: i64) {
-        let mut left = Self::default();
-        for (i, (at, value)) in self.points().enumerate() {
-            if i >= sealed as usize || at >= cut_ms {
-                left.push(at, value);
-            }
-        }
-        left.bytes.shrink_to_fit();
-        left.closed.shrink_to_fit();
-        *self = left;
     }
 }
 
@@ -96,6 +139,11 @@ mod tests {
             let back: Vec<_> = head.points().map(|(at, v)| (at, v.map(f64::to_bits))).collect();
             prop_assert_eq!(back, points);
         }
+    }
+
+    #[test]
+    fn a_series_of_one_point_is_small() {
+        assert_eq!(size_of::<Head>(), 24);
     }
 
     #[test]
@@ -119,8 +167,9 @@ mod tests {
             assert!(grown <= CHUNK / 2 || grown <= before / 8, "{grown} at {before}");
             before = head.bytes();
         }
-        let used: usize = head.closed.iter().map(|c| c.len()).sum::<usize>() + head.bytes.len();
-        assert!(head.closed.iter().all(|c| c.len() > CHUNK - POINT && c.len() <= CHUNK));
+        let Head::Many(chunks) = &head else { panic!("{head:?}") };
+        let used: usize = chunks.closed.iter().map(|c| c.len()).sum::<usize>() + chunks.bytes.len();
+        assert!(chunks.closed.iter().all(|c| c.len() > CHUNK - POINT && c.len() <= CHUNK));
         assert!(before < used + used / 6 + CHUNK, "{before} for {used}");
         head.trim(10_000, i64::MAX);
         assert_eq!((head.bytes(), head.count()), (0, 0));

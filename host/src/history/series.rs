@@ -22,7 +22,10 @@ impl Series {
         let Some((subject, metric)) = name.split_once(BETWEEN) else { return };
         let metric = self.metric(&metric.into());
         match self.subjects.get_mut(subject) {
-            Some(all) => all.push((metric, id)),
+            Some(all) => {
+                all.reserve_exact(1);
+                all.push((metric, id));
+            }
             None => drop(self.subjects.insert(subject.into(), vec![(metric, id)])),
         }
         self.next = self.next.max(id + 1);
@@ -54,6 +57,8 @@ impl Series {
         if let Some((_, id)) = all.iter().find(|(known, _)| *known == m) {
             return *id;
         }
+        // A subject has few, once; a fleet has many subjects.
+        all.reserve_exact(1);
         all.push((m, next));
         self.next += 1;
         self.unsaved.push((format!("{subject}{BETWEEN}{metric}"), next));
@@ -68,6 +73,7 @@ impl Series {
     /// The first `count` of [`Series::unsaved`] are on disk now.
     pub(super) fn saved(&mut self, count: usize) {
         self.unsaved.drain(..count);
+        self.unsaved.shrink_to(2 * self.unsaved.len());
     }
 
     /// Subject and metric of each series from a number on, in no order.

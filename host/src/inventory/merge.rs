@@ -31,7 +31,7 @@ const MAX_GONE: usize = 1_000;
 const CONFIRMED_EVERY_MS: i64 = 60_000;
 /// Label keys that are kept once for all subjects.
 const MAX_KEYS: usize = 65_536;
-/// Values of Kubernetes labels that are kept once for all subjects: a fleet has few, and a selector that compares them finds them near.
+/// Values of labels that are kept once for all subjects: a fleet has few, and a selector that compares them finds them near.
 const MAX_VALUES: usize = 65_536;
 /// A stamp further ahead than this is the source's clock being wrong.
 const MAX_AHEAD_MS: i64 = 5 * 60_000;
@@ -78,7 +78,7 @@ pub struct Inventory {
 struct Working {
     slots: Vec<Slot>,
     names: NodeNames,
-    by_key: HashMap<Kind, HashMap<String, usize>>,
+    by_key: HashMap<Kind, HashMap<Box<str>, usize>>,
     /// Forgotten slots: not yet, and already, free for others.
     forgotten: usize,
     free: Vec<usize>,
@@ -164,7 +164,8 @@ fn shared(keys: &mut HashSet<Arc<str>>, key: &str) -> Arc<str> {
 
 /// A label's value, one for all where it is one that many may have.
 fn value(values: &mut HashSet<Arc<str>>, key: &str, value: String) -> Arc<str> {
-    if !key.starts_with("label:") {
+    let is_of_many = matches!(key, "image" | "init" | "limit" | "owner_kind" | "owner_name" | "workload_kind" | "workload_name");
+    if !is_of_many && !key.starts_with("label:") {
         return value.into();
     }
     if let Some(known) = values.get(value.as_str()) {
@@ -209,7 +210,8 @@ enum NotTaken {
 
 struct Said {
     source: u16,
-    readings: Vec<Reading>,
+    /// Those of the subject itself where nobody else speaks of it.
+    readings: Arc<[Reading]>,
     rates: Rates,
     labels: Labels,
     last_seen_ms: i64,
@@ -350,7 +352,7 @@ impl Working {
         self.look_at = 2 * self.gone;
     }
 
-    fn apply(&mut self, info: &SourceInfo, batch: Batch, now_ms: i64) -> Vec<String> {
+    fn apply(&mut self, info: &SourceInfo, mut batch: Batch, now_ms: i64) -> Vec<String> {
         let Some(source) = self.source(info) else { return vec!["there are too many sources to take another".to_owned()] };
         let mut problems = Vec::new();
         let mut slots = Vec::with_capacity(batch.subjects.len());
@@ -368,28 +370,30 @@ impl Working {
         if over > 0 {
             problems.push(format!("{over} subjects are not taken: {} of this plugin are known already", info.max_subjects));
         }
-        let each = (batch.points.len() + batch.gaps.len()) / batch.subjects.len().max(1) + 1;
-        let mut readings: HashMap<usize, Vec<Reading>> = slots.iter().flatten().map(|s| (*s, Vec::with_capacity(each))).collect();
-        for gap in &batch.gaps {
-            if let Some(slot) = slots[gap.subject as usize] {
-                let value = Value::Gap(gap.reason);
-                readings.entry(slot).or_default().push(Reading { metric: gap.metric, value, at_ms: now_ms, source });
-            }
+        // Two subjects of an answer may be one to the model: what is said of both is said of the first.
+        let mut first: HashMap<usize, u32> = HashMap::with_capacity(slots.len());
+        let place = |(i, slot): (usize, &Option<usize>)| slot.map(|s| *first.entry(s).or_insert(i as u32));
+        let places: Vec<Option<u32>> = slots.iter().enumerate().map(place).collect();
+        drop(first);
+        let of = |subject: u32| places[subject as usize].unwrap_or(u32::MAX);
+        // Mostly they come so.
+        if !batch.gaps.is_sorted_by_key(|g| of(g.subject)) {
+            batch.gaps.sort_by_key(|g| of(g.subject));
+        }
+        if !batch.points.is_sorted_by_key(|p| of(p.subject)) {
+            batch.points.sort_by_key(|p| of(p.subject));
         }
         // What was computed since then, or waited for its turn, makes no value younger.
         let read_ms = batch.heard_at_ms.map_or(now_ms, |at| at.min(now_ms));
         let mut ahead = 0u32;
-        for point in &batch.points {
-            let Some(slot) = slots[point.subject as usize] else { continue };
-            let stamped = point.at_ms.or(batch.subjects[point.subject as usize].observed_at_ms);
-            if stamped.is_some_and(|at| at > now_ms + MAX_AHEAD_MS) {
-                ahead += 1;
-                continue;
-            }
-            let at_ms = stamped.unwrap_or(read_ms);
-            let value = Value::Number(point.value, point.quality);
-            readings.entry(slot).or_default().push(Reading { metric: point.metric, value, at_ms, source });
-        }
+        let stamps: Vec<Option<i64>> = batch.subjects.iter().map(|s| s.observed_at_ms).collect();
+        batch.points.retain_mut(|p| {
+            p.at_ms = p.at_ms.or(stamps[p.subject as usize]);
+            let is_taken = p.at_ms.is_none_or(|at| at <= now_ms + MAX_AHEAD_MS);
+            ahead += u32::from(!is_taken && slots[p.subject as usize].is_some());
+            is_taken
+        });
+        drop(stamps);
         if ahead > 0 {
             problems.push(format!("{ahead} readings are stamped more than five minutes ahead of this host; not taken"));
         }
@@ -437,15 +441,28 @@ impl Working {
         before.extend(holding);
         let (mut not_said, not_begun) = (0, Held::of(&mut self.held, info).not_begun);
         let gone: HashSet<u32> = batch.tombstones.into_iter().collect();
+        let (mut gaps, mut points) = (batch.gaps.iter().peekable(), batch.points.iter().peekable());
+        let mut readings = Vec::new();
         for (i, subject) in batch.subjects.into_iter().enumerate() {
             let Some(slot) = slots[i] else { continue };
+            readings.clear();
+            let is_its = |subject: u32| of(subject) == i as u32;
+            while let Some(gap) = gaps.next_if(|g| is_its(g.subject)) {
+                readings.push(Reading { metric: gap.metric, value: Value::Gap(gap.reason), at_ms: now_ms, source });
+            }
+            while let Some(p) = points.next_if(|p| is_its(p.subject)) {
+                let value = Value::Number(p.value, p.quality);
+                readings.push(Reading { metric: p.metric, value, at_ms: p.at_ms.unwrap_or(read_ms), source });
+            }
             if gone.contains(&(i as u32)) {
                 self.sources[source as usize].subjects.remove(&slot);
                 self.leave(slot, source, now_ms);
                 continue;
             }
-            let Some(readings) = readings.remove(&slot) else { continue };
-            not_said += self.say(slot, source, batch.coverage == Coverage::Whole, readings, subject.labels, now_ms);
+            if of(i as u32) != i as u32 {
+                continue;
+            }
+            not_said += self.say(slot, source, batch.coverage == Coverage::Whole, &mut readings, subject.labels, now_ms);
         }
         if not_said > 0 {
             let most = info.max_values;
@@ -500,12 +517,12 @@ impl Working {
         let parent_id = parent.map(|p| self.slots[p].subject.id.clone());
         let node: Option<Arc<str>> = match subject.kind {
             Kind::Cluster | Kind::Facility => None,
-            _ => get("node").map(Arc::from).or_else(|| parent.and_then(|p| self.slots[p].subject.node.clone())),
+            _ => get("node").map(|n| shared(&mut self.keys, &n)).or_else(|| parent.and_then(|p| self.slots[p].subject.node.clone())),
         };
         let scope = &info.cluster;
         let mut candidates = keys(subject.kind, scope, parent_id.as_deref(), node.as_deref(), get);
         let found = candidates.iter().find_map(|k| {
-            let slot = *self.by_key.get(&subject.kind)?.get(k)?;
+            let slot = *self.by_key.get(&subject.kind)?.get(k.as_str())?;
             // A weaker key (an address, a device name) never joins two cards whose UUIDs differ: a card was swapped.
             let same = match (self.slots[slot].subject.label("uuid"), get("uuid")) {
                 (Some(a), Some(b)) => a == b || subject.kind != Kind::Accelerator,
@@ -528,7 +545,7 @@ impl Working {
                 kind => format!("{}/{first}", kind.name()),
             };
             // A key that passed to another card may still be the id of the first.
-            let is_contested = self.by_key.get(&subject.kind).is_some_and(|of_kind| of_kind.contains_key(&first));
+            let is_contested = self.by_key.get(&subject.kind).is_some_and(|of_kind| of_kind.contains_key(first.as_str()));
             let is_taken = |id: &str| is_contested && self.slots.iter().any(|s| &*s.subject.id == id);
             let id = std::iter::once(id.clone()).chain((2u32..).map(|n| format!("{id}#{n}"))).find(|id| !is_taken(id)).unwrap_or(id);
             let new = Slot {
@@ -540,7 +557,7 @@ impl Working {
                     parent: None,
                     identity: Vec::new(),
                     labels: Labels::default(),
-                    readings: Vec::new(),
+                    readings: Arc::default(),
                     others: Vec::new(),
                     first_seen_ms: now_ms,
                     last_seen_ms: now_ms,
@@ -567,8 +584,8 @@ impl Working {
         });
         for key in candidates.drain(..) {
             let of_kind = self.by_key.entry(subject.kind).or_default();
-            if of_kind.get(&key) != Some(&slot) {
-                of_kind.insert(key, slot);
+            if of_kind.get(key.as_str()) != Some(&slot) {
+                of_kind.insert(key.into(), slot);
             }
         }
         let life = match subject.kind {
@@ -600,10 +617,15 @@ impl Working {
             let public = Arc::make_mut(&mut s.subject);
             public.parent = parent_id;
             public.node = node.or(public.node.take());
+            public.identity.reserve_exact(subject.identity.len().saturating_sub(public.identity.len()));
             for (k, v) in &subject.identity {
+                let value = match k.as_str() {
+                    "namespace" | "node" => shared(&mut self.keys, named(k, v)),
+                    _ => v.as_str().into(),
+                };
                 match public.identity.binary_search_by(|(key, _)| (**key).cmp(k)) {
-                    Ok(i) => public.identity[i].1 = named(k, v).into(),
-                    Err(i) => public.identity.insert(i, (shared(&mut self.keys, k), named(k, v).into())),
+                    Ok(i) => public.identity[i].1 = value,
+                    Err(i) => public.identity.insert(i, (shared(&mut self.keys, k), value)),
                 }
             }
         }
@@ -681,7 +703,16 @@ impl Working {
             self.unsay(slot, |x| x.source != oldest);
         }
         let said = &mut self.slots[slot].said;
-        said.push(Said { source, readings: Vec::new(), rates: Rates::default(), labels: Labels::default(), last_seen_ms: now_ms, life: Life::Live });
+        // Most subjects have one.
+        said.reserve_exact(1);
+        said.push(Said {
+            source,
+            readings: Arc::default(),
+            rates: Rates::default(),
+            labels: Labels::default(),
+            last_seen_ms: now_ms,
+            life: Life::Live,
+        });
         Some(said.len() - 1)
     }
 
@@ -691,14 +722,14 @@ impl Working {
         slot: usize,
         source: u16,
         whole: bool,
-        mut readings: Vec<Reading>,
+        readings: &mut Vec<Reading>,
         mut given: Vec<(String, String)>,
         now_ms: i64,
     ) -> usize {
-        let told = take_presence(&mut readings);
+        let told = take_presence(readings);
         let kind = self.slots[slot].subject.kind;
         if let Some(before) = self.slots[slot].said.iter_mut().find(|x| x.source == source) {
-            before.rates.add(kind, &mut readings, &before.readings, self.sources[source as usize].info.interval_ms);
+            before.rates.add(kind, readings, &before.readings, self.sources[source as usize].info.interval_ms);
         }
         // The last of one metric wins: a gap comes before a number in `apply`.
         readings.sort_by_key(|r| r.metric);
@@ -718,20 +749,20 @@ impl Working {
         let held = Held::of(&mut self.held, info);
         let said = &mut self.slots[slot].said[place];
         held.values -= said.readings.len();
-        if whole || said.readings.is_empty() {
-            said.readings = readings;
-        } else {
-            for r in readings {
-                match said.readings.binary_search_by_key(&r.metric, |x| x.metric) {
-                    Ok(i) => said.readings[i] = r,
-                    Err(i) => said.readings.insert(i, r),
+        if !whole {
+            // What it does not name stands.
+            for standing in said.readings.iter() {
+                if readings[..readings_given].binary_search_by_key(&standing.metric, |r| r.metric).is_err() {
+                    readings.push(*standing);
                 }
             }
+            readings.sort_by_key(|r| r.metric);
         }
         let room = info.max_values.saturating_sub(held.values);
-        let over = said.readings.len().saturating_sub(room);
-        said.readings.truncate(room);
-        held.values += said.readings.len();
+        let over = readings.len().saturating_sub(room);
+        readings.truncate(room);
+        held.values += readings.len();
+        said.readings = readings.as_slice().into();
         // Labels seldom change: they are compared before they are made anew.
         given.sort();
         given.dedup_by(|a, b| a.0 == b.0);
@@ -928,7 +959,7 @@ fn merge(slot: &mut Slot, sources: &[SourceState], held: &mut HashMap<Arc<str>, 
         }
     }
     begin_series(slot, &readings, sources, held);
-    settle(slot, readings, others, labels.into(), now_ms, points);
+    settle(slot, readings.into(), others, labels.into(), now_ms, points);
 }
 
 /// Notes which new readings get a series: as many as their plugin may begin.
@@ -954,10 +985,10 @@ fn begin_series(slot: &mut Slot, readings: &[Reading], sources: &[SourceState], 
 }
 
 /// Takes over what was chosen and notes what is new for history.
-fn settle(slot: &mut Slot, readings: Vec<Reading>, others: Vec<Reading>, labels: Labels, now_ms: i64, points: &mut Vec<NewPoint>) {
+fn settle(slot: &mut Slot, readings: Arc<[Reading]>, others: Vec<Reading>, labels: Labels, now_ms: i64, points: &mut Vec<NewPoint>) {
     let public = Arc::make_mut(&mut slot.subject);
     let has_series = |metric: &MetricId| slot.series.binary_search(metric).is_ok();
-    for r in &readings {
+    for r in readings.iter() {
         let before = public.readings.binary_search_by_key(&r.metric, |x| x.metric).ok().map(|i| public.readings[i]);
         match (r.value, before) {
             (Value::Number(_, _), Some(b)) if b.at_ms >= r.at_ms && matches!(b.value, Value::Number(..)) => {}

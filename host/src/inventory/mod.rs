@@ -88,7 +88,7 @@ pub struct Subject {
     pub identity: Vec<(Arc<str>, Arc<str>)>,
     pub labels: Labels,
     /// The trusted reading of each metric, sorted by metric.
-    pub readings: Vec<Reading>,
+    pub readings: Arc<[Reading]>,
     /// Readings of other sources that were not taken.
     pub others: Vec<Reading>,
     pub first_seen_ms: i64,

@@ -15,6 +15,7 @@ mod installed;
 mod micro;
 mod plugins;
 mod pods;
+mod pods_read;
 mod power;
 mod real;
 mod report;
@@ -176,6 +177,7 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Pods) {
         pods::run()?;
+        pods_read::run()?;
     }
     if wanted(Part::Api) {
         api::run()?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kcloud_e2e::{Running, until};
+use kcloud_kube_api::objects::{node, one_of_many, pod, stored};
 use kcloud_kube_api::{Etcd, KubeApi};
 use kcloud_monitor::catalogue::Catalogue;
 use kcloud_monitor::inventory::{Kind, Subject, Value::Number};
@@ -63,25 +64,6 @@ impl Kubectl {
         std::fs::write(&file, json!({ "kind": "List", "apiVersion": "v1", "items": objects }).to_string()).unwrap();
         self.run(&[verb, "--validate=false", "-f", file.to_str().unwrap()]);
     }
-}
-
-fn node(name: &str) -> Value {
-    json!({ "kind": "Node", "apiVersion": "v1",
-        "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "node-role.kubernetes.io/worker": "" } },
-        "status": { "capacity": { "cpu": "64", "memory": "527155104Ki", "pods": "110", "nvidia.com/gpu": "8" },
-            "allocatable": { "cpu": "63500m", "nvidia.com/gpu": "8" },
-            "conditions": [{ "type": "Ready", "status": "True" }], "addresses": [{ "type": "InternalIP", "address": "10.0.0.11" }] } })
-}
-
-fn pod(namespace: &str, name: &str, node: &str, phase: &str, gpus: u32) -> Value {
-    json!({ "kind": "Pod", "apiVersion": "v1",
-        "metadata": { "name": name, "namespace": namespace, "labels": { "app": name, "example.com/team": "a" },
-            "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{name}-rs"), "uid": "0", "controller": true }] },
-        "spec": { "nodeName": node, "containers": [
-            { "name": "main", "image": "img:1", "resources": { "requests": { "cpu": "1500m", "nvidia.com/gpu": gpus.to_string() } } },
-            { "name": "sidecar", "image": "img:2", "resources": { "requests": { "cpu": "100m" }, "limits": { "memory": "64Mi" } } }] },
-        "status": { "phase": phase, "containerStatuses": [
-            { "name": "main", "ready": true, "restartCount": 2, "image": "", "imageID": "", "containerID": format!("containerd://{name}"), "state": { "running": {} } }] } })
 }
 
 /// What `kubectl` says of each pod: life, place, phase, requests, containers.
@@ -410,18 +392,9 @@ async fn a_large_cluster_is_listed_in_pages_and_then_only_followed() {
     let pods: usize = std::env::var("KCLOUD_PODS").ok().and_then(|n| n.parse().ok()).unwrap_or(3_000);
     let api = KubeApi::start(&etcd, None).unwrap();
     let client = etcd.client();
-    let stored = |kind: &str, object: Value| {
-        let meta = &object["metadata"];
-        let namespace = meta["namespace"].as_str().map(|n| format!("{n}/")).unwrap_or_default();
-        (format!("/registry/{kind}/{namespace}{}", meta["name"].as_str().unwrap()), object.to_string().into_bytes())
-    };
     let nodes = pods.div_ceil(100);
-    let mut all: Vec<_> = (0..nodes).map(|i| stored("nodes", node(&format!("worker{i}")))).collect();
-    all.extend((0..pods).map(|i| {
-        let mut object = pod(&format!("ns{}", i % 50), &format!("p{i}"), &format!("worker{}", i % nodes), "Running", i as u32 % 2);
-        object["metadata"]["uid"] = format!("u{i}").into();
-        stored("pods", object)
-    }));
+    let mut all: Vec<_> = (0..nodes).map(|i| stored("nodes", &node(&format!("worker{i}")))).collect();
+    all.extend((0..pods).map(|i| stored("pods", &one_of_many(i, &format!("worker{}", i % nodes), "Running"))));
     for some in all.chunks(100) {
         client.put_all(some).await.unwrap();
     }
@@ -466,14 +439,8 @@ async fn a_large_cluster_is_listed_in_pages_and_then_only_followed() {
     };
     let (begun, cpu) = (std::time::Instant::now(), ticks());
     for round in 0..3 {
-        let changed: Vec<_> = (0..100usize)
-            .map(|i| {
-                let mut object =
-                    pod(&format!("ns{}", i % 50), &format!("p{i}"), "worker0", if round % 2 == 0 { "Failed" } else { "Running" }, 1);
-                object["metadata"]["uid"] = format!("u{i}").into();
-                stored("pods", object)
-            })
-            .collect();
+        let phase = if round % 2 == 0 { "Failed" } else { "Running" };
+        let changed: Vec<_> = (0..100).map(|i| stored("pods", &one_of_many(i, "worker0", phase))).collect();
         client.put_all(&changed).await.unwrap();
         let wanted = if round % 2 == 0 { 3.0 } else { 1.0 };
         let phase = Catalogue::known("phase").unwrap();

@@ -156,7 +156,7 @@ fn snapshot(s: &Snapshot, catalogue: &Catalogue) {
         assert!(std::sync::Arc::ptr_eq(found, subject), "{} finds another subject", subject.id);
         assert!(subject.readings.windows(2).all(|w| w[0].metric < w[1].metric));
         assert!(subject.labels.windows(2).all(|w| w[0].0 < w[1].0) && subject.identity.windows(2).all(|w| w[0].0 < w[1].0));
-        for reading in &subject.readings {
+        for reading in subject.readings.iter() {
             assert!(!catalogue.name(reading.metric).is_empty() && (reading.source as usize) < s.sources.len());
             let is_number = matches!(reading.value, Value::Number(v, _) if v.is_finite());
             assert!(is_number || matches!(reading.value, Value::Gap(_)));

@@ -5,6 +5,7 @@
 //! what etcd has compacted is 410. No admission, no defaulting, no controllers.
 
 mod etcd;
+pub mod objects;
 mod serve;
 mod watch;
 

@@ -27,7 +27,7 @@ pub(in crate::api) async fn metrics(State(app): State<App>) -> Response {
 pub(in crate::api) fn write(snapshot: &Snapshot) -> String {
     let mut by_metric: BTreeMap<MetricId, Vec<(&Subject, f64)>> = BTreeMap::new();
     for subject in &snapshot.subjects {
-        for reading in &subject.readings {
+        for reading in subject.readings.iter() {
             if let Some(value) = subject.number(reading.metric) {
                 by_metric.entry(reading.metric).or_default().push((subject, value));
             }
@@ -117,7 +117,7 @@ mod tests {
             parent: None,
             identity: identity.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             labels: Default::default(),
-            readings: vec![],
+            readings: [].into(),
             others: vec![],
             first_seen_ms: 0,
             last_seen_ms: 0,

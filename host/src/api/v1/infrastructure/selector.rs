@@ -120,7 +120,7 @@ mod tests {
             parent: None,
             identity: vec![],
             labels: labels.into(),
-            readings: vec![],
+            readings: [].into(),
             others: vec![],
             first_seen_ms: 0,
             last_seen_ms: 0,
