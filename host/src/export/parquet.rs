@@ -1,18 +1,23 @@
 //! Parquet: moments as UTC milliseconds, text by dictionaries, numbers as doubles, zstd. A row group is written when it is full, so
 //! that no more than one is held. Text stands as it is, NUL too.
 
+mod words;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
-use arrow_array::{ArrayRef, DictionaryArray, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow_array::{ArrayRef, DictionaryArray, Float64Array, Int32Array, StringArray, TimestampMillisecondArray};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
+use self::words::Words;
 use super::plan::Plan;
 use super::table::{Batch, Column, LABELS, REASON, Summary, TIMESTAMP};
 use super::{Encoder, ExportError, Out};
@@ -22,59 +27,25 @@ const GATHERED: usize = 16_384;
 /// A row group, at most.
 const GROUP_ROWS: usize = 1 << 20;
 const GROUP_BYTES: usize = 16 << 20;
+const ZSTD_LEVEL: i32 = 1;
 
-/// Words of one column, by number.
-#[derive(Default)]
-struct Words {
-    known: HashMap<Arc<str>, i32>,
-    words: Vec<Arc<str>>,
-    keys: Vec<i32>,
-    has_null: bool,
-}
-
-impl Words {
-    fn add(&mut self, word: Option<&Arc<str>>, times: usize) {
-        let key = match word {
-            None => {
-                self.has_null = true;
-                -1
-            }
-            Some(word) => match self.known.get(word) {
-                Some(key) => *key,
-                None => {
-                    let key = self.words.len() as i32;
-                    self.known.insert(word.clone(), key);
-                    self.words.push(word.clone());
-                    key
-                }
-            },
-        };
-        self.keys.resize(self.keys.len() + times, key);
-    }
-
-    fn take(&mut self) -> Result<ArrayRef, ExportError> {
-        let words = StringArray::from_iter_values(&self.words);
-        let array = dictionary(std::mem::take(&mut self.keys), self.has_null, Arc::new(words))?;
-        *self = Self::default();
-        Ok(array)
-    }
-}
-
-fn dictionary(keys: Vec<i32>, has_null: bool, words: ArrayRef) -> Result<ArrayRef, ExportError> {
-    let keys = match has_null {
-        true => keys.into_iter().map(|k| (k >= 0).then_some(k)).collect::<Int32Array>(),
-        false => Int32Array::from(keys),
-    };
+fn dictionary(keys: Vec<i32>, words: ArrayRef) -> Result<ArrayRef, ExportError> {
+    let keys = keys.into_iter().map(|k| (k >= 0).then_some(k)).collect::<Int32Array>();
     Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, words).map_err(std::io::Error::other)?))
 }
 
 pub(super) struct Parquet {
-    writer: ArrowWriter<Out>,
+    writer: SerializedFileWriter<Out>,
+    factory: ArrowRowGroupWriterFactory,
     schema: Arc<Schema>,
     columns: Vec<Column>,
+    /// What was gathered.
     times: Vec<i64>,
-    labels: [Words; 5],
     cells: Vec<Vec<f64>>,
+    /// The row group that grows; the writers of text stay empty.
+    group: Vec<ArrowColumnWriter>,
+    group_rows: usize,
+    labels: [Words; LABELS.len()],
     reasons: Words,
 }
 
@@ -107,7 +78,7 @@ impl Parquet {
         }
         fields.push(Field::new(REASON, text_type(), true));
         let schema = Arc::new(Schema::new(fields));
-        let level = ZstdLevel::try_new(1)?;
+        let level = ZstdLevel::try_new(ZSTD_LEVEL)?;
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
@@ -120,19 +91,17 @@ impl Parquet {
             let path = ColumnPath::new(vec![name.to_owned()]);
             properties = properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
         }
-        // To find the least and the most of text costs a comparison a row; ids are what files are searched by.
-        for name in LABELS.into_iter().filter(|n| *n != "resource_id").chain([REASON]) {
-            properties = properties.set_column_statistics_enabled(ColumnPath::new(vec![name.to_owned()]), EnabledStatistics::None);
-        }
-        let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties.build()))?;
-        let cells = vec![Vec::new(); plan.columns.len()];
+        let (writer, factory) = ArrowWriter::try_new(out, schema.clone(), Some(properties.build()))?.into_serialized_writer()?;
         Ok(Self {
             writer,
+            factory,
             schema,
             columns: plan.columns.clone(),
             times: Vec::new(),
+            cells: vec![Vec::new(); plan.columns.len()],
+            group: Vec::new(),
+            group_rows: 0,
             labels: Default::default(),
-            cells,
             reasons: Words::default(),
         })
     }
@@ -142,31 +111,61 @@ impl Parquet {
         if self.times.is_empty() {
             return Ok(());
         }
-        let times = TimestampMillisecondArray::from(std::mem::take(&mut self.times)).with_timezone("UTC");
-        let mut arrays: Vec<ArrayRef> = vec![Arc::new(times)];
-        for words in &mut self.labels {
-            arrays.push(words.take()?);
+        if self.group.is_empty() {
+            self.group = self.factory.create_column_writers(self.writer.flushed_row_groups().len())?;
         }
-        for (column, cells) in self.columns.iter().zip(&mut self.cells) {
+        self.group_rows += self.times.len();
+        let times = TimestampMillisecondArray::from(std::mem::take(&mut self.times)).with_timezone("UTC");
+        let mut arrays: Vec<(usize, ArrayRef)> = vec![(0, Arc::new(times))];
+        for (i, (column, cells)) in self.columns.iter().zip(&mut self.cells).enumerate() {
             let cells = std::mem::take(cells);
             let array: ArrayRef = match &column.states {
                 Some(states) => {
                     let key = |v: &f64| if *v >= 0.0 && (*v as usize) < states.len() { *v as i32 } else { -1 };
-                    dictionary(cells.iter().map(key).collect(), true, Arc::new(StringArray::from_iter_values(states.iter())))?
+                    dictionary(cells.iter().map(key).collect(), Arc::new(StringArray::from_iter_values(states.iter())))?
                 }
                 None if cells.iter().any(|v| v.is_nan()) => {
                     Arc::new(cells.iter().map(|v| (!v.is_nan()).then_some(*v)).collect::<Float64Array>())
                 }
                 None => Arc::new(Float64Array::from(cells)),
             };
-            arrays.push(array);
+            arrays.push((1 + LABELS.len() + i, array));
         }
-        arrays.push(self.reasons.take()?);
-        let batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(std::io::Error::other)?;
-        self.writer.write(&batch)?;
-        if self.writer.in_progress_size() >= GROUP_BYTES {
-            self.writer.flush()?;
+        for (i, array) in &arrays {
+            for leaf in compute_leaves(self.schema.field(*i), array)? {
+                self.group[*i].write(&leaf)?;
+            }
         }
+        let text = self.labels.iter().chain([&self.reasons]).map(Words::bytes).sum::<usize>();
+        let bytes = self.group.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum::<usize>() + text;
+        if self.group_rows >= GROUP_ROWS || bytes >= GROUP_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the row group that grew.
+    fn flush(&mut self) -> Result<(), ExportError> {
+        if self.group.is_empty() {
+            return Ok(());
+        }
+        self.group_rows = 0;
+        let schema = self.writer.schema_descr().columns().to_vec();
+        let (labels, reason) = (1..=LABELS.len(), 1 + LABELS.len() + self.columns.len());
+        let mut group = self.writer.next_row_group()?;
+        for (i, column) in std::mem::take(&mut self.group).into_iter().enumerate() {
+            let words = match i {
+                i if labels.contains(&i) => &mut self.labels[i - 1],
+                i if i == reason => &mut self.reasons,
+                _ => {
+                    column.close()?.append_to_row_group(&mut group)?;
+                    continue;
+                }
+            };
+            let (bytes, close) = std::mem::take(words).close(schema[i].clone(), ZSTD_LEVEL)?;
+            group.append_column(&bytes, close)?;
+        }
+        group.close()?;
         Ok(())
     }
 }
@@ -190,6 +189,7 @@ impl Encoder for Parquet {
 
     fn finish(mut self: Box<Self>, _: &Summary) -> Result<(), ExportError> {
         self.encode()?;
+        self.flush()?;
         let mut out = self.writer.into_inner()?;
         Ok(out.flush()?)
     }
