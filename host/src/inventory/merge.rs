@@ -582,6 +582,12 @@ impl Working {
                 }
             }
         });
+        if let [first, .., known_by] = candidates.as_slice()
+            && subject.kind == Kind::Partition
+            && self.slots[slot].subject.id.strip_prefix("partition/") == Some(known_by.as_str())
+        {
+            self.rename(slot, &format!("partition/{first}"), now_ms);
+        }
         for key in candidates.drain(..) {
             let of_kind = self.by_key.entry(subject.kind).or_default();
             if of_kind.get(key.as_str()) != Some(&slot) {
@@ -630,6 +636,17 @@ impl Working {
             }
         }
         Ok(slot)
+    }
+
+    /// A subject that was known by a weaker key gets the id that it has whoever speaks of it first. What history has of it ends.
+    fn rename(&mut self, slot: usize, id: &str, now_ms: i64) {
+        let s = &mut self.slots[slot];
+        let series = std::mem::take(&mut s.series);
+        self.points.extend(series.into_iter().map(|metric| end_of(&s.subject.id, metric, now_ms)));
+        let public = Arc::make_mut(&mut s.subject);
+        public.id = id.into();
+        public.readings = Arc::default();
+        self.order_is_old = true;
     }
 
     /// A node is known by another name now: what stands under this one is no node of its own.

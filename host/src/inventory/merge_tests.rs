@@ -150,6 +150,37 @@ fn joules_that_are_asked_for_often_are_watts_over_ten_seconds() {
 }
 
 #[test]
+fn a_partition_has_one_id_whether_its_card_was_known_at_first_or_not() {
+    let part = |labels: &[(&str, &str)], parent| BatchSubject {
+        kind: Kind::Partition,
+        identity: labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+        labels: Vec::new(),
+        parent,
+        observed_at_ms: None,
+    };
+    let kubelet = || batch(vec![part(&[("device_uuid", "MIG-1"), ("node", "worker1")], None)], &[(0, 1.0, Quality::Measured)]);
+    let driver = || {
+        let all = vec![card("GPU-1", "0000:01:00.0"), part(&[("device_uuid", "MIG-1"), ("partition_id", "7")], Some(0))];
+        batch(all, &[(1, 2.0, Quality::Measured)])
+    };
+    for kubelet_first in [true, false] {
+        let i = Inventory::new(0);
+        let mut ended = Vec::new();
+        for n in 0..4 {
+            let (plugin, said) = if (n % 2 == 0) == kubelet_first { ("pod-resources", kubelet()) } else { ("nvidia-nvml", driver()) };
+            i.apply(&source(plugin), said, n * SECOND);
+            ended.extend(publish(&i, n * SECOND).points.into_iter().filter(|p| p.value.is_none()).map(|p| p.subject));
+        }
+        let snapshot = i.current();
+        let parts: Vec<_> = snapshot.children("GPU-1", Kind::Partition).map(|p| (&*p.id, p.label("device_uuid"))).collect();
+        assert_eq!((parts, snapshot.of_kind(Kind::Partition).len()), (vec![("partition/GPU-1/7", Some("MIG-1"))], 1));
+        let was: &[&str] = if kubelet_first { &["partition/MIG-1"] } else { &[] };
+        assert_eq!(ended.iter().map(|s| &**s).collect::<Vec<_>>(), was);
+        assert!(snapshot.get("partition/MIG-1").is_none());
+    }
+}
+
+#[test]
 fn a_node_is_one_by_its_short_name_its_long_one_and_its_addresses() {
     let i = Inventory::new(0);
     let node = |name: &str, labels: &[(&str, &str)]| BatchSubject {

@@ -1,15 +1,20 @@
 //! Which pod holds which card, from a kubelet of our own: its socket, its two methods, and what it may do wrong.
 
+#[path = "nvml/library.rs"]
+mod library;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kcloud_e2e::{Running, until};
+use kcloud_monitor::catalogue::Catalogue;
 use kcloud_monitor::inventory::{Kind, Subject};
 use kcloud_monitor::plugins::Settings;
 use kcloud_monitor::plugins::capabilities::Grants;
 use kcloud_monitor::plugins::capabilities::pod_resources::Kubelet as Granted;
 use kcloud_monitor::plugins::contract::Target;
+use library::Library;
 use tokio::net::UnixListener;
 
 const CARD: &str = "GPU-0a1b2c3d-1111-2222-3333-444455556666";
@@ -97,22 +102,19 @@ impl Kubelet {
 }
 
 fn settings(socket: PathBuf) -> Settings {
+    Settings { grants: Grants { pod_resources: Some(Granted { socket }), ..Grants::default() }, ..settings_of("pod-resources", "kubelet:") }
+}
+
+fn settings_of(plugin: &str, address: &str) -> Settings {
     let labels = vec![("node".into(), "worker1".into())];
-    let target = Target {
-        id: "worker1".into(),
-        address: "kubelet:".into(),
-        cluster: "cluster1".into(),
-        labels,
-        credential: None,
-        config: "{}".into(),
-    };
+    let target =
+        Target { id: "worker1".into(), address: address.into(), cluster: "cluster1".into(), labels, credential: None, config: "{}".into() };
     Settings {
         interval: Duration::from_millis(300),
         timeout: Duration::from_secs(2),
         targets: vec![(target, None)],
         clusters: vec!["cluster1".into()],
-        grants: Grants { pod_resources: Some(Granted { socket }), ..Grants::default() },
-        ..Settings::bare("pod-resources")
+        ..Settings::bare(plugin)
     }
 }
 
@@ -173,4 +175,43 @@ async fn a_kubelet_that_is_missing_refuses_or_is_silent_is_said_so_and_read_when
     // It does not say what it could give away: what is held is known all the same.
     *kubelet.says.lock().unwrap() = Says { list: Ok(pod("train-0", &devices(2, "nvidia.com/gpu", &[CARD]))), allocatable: Err(2) };
     held_by(&running, CARD, Some("train-0")).await;
+}
+
+fn driver(library: &Library) -> Settings {
+    Settings { grants: Grants { nvml: Some(library.driver()), ..Grants::default() }, ..settings_of("nvidia-nvml", "nvml:") }
+}
+
+/// The kubelet names a MIG instance by its UUID alone, and does not know its card; the driver knows both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mig_instance_that_the_driver_reads_and_the_kubelet_gives_away_is_one() {
+    const INSTANCE: &str = "MIG-00000000-1111-2222-3333-444444444444";
+    let library = Library::build();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("kubelet.sock");
+    let list = pod("train-0", &devices(2, "nvidia.com/mig-1g.10gb", &[INSTANCE]));
+    let kubelet = Kubelet::serve(&socket, Says { list: Ok(list), allocatable: Ok(Vec::new()) });
+    // Who comes first decides nothing.
+    let all = [driver(&library), settings(socket)];
+    for all in [all.clone().to_vec(), all.into_iter().rev().collect()] {
+        let running = Running::start(&["nvidia-nvml", "pod-resources"], all).await;
+        let instances = || {
+            let snapshot = running.host.app.inventory.current();
+            snapshot.of_kind(Kind::Partition).to_vec()
+        };
+        let memory = Catalogue::known("memory_used_bytes").unwrap();
+        let held = until("both speak of the instance", async || {
+            let all = instances();
+            all.into_iter().find(|s| s.label("pod") == Some("train-0") && s.number(memory).is_some())
+        })
+        .await;
+        assert_eq!(
+            (held.label("partition_id"), held.label("namespace"), held.label("device_uuid")),
+            (Some("7"), Some("ml"), Some(INSTANCE))
+        );
+        assert_eq!(instances().len(), 2, "{:#?}", instances());
+        let (_, shown) = running.get("/api/v1/accelerators/gpus/GPU-00000001-1111-2222-3333-444444444444/partitions").await;
+        let pods: Vec<_> = shown["data"].as_array().unwrap().iter().map(|p| p["pod"].clone()).collect();
+        assert_eq!(pods, [serde_json::json!("train-0"), serde_json::Value::Null], "{shown:#}");
+    }
+    drop(kubelet);
 }
