@@ -22,7 +22,7 @@ use crate::collect::Collector;
 use crate::export::Exports;
 use crate::history::remote::{self, RemoteWrite};
 use crate::history::{self, Embedded, Endpoint, Engine, Fleet, History, HistoryError, Keep, Point};
-use crate::inventory::{Inventory, NewPoint, Publication, Snapshot};
+use crate::inventory::{Inventory, Kind, NewPoint, Publication, Snapshot};
 use crate::net;
 use crate::now_ms;
 use crate::plugins::engine::Compiler;
@@ -404,7 +404,9 @@ fn commit(
         at_ms: p.at_ms,
         value: p.value,
     };
-    let mut points: Vec<Point> = next.points.into_iter().map(&mut point).collect();
+    // The account adds a few to many: so many do not move for them.
+    let mut points: Vec<Point> = Vec::with_capacity(next.points.len() + 2 * next.snapshot.of_kind(Kind::Node).len() + 1_024);
+    points.extend(next.points.into_iter().map(&mut point));
     recorder.lock().unwrap_or_else(|e| e.into_inner()).note(&next.snapshot, &mut points);
     // Whose they are must be known whenever the points are there. History goes on without: the points are counted as unknown.
     if let Some(Err(error)) = remote.map(|r| r.note(&next.snapshot, points.iter().map(|p| &p.subject))) {

@@ -1,10 +1,13 @@
 //! The document and the two pages that show it. Nothing of them is fetched from another machine.
 
+use std::sync::LazyLock;
+
 use axum::Router;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{App, openapi};
@@ -38,6 +41,12 @@ async fn bundle() -> Response {
     (headers, REDOC).into_response()
 }
 
+/// Made when it is first asked for: as values it takes ten megabytes, as text one.
+async fn document() -> Response {
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| openapi::document().to_string().into());
+    ([(CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
+}
+
 async fn guarded(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY);
@@ -47,7 +56,7 @@ async fn guarded(request: axum::extract::Request, next: axum::middleware::Next) 
 pub(super) fn router() -> Router<App> {
     // Swagger UI would ask a validator on the internet.
     let config = Config::from(DOCUMENT).validator_url("none");
-    let swagger = SwaggerUi::new("/docs").external_url_unchecked(DOCUMENT, openapi::document()).config(config);
-    let pages = Router::new().route("/redoc", get(redoc)).route(BUNDLE, get(bundle)).merge(swagger);
+    let swagger = SwaggerUi::new("/docs").config(config);
+    let pages = Router::new().route("/redoc", get(redoc)).route(BUNDLE, get(bundle)).route(DOCUMENT, get(document)).merge(swagger);
     pages.layer(axum::middleware::from_fn(guarded))
 }

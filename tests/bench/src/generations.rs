@@ -179,6 +179,8 @@ pub fn run(nodes: usize, interval: Duration, cycles: u32) -> Result<()> {
         let (all, own) = resident.iter().fold((0.0, 0.0), |sum, m| (sum.0 + m.0 / count, sum.1 + m.1 / count));
         row(&format!("MiB resident, {name}"), all, memory_aim, &format!("{own:.0} of them its own"));
     }
+    let plugin = fleet.get("/api/v1/system/plugins/kcloud")?;
+    println!("NOTE: an instance of the fleet's plugin used {} bytes at most", plugin["data"]["memory_high_water_bytes"]);
     let (whole, packed, epoch, sequence) = hosts[0].snapshot("?cluster=cluster1")?;
     row("MB, a whole snapshot", whole, "", &format!("{} cards; {packed:.2} compressed", cards / CLUSTERS as u64));
     wait(interval);
