@@ -58,11 +58,12 @@ impl Head {
         }
     }
 
-    /// Memory that is allocated for points.
+    /// Memory that points take.
     pub(super) fn bytes(&self) -> usize {
         match self {
+            Self::Empty => 0,
+            Self::One(..) => size_of::<Self>(),
             Self::Many(c) => c.bytes.capacity() + c.closed_bytes as usize + c.closed.capacity() * size_of::<Box<[u8]>>(),
-            _ => 0,
         }
     }
 

@@ -153,6 +153,12 @@ impl Workloads {
                 };
                 let is_whole = matches!(held.as_slice(), [one] if one.kind == Kind::Accelerator);
                 if held.is_empty() {
+                    let pods = holders(card);
+                    if !pods.is_empty() {
+                        let part = |w: Watts| Watts { watts: w.watts / pods.len() as f64, quality: w.quality.max(Quality::Modelled), ..w };
+                        pods.iter().for_each(|who| self.give(snapshot, card, who.of(&card.cluster), watts.map(part), server));
+                        continue;
+                    }
                     let address = card.label("pci_address").map(pci).and_then(|a| by_address.get(&(server.id.clone(), a)));
                     if let Some(vm) = address {
                         self.give(snapshot, card, (Kind::Vm, vm.clone()), watts, server);
@@ -242,6 +248,16 @@ fn holder(s: &Subject) -> Option<Holder<'_>> {
         (.., Some(uuid)) => Some(Holder::Vm(uuid)),
         _ => None,
     }
+}
+
+/// The pods that share a card of which nobody says how: `namespace/pod` or `namespace/pod/container`, each pod once.
+fn holders(card: &Subject) -> Vec<Holder<'_>> {
+    let names = card.label("holders").unwrap_or_default().split(',');
+    let mut pods: Vec<(&str, &str)> =
+        names.filter_map(|n| n.split_once('/')).map(|(ns, rest)| (ns, rest.split('/').next().unwrap_or(rest))).collect();
+    pods.sort_unstable();
+    pods.dedup();
+    pods.into_iter().map(|(namespace, pod)| Holder::Pod(namespace, pod)).collect()
 }
 
 /// What part of a card's watts each part gets; they add up to 1.

@@ -386,6 +386,24 @@ fn a_shared_card_is_split_by_load_else_memory_else_size_else_equally() {
 }
 
 #[test]
+fn a_card_whose_holders_are_named_alone_is_theirs_in_equal_parts() {
+    let world = World::new();
+    // As the kubelet names them: two containers of one pod are one.
+    let holders = ("holders", "ml/a/main,ml/a/side,ml/b,");
+    let card: Row<'_> = (Kind::Accelerator, Some(0), &[("uuid", "GPU-1"), holders], &[("power_watts", 400.0)]);
+    let watts = || {
+        let snapshot = world.snapshot();
+        ["a", "b"].map(|pod| snapshot.workloads().share(&format!("pod/cluster1/ml/{pod}")).and_then(Share::watts))
+    };
+    world.say("dcgm", "cluster1", &[NODE, card]);
+    assert_eq!(watts(), [Some(200.0); 2]);
+    // Who says how much goes before.
+    let process: Row<'_> = (Kind::Process, Some(1), &[("pid", "7"), ("namespace", "ml"), ("pod", "b")], &[]);
+    world.say("dcgm", "cluster1", &[NODE, card, process]);
+    assert_eq!(watts(), [None, Some(400.0)]);
+}
+
+#[test]
 fn a_part_that_nobody_holds_is_nobodys() {
     let world = World::new();
     let card: Row<'_> = (Kind::Accelerator, Some(0), &[("uuid", "GPU-1")], &[("power_watts", 400.0)]);

@@ -6,6 +6,7 @@
 mod changes;
 mod events;
 mod feed;
+mod held;
 mod objects;
 mod sync;
 #[cfg(test)]

@@ -354,6 +354,16 @@ impl PodObject {
         self.metadata.namespace.as_deref().unwrap_or("default")
     }
 
+    /// Where it was placed.
+    pub fn node(&self) -> Option<&str> {
+        self.spec.node_name.as_deref()
+    }
+
+    /// Whether it runs no more, and holds nothing.
+    pub fn has_ended(&self) -> bool {
+        ["Succeeded", "Failed"].contains(&self.status.phase.as_str())
+    }
+
     /// Names of its containers, those that set it up included.
     pub fn container_names(&self) -> impl Iterator<Item = &str> {
         self.spec.containers.iter().chain(&self.spec.init_containers).flatten().map(|c| c.name.as_str())

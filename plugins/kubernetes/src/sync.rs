@@ -14,6 +14,7 @@ use crate::Config;
 use crate::changes::{Change, Changes, Key, Object};
 use crate::events::{Events, There};
 use crate::feed::{Deadline, Feed, Line, METADATA, Stopped, WHOLE};
+use crate::held::Held;
 use crate::objects::{Bare, NamespaceObject, NodeObject, PodObject};
 
 /// Changes of one page of a delta.
@@ -78,6 +79,7 @@ pub struct Cluster {
     sent: Vec<(Key, Change)>,
     events: Events,
     there: There,
+    held: Held,
     waiting: HashMap<(String, String), PodObject>,
     /// The last answer that the host took, and the last that it was offered.
     taken: u64,
@@ -99,6 +101,7 @@ impl Cluster {
             sent: Vec::new(),
             events: Events::new(events),
             there: There::default(),
+            held: Held::default(),
             waiting: HashMap::new(),
             taken: 0,
             offered: 0,
@@ -126,10 +129,12 @@ impl Cluster {
             self.is_whole = false;
             self.sent.clear();
             self.events.taken();
+            self.held.taken();
         } else if self.is_listed && !self.is_whole && taken == Some(self.taken) {
             // What was said last, or a page of it, was not taken.
             self.changes.put_back(std::mem::take(&mut self.sent));
             self.events.put_back();
+            self.held.put_back();
         } else {
             self.begin(config);
             return self.list(target, config, deadline, batch);
@@ -202,6 +207,7 @@ impl Cluster {
                     let (all, next) = feed.page::<PodObject>(target, accept, limit, next.as_deref(), deadline)?;
                     for object in &all {
                         self.there.put(object.namespace(), &object.metadata.name, true);
+                        self.held.pod(object);
                         let pod = placed(&self.above, object, annotations);
                         writer.pod(batch, pod);
                     }
@@ -219,6 +225,7 @@ impl Cluster {
                 };
             }
         }
+        self.held.write(batch);
         said_left_out(&writer);
         (self.is_listed, self.is_whole) = (true, true);
         self.offered += 1;
@@ -243,11 +250,18 @@ impl Cluster {
         for (key, change) in &changes {
             match key {
                 Key::Node(name) => self.there.put("", name, change.now.is_some()),
-                Key::Pod(space, name) => self.there.put(space, name, change.now.is_some()),
+                Key::Pod(space, name) => {
+                    self.there.put(space, name, change.now.is_some());
+                    match &change.now {
+                        Some(Object::Pod(pod)) => self.held.pod(pod),
+                        _ => self.held.gone(&(space.clone(), name.clone())),
+                    }
+                }
                 Key::Namespace(_) => {}
             }
         }
         self.write(config, &changes, batch);
+        self.held.write(batch);
         self.sent.extend(changes);
         self.events.write(&self.there, batch);
         self.offered = self.taken + 1;

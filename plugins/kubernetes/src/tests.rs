@@ -143,3 +143,51 @@ fn of_an_object_the_last_word_counts_and_what_went_before_is_remembered() {
     let again = changes.take();
     assert_eq!((again.len(), uid(&again[0].1.before).as_deref(), uid(&again[0].1.now)), (1, Some("a"), None));
 }
+
+const CARD: &str = "GPU-0aa6b97c-d386-26ba-a94a-b9d27c2e3a71";
+const OTHER: &str = "GPU-0aa6b97c-d386-26ba-a94a-b9d27c2e3a72";
+
+fn sharing(name: &str, phase: &str, annotation: &str) -> PodObject {
+    let mut object = pod(name, name);
+    object["metadata"]["annotations"] = json!({ "hami.io/vgpu-devices-allocated": annotation, "hami.io/bind-phase": "success" });
+    object["status"]["phase"] = phase.into();
+    serde_json::from_value(object).unwrap()
+}
+
+/// What is said of each card: the labels that name its holders, or that it is gone.
+fn said(held: &mut crate::held::Held) -> Vec<(String, Vec<String>)> {
+    let mut batch = Batch::new(definitions());
+    batch.delta(Vec::new());
+    held.write(&mut batch);
+    let batch = batch.finish();
+    let cards = batch.subjects.iter().enumerate().filter(|(_, s)| s.kind == "accelerator");
+    let of = |(i, s): (usize, &t::Subject)| {
+        let is_of_holder = |key: &str| ["namespace", "pod", "container", "holders"].contains(&key);
+        let mut all: Vec<String> = s.labels.iter().filter(|l| is_of_holder(&l.key)).map(|l| format!("{}={}", l.key, l.value)).collect();
+        all.extend(batch.tombstones.contains(&(i as u32)).then(|| "gone".to_owned()));
+        (s.identity[0].value.clone(), all)
+    };
+    cards.map(of).collect()
+}
+
+#[test]
+fn a_card_is_held_by_the_pods_on_which_a_scheduler_wrote_it() {
+    let card = |card: &str, words: &[&str]| (card.to_owned(), words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+    let mut held = crate::held::Held::default();
+    // Releases begin the list in different places, and write empty devices.
+    held.pod(&sharing("a", "Running", &format!(";{CARD},NVIDIA,1000,30:;,,0,0:;")));
+    held.pod(&sharing("b", "Pending", &format!("{CARD},NVIDIA,1000,30:{OTHER}[1g.10gb-0],NVIDIA,1000,30:;")));
+    held.pod(&sharing("c", "Succeeded", &format!("{OTHER},NVIDIA,1000,30:;")));
+    held.pod(&sharing("d", "Running", "npu-1,Ascend910B,1000,30:;GPU-7,x,1,1:;;;,,:"));
+    let both = [card(CARD, &["holders=ml/a,ml/b"]), card(OTHER, &["namespace=ml", "pod=b"])];
+    assert_eq!(said(&mut held), both);
+    assert_eq!(said(&mut held), [], "it is said once");
+    held.put_back();
+    assert_eq!(said(&mut held), both, "and again where it was not taken");
+    held.taken();
+    held.gone(&("ml".to_owned(), "b".to_owned()));
+    assert_eq!(said(&mut held), [card(CARD, &["namespace=ml", "pod=a"]), card(OTHER, &["gone"])]);
+    held.taken();
+    held.pod(&sharing("a", "Failed", &format!("{CARD},NVIDIA,1000,30:;")));
+    assert_eq!(said(&mut held), [card(CARD, &["gone"])]);
+}

@@ -13,12 +13,11 @@ use kcloud_collector_sdk::pod_resources::{self, Answer, Devices};
 use kcloud_collector_sdk::{
     Affinity, Batch, CollectError, Collector, Info, Label, Metric, MetricDef, MetricKind, Quality, Target, register, target_label,
 };
+use kube_mapping::held::holders;
 use kube_mapping::resource::{Class, class, sanitised};
 use serde::Deserialize;
 
 const HOLDERS: Metric = Metric(0);
-/// A label holds a KiB.
-const MAX_NAMES: usize = 1_000;
 
 #[derive(Deserialize)]
 struct Config {
@@ -137,28 +136,10 @@ impl PodResources {
             }
         }
         for ((kind, id), device) in all {
-            let labels = |labels: &mut Vec<Label>| match device.holders.as_slice() {
-                [] => {}
-                [[namespace, pod, container]] => {
-                    labels.extend([pair("namespace", namespace), pair("pod", pod), pair("container", container)]);
-                }
-                // Whose it is cannot be said of one: all are named.
-                several => {
-                    let mut names = String::new();
-                    for name in several.iter().map(|h| h.join("/")) {
-                        if names.len() + name.len() > MAX_NAMES {
-                            break;
-                        }
-                        names += if names.is_empty() { "" } else { "," };
-                        names += &name;
-                    }
-                    labels.push(pair("holders", &names));
-                }
-            };
             let subject = match kind {
                 Named::Part => batch.subject("partition", id, None, |s| {
                     s.identity = vec![pair("device_uuid", id), pair("node", node_name)];
-                    labels(&mut s.labels);
+                    s.labels.extend(holders(&device.holders));
                 }),
                 _ => batch.subject("accelerator", id, Some(node), |s| {
                     let key = match kind {
@@ -169,7 +150,7 @@ impl PodResources {
                     s.identity = vec![pair(key, id), pair("node", node_name)];
                     s.labels.extend(self.class(device.resource).map(|c| pair("class", c)));
                     s.labels.extend(vendor(device.resource).map(|v| pair("vendor", v)));
-                    labels(&mut s.labels);
+                    s.labels.extend(holders(&device.holders));
                 }),
             };
             batch.point(HOLDERS, subject, device.holders.len() as f64, None);

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kcloud_e2e::world::{Is, Says};
 use kcloud_e2e::{Running, until};
 use kcloud_kube_api::objects::{node, one_of_many, pod, stored};
 use kcloud_kube_api::{Etcd, KubeApi};
@@ -314,6 +315,45 @@ async fn warnings_of_the_cluster_are_events_of_their_pods_and_nodes() {
     let snapshot = running.host.app.inventory.current();
     assert!(snapshot.get("pod/cluster1/ml/went").is_none(), "an event makes no pod");
     assert_eq!(snapshot.events.iter().map(|e| e.at_ms).max(), Some(1_767_323_045_000));
+}
+
+/// HAMi writes on a pod which cards it shares: their watts are the pods'.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_a_scheduler_shares_out_belongs_to_the_pods_that_say_so() {
+    const CARD: &str = "GPU-0aa6b97c-d386-26ba-a94a-b9d27c2e3a71";
+    let Some(etcd) = Etcd::start().await else { return };
+    let api = KubeApi::start(&etcd, None).unwrap();
+    let put = async |name: &str, phase: &str| {
+        let mut object = pod("ml", name, "worker1", phase, 0);
+        object["metadata"]["uid"] = name.into();
+        object["metadata"]["annotations"] = json!({ "hami.io/vgpu-devices-allocated": format!("{CARD},NVIDIA,1000,30:;") });
+        api.etcd.put_all(&[stored("nodes", &node("worker1")), stored("pods", &object)]).await.unwrap();
+    };
+    put("p1", "Running").await;
+    let running = Running::start(&["kubernetes"], settings(&api, |_| ())).await;
+    let watts = async |wanted: &[(&str, Option<f64>)]| {
+        until(&format!("{wanted:?}"), async || {
+            // Read again and again, as an exporter is.
+            let mut says = Says::default();
+            let identity = [("uuid", CARD), ("node", "worker1")];
+            says.of(Kind::Accelerator, None, &identity, &[("class", "gpu"), ("vendor", "nvidia")], &[("power_watts", Is::Number(300.0))]);
+            says.say(&running.host.app.inventory, "exporter", "cluster1");
+            let rows = by_the_route(&running).await;
+            let said: Vec<_> = rows.iter().map(|r| (r["pod_name"].as_str().unwrap(), r["current_power_watts"].as_f64())).collect();
+            (said == wanted).then_some(())
+        })
+        .await;
+    };
+    watts(&[("p1", Some(300.0))]).await;
+    put("p2", "Running").await;
+    watts(&[("p1", Some(150.0)), ("p2", Some(150.0))]).await;
+    put("p1", "Succeeded").await;
+    watts(&[("p1", None), ("p2", Some(300.0))]).await;
+    api.etcd.delete("/registry/pods/ml/p2").await.unwrap();
+    watts(&[("p1", None)]).await;
+    let snapshot = running.host.app.inventory.current();
+    let card = snapshot.get(CARD).unwrap();
+    assert_eq!((card.label("pod"), card.label("holders")), (None, None), "{card:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 //! the same for every source. A source's silence is never a zero here.
 
 pub mod cadvisor;
+pub mod held;
 pub mod model;
 pub mod owner;
 pub mod resource;
