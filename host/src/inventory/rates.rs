@@ -45,9 +45,12 @@ impl Rates {
             if readings.iter().any(|r| r.metric == gauge && matches!(r.value, Value::Number(..))) {
                 continue;
             }
-            let (Value::Number(count, quality), Some(then)) = (now.value, last(now.metric)) else { continue };
-            let Value::Number(counted, _) = then.value else { continue };
-            let span_ms = now.at_ms - then.at_ms;
+            let Value::Number(count, quality) = now.value else { continue };
+            let Some(Reading { value: Value::Number(counted, _), at_ms: then_ms, .. }) = last(now.metric) else {
+                self.0.retain(|b| b.counter != now.metric);
+                continue;
+            };
+            let span_ms = now.at_ms - then_ms;
             if span_ms == 0 {
                 // The same observation again: what was derived of it stands.
                 readings.extend(last(gauge));
@@ -62,7 +65,7 @@ impl Rates {
             let draws = matches!(kind, Kind::Accelerator | Kind::Node | Kind::Chassis) && metric.is_some_and(|m| m.name == "power_watts");
             let is_watts = metric.is_some_and(|m| m.unit == "watts");
             let growth = match is_watts && (draws || interval_ms < STEADY_MS) {
-                true => self.base(now.metric, (counted, then.at_ms)).grow((count, now.at_ms), draws),
+                true => self.base(now.metric, (counted, then_ms)).grow((count, now.at_ms), draws),
                 false if count < counted => Growth::Unknown,
                 false => Growth::Rate((count - counted) / span_ms as f64 * 1e3),
             };
