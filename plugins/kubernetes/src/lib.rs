@@ -27,12 +27,20 @@ struct Config {
     watch_seconds: u32,
     labels_per_subject: usize,
     annotations: bool,
+    shared_cards: bool,
     events: String,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { page_size: 500, watch_seconds: 240, labels_per_subject: 64, annotations: true, events: "warning".to_owned() }
+        Self {
+            page_size: 500,
+            watch_seconds: 240,
+            labels_per_subject: 64,
+            annotations: true,
+            shared_cards: false,
+            events: "warning".to_owned(),
+        }
     }
 }
 
@@ -72,6 +80,11 @@ const SCHEMA: &str = r#"{
       "type": "boolean",
       "default": true,
       "description": "Whether annotations of at most 256 bytes are taken as labels."
+    },
+    "shared_cards": {
+      "type": "boolean",
+      "default": false,
+      "description": "Whether HAMi's and Volcano's annotations say which cards a pod shares. Who may create pods can write them, too."
     },
     "events": {
       "type": "string",

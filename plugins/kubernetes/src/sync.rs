@@ -207,7 +207,9 @@ impl Cluster {
                     let (all, next) = feed.page::<PodObject>(target, accept, limit, next.as_deref(), deadline)?;
                     for object in &all {
                         self.there.put(object.namespace(), &object.metadata.name, true);
-                        self.held.pod(object);
+                        if config.shared_cards {
+                            self.held.pod(object);
+                        }
                         let pod = placed(&self.above, object, annotations);
                         writer.pod(batch, pod);
                     }
@@ -253,7 +255,7 @@ impl Cluster {
                 Key::Pod(space, name) => {
                     self.there.put(space, name, change.now.is_some());
                     match &change.now {
-                        Some(Object::Pod(pod)) => self.held.pod(pod),
+                        Some(Object::Pod(pod)) if config.shared_cards => self.held.pod(pod),
                         _ => self.held.gone(&(space.clone(), name.clone())),
                     }
                 }

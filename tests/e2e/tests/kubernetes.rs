@@ -330,7 +330,7 @@ async fn a_card_that_a_scheduler_shares_out_belongs_to_the_pods_that_say_so() {
         api.etcd.put_all(&[stored("nodes", &node("worker1")), stored("pods", &object)]).await.unwrap();
     };
     put("p1", "Running").await;
-    let running = Running::start(&["kubernetes"], settings(&api, |_| ())).await;
+    let running = Running::start(&["kubernetes"], settings(&api, |s| s.config = json!({ "shared_cards": true }))).await;
     let watts = async |wanted: &[(&str, Option<f64>)]| {
         until(&format!("{wanted:?}"), async || {
             // Read again and again, as an exporter is.
