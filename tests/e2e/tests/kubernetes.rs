@@ -330,6 +330,10 @@ async fn a_card_that_a_scheduler_shares_out_belongs_to_the_pods_that_say_so() {
         api.etcd.put_all(&[stored("nodes", &node("worker1")), stored("pods", &object)]).await.unwrap();
     };
     put("p1", "Running").await;
+    // Who may create pods can write that, too: it is believed where the operator says so.
+    let wary = Running::start(&["kubernetes"], settings(&api, |_| ())).await;
+    until("the pod is there", async || (by_the_route(&wary).await.len() == 1).then_some(())).await;
+    assert!(wary.host.app.inventory.current().get(CARD).is_none());
     let running = Running::start(&["kubernetes"], settings(&api, |s| s.config = json!({ "shared_cards": true }))).await;
     let watts = async |wanted: &[(&str, Option<f64>)]| {
         until(&format!("{wanted:?}"), async || {
